@@ -2,14 +2,15 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { request } from 'undici';
 import type { Clock } from '../core/clock.ts';
 import { reasonOf } from '../core/errors.ts';
+import type { ExchangeRow } from '../core/exchange.ts';
 import type { Send } from '../core/run.ts';
 import { NS_PER_S } from '../core/units.ts';
 import type { TelemetryDocument } from '../documents/parts.ts';
-import { RunInstruments } from './instruments.ts';
+import { type Instrument, RunInstruments } from './instruments.ts';
 import type { Receiver, TelemetryOptions } from './options.ts';
 import { type ExportedRun, otlpMetrics, otlpTraces, spanOf } from './otlp.ts';
 import { samplesOf, writeRequest } from './remote-write.ts';
-import { TraceSample } from './traces.ts';
+import { type TraceContext, TraceSample } from './traces.ts';
 
 /** Most spans that wait for the next push, and most spans of one push request. */
 const MAX_SPANS = 4_096;
@@ -29,6 +30,20 @@ interface TelemetryParts {
   readonly inFlight: () => number;
 }
 
+interface Export {
+  readonly run: ExportedRun;
+  readonly all: readonly Instrument[];
+  readonly nowUs: number;
+}
+
+/** A receiver, and what is known of it. */
+interface KnownReceiver {
+  readonly receiver: Receiver;
+  readonly state: ReceiverState;
+  /** Whether it takes exponential histograms; null before it answered a push with them. */
+  takesExponential: boolean | null;
+}
+
 type ReceiverState = {
   -readonly [Key in keyof TelemetryDocument['receivers'][number]]: TelemetryDocument['receivers'][number][Key];
 };
@@ -41,15 +56,19 @@ export class RunTelemetry {
   readonly #parts: TelemetryParts;
   readonly #instruments = new RunInstruments();
   readonly #traces: TraceSample | null;
-  readonly #receivers: readonly { readonly receiver: Receiver; readonly state: ReceiverState }[];
+  readonly #receivers: readonly KnownReceiver[];
   readonly #spans = { traced: 0, delivered: 0, dropped: 0 };
   /** Planned requests of each second of the run that was not exported yet. */
   readonly #offered = new Map<number, number>();
   #exportedToS = 0;
+  #offeredRate = 0;
   #waiting: object[] = [];
   #run: ExportedRun | null = null;
   #timer: NodeJS.Timeout | undefined;
   #pushing: Promise<void> | null = null;
+  /** Set if counters were made that no push has sent. */
+  #soon: NodeJS.Immediate | undefined;
+  #hasNew = false;
 
   constructor(parts: TelemetryParts) {
     const { receivers, traceShare } = parts.options;
@@ -58,7 +77,8 @@ export class RunTelemetry {
     this.#receivers = receivers.map((receiver) => {
       const { kind, url } = receiver;
       const state = { kind, url, pushes: 0, failed: 0, rejected: 0, complete: false, lastError: null };
-      return { receiver, state };
+      const isExplicit = kind === 'otlp' && parts.options.otlpHistograms === 'explicit';
+      return { receiver, state, takesExponential: isExplicit ? false : null };
     });
   }
 
@@ -68,31 +88,41 @@ export class RunTelemetry {
   }
 
   begin(): void {
-    this.#timer = setInterval(() => {
-      // Skipped during a push, so that a slow receiver gets fewer pushes and never two at once.
-      this.#pushing ??= this.#push(1).finally(() => {
-        this.#pushing = null;
-      });
-    }, this.#parts.options.intervalMs);
+    this.#timer = setInterval(() => this.#beginPush(), this.#parts.options.intervalMs);
   }
 
-  planned(_: unknown, intendedOffsetNs: number): void {
+  planned(row: Pick<ExchangeRow, 'route' | 'model'>, intendedOffsetNs: number): void {
+    if (this.#instruments.expect(row)) {
+      // Requests are planned before they are sent: receivers get the counters at 0 before anything is counted.
+      this.#hasNew = true;
+      this.#soon ??= setImmediate(() => this.#beginPush());
+    }
     const second = Math.floor(intendedOffsetNs / NS_PER_S);
     this.#offered.set(second, (this.#offered.get(second) ?? 0) + 1);
   }
 
   ended(sends: readonly Send[]): void {
-    this.#instruments.addSends(sends);
-    const run = this.#traces === null ? null : this.#exported();
-    if (run === null) return;
-    for (const send of sends) {
-      const context = this.#traces?.of(send.index) ?? null;
-      const span = context && spanOf(send, context, run);
-      if (span === null) continue;
-      this.#spans.traced += 1;
-      if (this.#waiting.length < MAX_SPANS) this.#waiting.push(span);
-      else this.#spans.dropped += 1;
+    const traces = this.#traces;
+    const run = traces === null ? null : this.#exported();
+    if (traces === null || run === null) {
+      this.#instruments.addSends(sends);
+      return;
     }
+    const atUs = this.#parts.clock.epochUs();
+    this.#instruments.addSends(sends, (send) => {
+      const trace = traces.of(send.index);
+      if (trace === null) return null;
+      this.#addSpan(send, trace, run);
+      return { trace, atUs };
+    });
+  }
+
+  #addSpan(send: Send, trace: TraceContext, run: ExportedRun): void {
+    const span = spanOf(send, trace, run);
+    if (span === null) return;
+    this.#spans.traced += 1;
+    if (this.#waiting.length < MAX_SPANS) this.#waiting.push(span);
+    else this.#spans.dropped += 1;
   }
 
   /** Exports the rest. Takes half a minute at most, if a receiver hangs. */
@@ -104,6 +134,7 @@ export class RunTelemetry {
 
   stop(): void {
     clearInterval(this.#timer);
+    clearImmediate(this.#soon);
   }
 
   document(): TelemetryDocument {
@@ -114,6 +145,7 @@ export class RunTelemetry {
     };
   }
 
+  /** The run; null before it is known when it starts. */
   #exported(): ExportedRun | null {
     const startNs = this.#parts.startNs();
     if (this.#run === null && startNs !== null) {
@@ -124,37 +156,41 @@ export class RunTelemetry {
     return this.#run;
   }
 
+  /** Skipped during a push, so that a slow receiver gets fewer pushes and never two at once. */
+  #beginPush(): void {
+    this.#pushing ??= this.#pushNew().finally(() => {
+      this.#pushing = null;
+    });
+  }
+
+  async #pushNew(): Promise<void> {
+    do {
+      this.#hasNew = false;
+      this.#soon = undefined;
+      await this.#push(1);
+    } while (this.#hasNew);
+  }
+
   async #push(tries: number): Promise<void> {
-    const run = this.#exported();
-    if (run === null) return;
-    this.#instruments.setGauges({ inFlight: this.#parts.inFlight(), offered: this.#offeredRate() });
     const nowUs = this.#parts.clock.epochUs();
+    // Before the run starts, its counters are 0 and count from now.
+    const run = this.#exported() ?? { ...this.#parts.run, startUs: nowUs };
+    this.#instruments.setGauges({ inFlight: this.#parts.inFlight(), offered: this.#offeredNow() });
+    const exported = { run, all: this.#instruments.collect(), nowUs };
     const spans = this.#waiting;
     this.#waiting = [];
     await Promise.all(
-      this.#receivers.map(async ({ receiver, state }) => {
-        state.complete = await this.#pushMetrics(receiver, state, run, nowUs, tries);
-        if (receiver.kind === 'otlp') await this.#pushSpans(receiver, state, run, spans);
+      this.#receivers.map(async (to) => {
+        to.state.complete = await this.#pushMetrics(to, exported, tries);
+        if (to.receiver.kind === 'otlp') await this.#pushSpans(to.receiver, to.state, run, spans);
       }),
     );
   }
 
-  async #pushMetrics(
-    receiver: Receiver,
-    state: ReceiverState,
-    run: ExportedRun,
-    nowUs: number,
-    tries: number,
-  ): Promise<boolean> {
-    const { all } = this.#instruments;
-    const common = { job: 'reprise', instance: run.id, ...(run.name === null ? {} : { test: run.name }) };
-    const [path, body] =
-      receiver.kind === 'otlp'
-        ? ['/v1/metrics', JSON.stringify(otlpMetrics(run, all, nowUs))]
-        : ['', writeRequest(samplesOf(all, common), Math.floor(nowUs / 1e3))];
+  async #pushMetrics(to: KnownReceiver, exported: Export, tries: number): Promise<boolean> {
     for (let attempt = 1; ; attempt += 1) {
-      const accepted = (await post(receiver, path, body, state)) !== null;
-      if (accepted || attempt === tries) return accepted;
+      const isAccepted = await pushedMetrics(to, exported);
+      if (isAccepted || attempt === tries) return isAccepted;
       await pause(RETRY_MS);
     }
   }
@@ -168,7 +204,10 @@ export class RunTelemetry {
     let left = spans.length;
     for (let at = 0; at < spans.length; at += SPANS_A_PUSH) {
       const some = spans.slice(at, at + SPANS_A_PUSH);
-      const rejected = await post(receiver, '/v1/traces', JSON.stringify(otlpTraces(run, some)), state);
+      const rejected = counted(
+        state,
+        await post(receiver, '/v1/traces', JSON.stringify(otlpTraces(run, some))),
+      );
       // The rest is dropped, because a receiver that hangs would take the full time limit of each push.
       if (rejected === null) break;
       left -= some.length;
@@ -179,19 +218,55 @@ export class RunTelemetry {
   }
 
   /** Planned requests per second since the last export, over whole seconds of the run. */
-  #offeredRate(): number {
-    const { clock, startNs } = this.#parts;
-    const toS = Math.floor((clock.nowNs() - (startNs() ?? 0)) / NS_PER_S);
+  #offeredNow(): number {
+    const startNs = this.#parts.startNs();
+    if (startNs === null) return 0;
+    const toS = Math.floor((this.#parts.clock.nowNs() - startNs) / NS_PER_S);
+    const spanS = toS - this.#exportedToS;
+    if (spanS <= 0) return this.#offeredRate;
     let planned = 0;
     for (const [second, count] of this.#offered) {
       if (second >= toS) continue;
       planned += count;
       this.#offered.delete(second);
     }
-    const spanS = toS - this.#exportedToS;
     this.#exportedToS = toS;
-    return spanS <= 0 ? 0 : planned / spanS;
+    this.#offeredRate = planned / spanS;
+    return this.#offeredRate;
   }
+}
+
+/**
+ * Pushes all metrics once. A receiver that may take no exponential histograms gets explicit ones alone if it refuses
+ * the first, or leaves some out.
+ */
+async function pushedMetrics(to: KnownReceiver, exported: Export): Promise<boolean> {
+  const { receiver, state } = to;
+  const pushed = async (exponential: boolean) =>
+    await post(receiver, ...metricsFor(receiver, exported, exponential));
+  const answer = await pushed(to.takesExponential !== false);
+  if (answer.kind === 'accepted' && answer.rejected === 0) to.takesExponential ??= true;
+  else if (to.takesExponential === null && answer.kind !== 'failed') {
+    const explicit = await pushed(false);
+    if (explicit.kind === 'accepted' && explicit.rejected === 0) {
+      to.takesExponential = false;
+      return counted(state, explicit) !== null;
+    }
+  }
+  return counted(state, answer) !== null;
+}
+
+function metricsFor(
+  { kind }: Receiver,
+  { run, all, nowUs }: Export,
+  exponential: boolean,
+): readonly [path: string, body: string | Buffer] {
+  if (kind === 'otlp') {
+    const metrics = otlpMetrics(run, all, nowUs, exponential ? 'exponential' : 'explicit');
+    return ['/v1/metrics', JSON.stringify(metrics)];
+  }
+  const common = { job: 'reprise', instance: run.id, ...(run.name === null ? {} : { test: run.name }) };
+  return ['', writeRequest(samplesOf(all, common, exponential), all, Math.floor(nowUs / 1e3))];
 }
 
 const CONTENT: Readonly<Record<Receiver['kind'], Readonly<Record<string, string>>>> = {
@@ -203,14 +278,27 @@ const CONTENT: Readonly<Record<Receiver['kind'], Readonly<Record<string, string>
   },
 };
 
-/** @returns how many points or spans the receiver rejected; null if it did not accept the push */
-async function post(
-  { kind, url, headers }: Receiver,
-  path: string,
-  body: string | Buffer,
-  state: ReceiverState,
-): Promise<number | null> {
+/** What came of one push: how many points or spans the receiver left out, or why it took none. */
+type Answer =
+  | { readonly kind: 'accepted'; readonly rejected: number }
+  | { readonly kind: 'refused' | 'failed'; readonly error: string };
+
+/** Statuses of a receiver that cannot take what was sent. Prometheus without native histograms answers 500. */
+const REFUSING: ReadonlySet<number> = new Set([400, 415, 422, 500]);
+
+/** Counts a push. @returns how many points or spans the receiver rejected; null if it did not accept the push */
+function counted(state: ReceiverState, answer: Answer): number | null {
   state.pushes += 1;
+  if (answer.kind === 'accepted') {
+    state.rejected += answer.rejected;
+    return answer.rejected;
+  }
+  state.failed += 1;
+  state.lastError = answer.error;
+  return null;
+}
+
+async function post({ kind, url, headers }: Receiver, path: string, body: string | Buffer): Promise<Answer> {
   try {
     const answer = await request(`${url}${path}`, {
       method: 'POST',
@@ -220,14 +308,13 @@ async function post(
     });
     const text = await textOf(answer.body);
     if (answer.statusCode < 200 || answer.statusCode > 299)
-      throw new Error(`status ${answer.statusCode}: ${text.slice(0, 200)}`);
-    const rejected = kind === 'otlp' ? rejectedIn(text) : 0;
-    state.rejected += rejected;
-    return rejected;
+      return {
+        kind: REFUSING.has(answer.statusCode) ? 'refused' : 'failed',
+        error: `status ${answer.statusCode}: ${text.slice(0, 200)}`,
+      };
+    return { kind: 'accepted', rejected: kind === 'otlp' ? rejectedIn(text) : 0 };
   } catch (thrown) {
-    state.failed += 1;
-    state.lastError = reasonOf(thrown);
-    return null;
+    return { kind: 'failed', error: reasonOf(thrown) };
   }
 }
 

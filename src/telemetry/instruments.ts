@@ -1,4 +1,6 @@
+import type { ExchangeRow } from '../core/exchange.ts';
 import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
+import type { TraceContext } from './traces.ts';
 
 export type Attributes = Readonly<Record<string, string>>;
 
@@ -10,6 +12,20 @@ export interface Series {
   /** For a histogram: its count, and the values in each bucket. The last bucket has the values above all bounds. */
   count: number;
   readonly buckets: number[];
+  /** The values again, in exponential buckets by their index. The bucket i has values from base^i, exclusive, to base^(i+1). */
+  readonly exponential: Map<number, number>;
+  /** Values of 0, which have no exponential bucket. */
+  zeros: number;
+  /** The last traced request in each bucket since the export before, by the index of the bucket. */
+  readonly exemplars: Map<number, Exemplar>;
+}
+
+/** A traced request that is in a histogram. */
+export interface Exemplar {
+  readonly value: number;
+  /** When it was counted, epoch microseconds. */
+  readonly atUs: number;
+  readonly trace: TraceContext;
 }
 
 interface InstrumentFacts {
@@ -27,10 +43,15 @@ export interface Instrument extends InstrumentFacts {
   readonly series: ReadonlyMap<string, Series>;
 }
 
-/** Bucket bounds. Those of the GenAI conventions are as recommended there. */
-const DURATION_S = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
-const FIRST_S = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
-const LAG_S = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
+/** Base 2^(1/2^scale): neighbouring exponential buckets differ by 9 %. */
+export const EXPONENTIAL_SCALE = 3;
+
+/** Explicit bounds of times: 1, 2 and 5 a decade, from 0.1 ms to 10 min. */
+const SECONDS = [
+  ...[-4, -3, -2, -1, 0, 1, 2].flatMap((decade) => [1, 2, 5].map((step) => Number(`${step}e${decade}`))),
+  600,
+];
+/** Bounds as the GenAI conventions recommend them. */
 const TOKENS = Array.from({ length: 14 }, (_, power) => 4 ** power);
 
 /** @see https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics */
@@ -48,7 +69,7 @@ const FACTS = {
     prometheus: 'reprise_replay_request_duration_seconds',
     unit: 's',
     description: 'Time from the send to the last byte, of completed and failed requests.',
-    bounds: DURATION_S,
+    bounds: SECONDS,
   },
   scheduled: {
     kind: 'histogram',
@@ -56,7 +77,7 @@ const FACTS = {
     prometheus: 'reprise_replay_scheduled_latency_seconds',
     unit: 's',
     description: 'Time from the planned instant to the last byte, of completed requests.',
-    bounds: DURATION_S,
+    bounds: SECONDS,
   },
   firstToken: {
     kind: 'histogram',
@@ -64,7 +85,7 @@ const FACTS = {
     prometheus: 'reprise_replay_time_to_first_token_seconds',
     unit: 's',
     description: 'Time from the send to the first token of a stream.',
-    bounds: FIRST_S,
+    bounds: SECONDS,
   },
   tokens: {
     kind: 'histogram',
@@ -80,7 +101,7 @@ const FACTS = {
     prometheus: 'reprise_replay_dispatch_lag_seconds',
     unit: 's',
     description: 'Time from the planned instant to the send.',
-    bounds: LAG_S,
+    bounds: SECONDS,
   },
   inFlight: {
     kind: 'gauge',
@@ -98,6 +119,9 @@ const FACTS = {
   },
 } as const satisfies Record<string, InstrumentFacts>;
 type InstrumentName = keyof typeof FACTS;
+
+export const OUTCOMES = ['completed', 'failed', 'cancelled', 'refused', 'not_sent'] as const;
+type Outcome = (typeof OUTCOMES)[number];
 
 /** Models with their own series at most. Further models become `other`. */
 const MAX_MODELS = 20;
@@ -122,6 +146,20 @@ export function errorOf(send: Pick<Send, 'error' | 'status'>): string {
   return send.error ?? String(send.status);
 }
 
+type Traced = Omit<Exemplar, 'value'> | null;
+
+/** The exponential buckets of a series in their order, without gaps, and the index of the first. */
+export function exponentialBuckets({ exponential }: Series): {
+  readonly first: number;
+  readonly counts: number[];
+} {
+  if (exponential.size === 0) return { first: 0, counts: [] };
+  const first = Math.min(...exponential.keys());
+  const counts = new Array<number>(Math.max(...exponential.keys()) - first + 1).fill(0);
+  for (const [index, count] of exponential) counts[index - first] = count;
+  return { first, counts };
+}
+
 /** The exported metrics of a run, cumulative since its start. They exclude the warm-up. */
 export class RunInstruments {
   readonly #series = Object.fromEntries(
@@ -129,15 +167,40 @@ export class RunInstruments {
   ) as Record<InstrumentName, Map<string, Series>>;
   readonly #models = new Set<string>();
 
-  get all(): Instrument[] {
-    return Object.entries(FACTS).map(([name, facts]) => ({
-      ...facts,
-      series: this.#series[name as InstrumentName],
-    }));
+  constructor() {
+    this.#of('lag', {});
   }
 
-  addSends(sends: readonly Send[]): void {
-    for (const send of sends) if (!send.warmup) this.#add(send);
+  /** All instruments as they are now. Exemplars belong to one export: the next has new ones. */
+  collect(): Instrument[] {
+    const all = Object.entries(FACTS).map(([name, facts]) => ({
+      ...facts,
+      series: structuredClone(this.#series[name as InstrumentName]),
+    }));
+    for (const series of Object.values(this.#series))
+      for (const { exemplars } of series.values()) exemplars.clear();
+    return all;
+  }
+
+  /**
+   * Makes the counters that a planned request may count in, with 0. Otherwise a counter first appears with its first
+   * requests, and no rate shows them.
+   * @returns whether there were none for such a request
+   */
+  expect(row: Pick<ExchangeRow, 'route' | 'model'>): boolean {
+    const before = this.#series.requests.size;
+    const asked = this.#attributesOf(row);
+    for (const outcome of OUTCOMES) {
+      this.#of('requests', { ...asked, outcome });
+      // All are made together.
+      if (this.#series.requests.size === before) return false;
+    }
+    return true;
+  }
+
+  /** @param exemplarOf what traces a request, if anything does */
+  addSends(sends: readonly Send[], exemplarOf: (send: Send) => Traced = () => null): void {
+    for (const send of sends) if (!send.warmup) this.#add(send, exemplarOf(send));
   }
 
   /** Sets the current values of gauges. */
@@ -146,33 +209,38 @@ export class RunInstruments {
     this.#of('offered', {}).value = offered;
   }
 
-  #add(send: Send): void {
+  #add(send: Send, traced: Traced): void {
     const { actualOffsetNs, startOffsetNs, lastByteOffsetNs, intendedOffsetNs, answer } = send;
     const asked = this.#attributesOf(send);
+    this.expect(send);
+    const count = (outcome: Outcome) => {
+      this.#of('requests', { ...asked, outcome }).value += 1;
+    };
     if (actualOffsetNs === null || send.refused) {
-      this.#of('requests', { ...asked, outcome: send.refused ? 'refused' : 'not_sent' }).value += 1;
+      count(send.refused ? 'refused' : 'not_sent');
       return;
     }
     const failed = hasFailed(send);
-    const outcome = send.cancelled ? 'cancelled' : failed ? 'failed' : 'completed';
-    this.#of('requests', { ...asked, outcome }).value += 1;
-    this.#record('lag', {}, readyOffsetNs({ ...send, actualOffsetNs }) - intendedOffsetNs);
+    count(send.cancelled ? 'cancelled' : failed ? 'failed' : 'completed');
+    const observeNs = (name: InstrumentName, attributes: Attributes, ns: number) =>
+      this.#observe(name, attributes, ns / 1e9, traced);
+    observeNs('lag', {}, readyOffsetNs({ ...send, actualOffsetNs }) - intendedOffsetNs);
     if (lastByteOffsetNs === null || send.cancelled) return;
     const sentNs = startOffsetNs ?? actualOffsetNs;
     const ended = failed ? { ...asked, 'error.type': errorOf(send) } : asked;
-    this.#record('duration', ended, lastByteOffsetNs - sentNs);
-    if (!failed) this.#record('scheduled', asked, lastByteOffsetNs - intendedOffsetNs);
+    observeNs('duration', ended, lastByteOffsetNs - sentNs);
+    if (!failed) observeNs('scheduled', asked, lastByteOffsetNs - intendedOffsetNs);
     if (answer === null) return;
     const { firstTokenOffsetNs, promptTokens, outputTokens } = answer;
     if (send.streamed && firstTokenOffsetNs !== null)
-      this.#record('firstToken', asked, firstTokenOffsetNs - sentNs);
+      observeNs('firstToken', asked, firstTokenOffsetNs - sentNs);
     const tokens = { input: promptTokens, output: outputTokens };
-    for (const [type, count] of Object.entries(tokens)) {
-      if (count !== null) this.#observe('tokens', { ...asked, 'gen_ai.token.type': type }, count);
+    for (const [type, number] of Object.entries(tokens)) {
+      if (number !== null) this.#observe('tokens', { ...asked, 'gen_ai.token.type': type }, number, traced);
     }
   }
 
-  #attributesOf({ route, model }: Send): Record<string, string> {
+  #attributesOf({ route, model }: Pick<ExchangeRow, 'route' | 'model'>): Record<string, string> {
     const { operation, provider } = operationOf(route);
     const asked = { 'gen_ai.operation.name': operation, 'gen_ai.provider.name': provider };
     return model === null ? asked : { ...asked, 'gen_ai.request.model': this.#modelOf(model) };
@@ -183,11 +251,7 @@ export class RunInstruments {
     return this.#models.has(model) ? model : 'other';
   }
 
-  #record(name: InstrumentName, attributes: Attributes, ns: number): void {
-    this.#observe(name, attributes, ns / 1e9);
-  }
-
-  #observe(name: InstrumentName, attributes: Attributes, value: number): void {
+  #observe(name: InstrumentName, attributes: Attributes, value: number, traced: Traced): void {
     const series = this.#of(name, attributes);
     const { bounds = [] }: InstrumentFacts = FACTS[name];
     const at = bounds.findIndex((bound) => value <= bound);
@@ -195,6 +259,11 @@ export class RunInstruments {
     series.count += 1;
     const bucket = at < 0 ? bounds.length : at;
     series.buckets[bucket] = (series.buckets[bucket] ?? 0) + 1;
+    if (value > 0) {
+      const index = Math.ceil(Math.log2(value) * 2 ** EXPONENTIAL_SCALE) - 1;
+      series.exponential.set(index, (series.exponential.get(index) ?? 0) + 1);
+    } else series.zeros += 1;
+    if (traced !== null) series.exemplars.set(bucket, { ...traced, value });
   }
 
   #of(name: InstrumentName, attributes: Attributes): Series {
@@ -203,7 +272,8 @@ export class RunInstruments {
     if (series === undefined) {
       const { bounds }: InstrumentFacts = FACTS[name];
       const buckets = bounds === undefined ? [] : new Array<number>(bounds.length + 1).fill(0);
-      series = { attributes, value: 0, count: 0, buckets };
+      const counts = { value: 0, count: 0, buckets, exponential: new Map(), zeros: 0 };
+      series = { attributes, ...counts, exemplars: new Map() };
       this.#series[name].set(key, series);
     }
     return series;

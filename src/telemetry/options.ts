@@ -1,6 +1,6 @@
 import { AppError, type Problems } from '../core/errors.ts';
 import type { HeaderPair } from '../core/headers.ts';
-import { grouped, list, type OptionParser, type ResolvedOptions, value } from '../core/options.ts';
+import { choice, grouped, list, type OptionParser, type ResolvedOptions, value } from '../core/options.ts';
 import { shownUrl } from '../core/text.ts';
 import { parseShare, parseWaitMs, refused } from '../core/units.ts';
 
@@ -27,6 +27,9 @@ const parseInterval: OptionParser<number> = (text, what) => {
 
 const HEADER = '"Name: value", "Name: env:VARIABLE" or "Name: file:PATH"';
 
+const OTLP_HISTOGRAMS = ['exponential', 'explicit'] as const;
+export type OtlpHistograms = (typeof OTLP_HISTOGRAMS)[number];
+
 /** Receivers of metrics and traces during a run. */
 export const TELEMETRY_OPTIONS = grouped('Telemetry', {
   otlp: value(
@@ -35,6 +38,12 @@ export const TELEMETRY_OPTIONS = grouped('Telemetry', {
     parseReceiver,
   ),
   otlpHeader: list('--otlp-header <header>', `header for it: ${HEADER}`),
+  otlpHistograms: choice(
+    '--otlp-histograms <form>',
+    'buckets of its histograms: exponential, or explicit if what it passes them on to drops exponential ones',
+    OTLP_HISTOGRAMS,
+    { default: 'exponential' },
+  ),
   traceSample: value(
     '--trace-sample <share>',
     'share of requests that are sent with a traceparent and exported as spans (needs --otlp)',
@@ -66,6 +75,7 @@ export interface TelemetryOptions {
   /** Null if no request is traced. */
   readonly traceShare: number | null;
   readonly intervalMs: number;
+  readonly otlpHistograms: OtlpHistograms;
 }
 
 /** Reads the headers. @param readHeader reads one header, and a secret in it */
@@ -88,6 +98,7 @@ export function telemetryOptionsOf(
     ],
     traceShare: read.otlp === null ? null : read.traceSample,
     intervalMs: read.telemetryInterval,
+    otlpHistograms: read.otlpHistograms,
   };
 }
 

@@ -1,5 +1,14 @@
 import { hasFailed, type Send } from '../core/run.ts';
-import { errorOf, type Instrument, operationOf, type Series } from './instruments.ts';
+import {
+  EXPONENTIAL_SCALE,
+  type Exemplar,
+  errorOf,
+  exponentialBuckets,
+  type Instrument,
+  operationOf,
+  type Series,
+} from './instruments.ts';
+import type { OtlpHistograms } from './options.ts';
 import type { TraceContext } from './traces.ts';
 
 type Value = string | number | boolean | readonly string[];
@@ -27,7 +36,12 @@ export interface ExportedRun {
  * @param nowUs epoch microseconds
  * @see https://opentelemetry.io/docs/specs/otlp/
  */
-export function otlpMetrics(run: ExportedRun, instruments: readonly Instrument[], nowUs: number): object {
+export function otlpMetrics(
+  run: ExportedRun,
+  instruments: readonly Instrument[],
+  nowUs: number,
+  histograms: OtlpHistograms,
+): object {
   const point = ({ attributes }: Series) => ({
     attributes: attributesOf({ ...attributes, ...serverFacts(run) }),
     startTimeUnixNano: nanoseconds(run.startUs),
@@ -47,16 +61,41 @@ export function otlpMetrics(run: ExportedRun, instruments: readonly Instrument[]
         const dataPoints = all.map((each) => ({ ...point(each), asInt: String(each.value) }));
         return { ...facts, sum: { dataPoints, aggregationTemporality: CUMULATIVE, isMonotonic: true } };
       }
-      const dataPoints = all.map((each) => ({
+      const counted = (each: Series) => ({
         ...point(each),
         count: String(each.count),
         sum: each.value,
+        exemplars: [...each.exemplars.values()].map(exemplarOf),
+      });
+      if (histograms === 'exponential')
+        return {
+          ...facts,
+          exponentialHistogram: {
+            dataPoints: all.map((each) => ({ ...counted(each), ...exponentialOf(each) })),
+            aggregationTemporality: CUMULATIVE,
+          },
+        };
+      const dataPoints = all.map((each) => ({
+        ...counted(each),
         bucketCounts: each.buckets.map(String),
         explicitBounds: bounds,
       }));
       return { ...facts, histogram: { dataPoints, aggregationTemporality: CUMULATIVE } };
     });
   return { resourceMetrics: [{ resource: resourceOf(run), scopeMetrics: [{ scope: SCOPE, metrics }] }] };
+}
+
+function exponentialOf(series: Series): object {
+  const { first, counts } = exponentialBuckets(series);
+  return {
+    scale: EXPONENTIAL_SCALE,
+    zeroCount: String(series.zeros),
+    positive: { offset: first, bucketCounts: counts.map(String) },
+  };
+}
+
+function exemplarOf({ value, atUs, trace }: Exemplar): object {
+  return { timeUnixNano: nanoseconds(atUs), asDouble: value, ...trace };
 }
 
 /** Spans in the JSON format of OTLP/HTTP (ExportTraceServiceRequest). */

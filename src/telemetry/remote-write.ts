@@ -1,4 +1,12 @@
-import type { Attributes, Instrument } from './instruments.ts';
+import { PbfWriter } from 'pbf';
+import {
+  type Attributes,
+  EXPONENTIAL_SCALE,
+  type Exemplar,
+  exponentialBuckets,
+  type Instrument,
+  type Series,
+} from './instruments.ts';
 
 /** Prometheus labels of attributes whose name differs there. */
 const LABELS: Readonly<Record<string, string>> = {
@@ -11,25 +19,33 @@ const LABELS: Readonly<Record<string, string>> = {
 /** One series and its newest value. */
 export interface Sample {
   readonly labels: Readonly<Record<string, string>>;
-  readonly value: number;
+  /** A native histogram is its series. */
+  readonly value: number | Series;
+  /** The last traced request that is counted in it. */
+  readonly exemplar: Exemplar | null;
 }
 
-/** All series of the instruments in Prometheus form: a histogram becomes buckets, a sum and a count. */
-export function samplesOf(instruments: readonly Instrument[], common: Attributes): Sample[] {
-  return instruments.flatMap(({ prometheus, kind, bounds = [], series }) =>
-    [...series.values()].flatMap(({ attributes, value, count, buckets }) => {
-      const labels = { ...common, ...labelsOf(attributes) };
-      const sample = (suffix: string, each: number, more: Attributes = {}) => ({
-        labels: { __name__: `${prometheus}${suffix}`, ...labels, ...more },
-        value: each,
+/**
+ * All series of the instruments in Prometheus form: a histogram becomes buckets, a sum and a count.
+ * @param native whether it is a native histogram too, which has narrower buckets
+ */
+export function samplesOf(instruments: readonly Instrument[], common: Attributes, native: boolean): Sample[] {
+  return instruments.flatMap(({ prometheus, kind, bounds = [], series: all }) =>
+    [...all.values()].flatMap((series) => {
+      const labels = { ...common, ...labelsOf(series.attributes) };
+      const sample = (suffix: string, value: Sample['value'], le: Attributes = {}, exemplar?: Exemplar) => ({
+        labels: { __name__: `${prometheus}${suffix}`, ...labels, ...le },
+        value,
+        exemplar: exemplar ?? null,
       });
-      if (kind !== 'histogram') return [sample('', value)];
+      if (kind !== 'histogram') return [sample('', series.value)];
       let below = 0;
-      const cumulative = buckets.map((inBucket, at) => {
+      const cumulative = series.buckets.map((inBucket, at) => {
         below += inBucket;
-        return sample('_bucket', below, { le: String(bounds[at] ?? '+Inf') });
+        return sample('_bucket', below, { le: String(bounds[at] ?? '+Inf') }, series.exemplars.get(at));
       });
-      return [...cumulative, sample('_sum', value), sample('_count', count)];
+      const totals = [sample('_sum', series.value), sample('_count', series.count)];
+      return [...cumulative, ...totals, ...(native ? [sample('', series)] : [])];
     }),
   );
 }
@@ -43,49 +59,81 @@ function labelsOf(attributes: Attributes): Record<string, string> {
   );
 }
 
+const METRIC_TYPES = { counter: 1, gauge: 2, histogram: 3 } as const;
+
 /**
- * A WriteRequest of Prometheus remote write 1.0: protobuf in a snappy block.
+ * A WriteRequest of Prometheus remote write 1.0: protobuf in a snappy block. Fields are numbered as in `prompb`.
+ * @param instruments for metadata
  * @param atMs epoch milliseconds
  * @see https://prometheus.io/docs/specs/prw/remote_write_spec/
  */
-export function writeRequest(samples: readonly Sample[], atMs: number): Buffer {
-  const series = samples.map(({ labels, value }) => {
-    // Receivers may reject unsorted labels.
-    const sorted = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
-    const point = Buffer.concat([doubleField(1, value), varint(2 << 3), varint(atMs)]);
-    return bytesField(1, [
-      ...sorted.map(([name, text]) => bytesField(1, [textField(1, name), textField(2, text)])),
-      bytesField(2, [point]),
-    ]);
-  });
-  return snappyBlock(Buffer.concat(series));
+export function writeRequest(
+  samples: readonly Sample[],
+  instruments: readonly Instrument[],
+  atMs: number,
+): Buffer {
+  const pbf = new PbfWriter();
+  for (const sample of samples) message(pbf, 1, () => writeSeries(sample, atMs, pbf));
+  for (const instrument of instruments) message(pbf, 3, () => writeMetadata(instrument, pbf));
+  return snappyBlock(pbf.finish());
 }
 
-const FIXED_64 = 1;
-const LENGTH_DELIMITED = 2;
-
-/** @param value a whole number from 0 to 2^53 */
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
-  return Buffer.from([...bytes, rest]);
+function message(pbf: PbfWriter, field: number, write: () => void): void {
+  pbf.writeMessage(field, write, null);
 }
 
-function bytesField(number: number, parts: readonly Buffer[]): Buffer {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  return Buffer.concat([varint((number << 3) | LENGTH_DELIMITED), varint(length), ...parts]);
+function writeSeries({ labels, value, exemplar }: Sample, atMs: number, pbf: PbfWriter): void {
+  writeLabels(labels, pbf);
+  if (typeof value === 'number') {
+    message(pbf, 2, () => {
+      pbf.writeDoubleField(1, value);
+      pbf.writeVarintField(2, atMs);
+    });
+  }
+  if (exemplar !== null) {
+    message(pbf, 3, () => {
+      writeLabels({ trace_id: exemplar.trace.traceId, span_id: exemplar.trace.spanId }, pbf);
+      pbf.writeDoubleField(2, exemplar.value);
+      pbf.writeVarintField(3, Math.floor(exemplar.atUs / 1e3));
+    });
+  }
+  if (typeof value !== 'number') message(pbf, 4, () => writeNative(value, atMs, pbf));
 }
 
-function textField(number: number, text: string): Buffer {
-  return bytesField(number, [Buffer.from(text)]);
+/** Receivers may reject unsorted labels. */
+function writeLabels(labels: Readonly<Record<string, string>>, pbf: PbfWriter): void {
+  for (const [name, text] of Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    message(pbf, 1, () => {
+      pbf.writeStringField(1, name);
+      pbf.writeStringField(2, text);
+    });
+  }
 }
 
-function doubleField(number: number, value: number): Buffer {
-  const field = Buffer.alloc(9);
-  field.writeUInt8((number << 3) | FIXED_64);
-  field.writeDoubleLE(value, 1);
-  return field;
+function writeNative(series: Series, atMs: number, pbf: PbfWriter): void {
+  const { first, counts } = exponentialBuckets(series);
+  pbf.writeVarintField(1, series.count);
+  pbf.writeDoubleField(3, series.value);
+  pbf.writeSVarintField(4, EXPONENTIAL_SCALE);
+  pbf.writeVarintField(6, series.zeros);
+  if (counts.length > 0) {
+    message(pbf, 11, () => {
+      // Prometheus counts buckets by their upper bound, OpenTelemetry by their lower one.
+      pbf.writeSVarintField(1, first + 1);
+      pbf.writeVarintField(2, counts.length);
+    });
+    pbf.writePackedSVarint(
+      12,
+      counts.map((count, at) => count - (counts[at - 1] ?? 0)),
+    );
+  }
+  pbf.writeVarintField(15, atMs);
+}
+
+function writeMetadata({ kind, prometheus, description }: Instrument, pbf: PbfWriter): void {
+  pbf.writeVarintField(1, METRIC_TYPES[kind]);
+  pbf.writeStringField(2, prometheus);
+  pbf.writeStringField(4, description);
 }
 
 const LITERAL_BYTES = 1 << 16;
@@ -97,8 +145,10 @@ const LITERAL_TAG = 61 << 2;
  * compression is not worth its code.
  * @see https://github.com/google/snappy/blob/main/format_description.txt
  */
-function snappyBlock(data: Buffer): Buffer {
-  const parts = [varint(data.length)];
+function snappyBlock(data: Uint8Array): Buffer {
+  const length = new PbfWriter();
+  length.writeVarint(data.length);
+  const parts: Uint8Array[] = [length.finish()];
   for (let at = 0; at < data.length; at += LITERAL_BYTES) {
     const literal = data.subarray(at, at + LITERAL_BYTES);
     const head = Buffer.from([LITERAL_TAG, 0, 0]);

@@ -110,7 +110,7 @@ describe('a page of the documentation', () => {
     const scraped = `${await metricsOf(someStatus())}${faults}`;
     const known = new Set([...scraped.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
     expect(known.size).toBeGreaterThan(30);
-    for (const { prometheus } of new RunInstruments().all) known.add(prometheus);
+    for (const { prometheus } of new RunInstruments().collect()) known.add(prometheus);
     const text = textOf(page);
     expect(
       [...text.matchAll(/\breprise_\w+/g)].map(([name]) => name).filter((name) => !known.has(name)),

@@ -234,7 +234,7 @@ describe('a recorder beside a model server', () => {
 function replaySamples(): string[] {
   const instruments = new RunInstruments();
   instruments.addSends([send({ index: 0 }), failed(1), refused(2)]);
-  return samplesOfRun(instruments.all, {}).flatMap(({ labels: { __name__: name, outcome } }) =>
+  return samplesOfRun(instruments.collect(), {}, true).flatMap(({ labels: { __name__: name, outcome } }) =>
     outcome === undefined ? [`${name}`] : [`${name}{outcome="${outcome}"}`],
   );
 }

@@ -4,8 +4,10 @@ import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { metricsOf } from '../../src/proxy/control/metrics.ts';
 import { RunInstruments } from '../../src/telemetry/instruments.ts';
+import { type Sample, samplesOf } from '../../src/telemetry/remote-write.ts';
 import { goPackage, systemProgram } from '../support/peer-tools.ts';
 import { runProcess } from '../support/process.ts';
+import { failed, refused, send } from '../support/sends.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { someStatus } from '../support/some-status.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -36,7 +38,7 @@ async function known(): Promise<Set<string>> {
   const scraped = await metricsOf(
     someStatus({ disk: { directory: '', bytes: 1, maxBytes: 2, freeBytes: 3 } }),
   );
-  const ofReplay = new RunInstruments().all.map(({ prometheus }) => prometheus);
+  const ofReplay = new RunInstruments().collect().map(({ prometheus }) => prometheus);
   return new Set([...[...scraped.matchAll(/^# TYPE (\S+)/gm)].map(([, name = '']) => name), ...ofReplay]);
 }
 
@@ -98,6 +100,52 @@ const FIRING: Readonly<Record<string, readonly (readonly [series: string, values
     ['reprise_replay_requests_total{outcome="completed"}', '0+9x20'],
   ],
 };
+
+/** The samples of the exports of a run in promtool's notation: one value for each export, with nothing before the first. */
+function exportedSeries(exports: readonly (readonly Sample[])[]) {
+  const values = new Map<string, (number | '_')[]>();
+  exports.forEach((samples, at) => {
+    for (const { labels, value } of samples) {
+      if (typeof value !== 'number') continue;
+      const { __name__: name, ...others } = labels;
+      const pairs = Object.entries(others).map(([label, text]) => `${label}=${JSON.stringify(text)}`);
+      const series = `${name}{${pairs.join(',')}}`;
+      const before = values.get(series) ?? Array.from({ length: at }, () => '_' as const);
+      values.set(series, [...before, value]);
+    }
+  });
+  return [...values].map(([series, each]) => ({ series, values: each.join(' ') }));
+}
+
+test.each([
+  ['RepriseReplayRefuses', Array.from({ length: 40 }, (_, index) => refused(index))],
+  ['RepriseReplayFails', Array.from({ length: 40 }, (_, index) => failed(index))],
+])('%s fires on a single burst of a run as it is exported', async (name, burst) => {
+  if ('missing' in promtool) return;
+  const directory = temporaryDirectory();
+  writeFileSync(join(directory, 'alerts.json'), JSON.stringify(alertRules()));
+  const instruments = new RunInstruments();
+  const exported = () => samplesOf(instruments.collect(), { instance: 'run', test: 'nightly' }, false);
+  const { route, model } = send({ index: 0 });
+  instruments.expect({ route, model });
+  // Planned, then the burst, then nothing for five minutes.
+  const exports = [exported()];
+  instruments.addSends(burst);
+  exports.push(...Array.from({ length: 10 }, exported));
+  const fires = {
+    expr: `count(ALERTS{alertname="${name}"}) or vector(0)`,
+    eval_time: '1m',
+    exp_samples: [{ labels: '{}', value: 1 }],
+  };
+  const test = { interval: '30s', input_series: exportedSeries(exports), promql_expr_test: [fires] };
+  const file = join(directory, 'test.json');
+  writeFileSync(
+    file,
+    JSON.stringify({ rule_files: ['alerts.json'], evaluation_interval: '30s', tests: [test] }),
+  );
+  const { status, stdout, stderr } = await runProcess('promtool', ['test', 'rules', file]);
+  expect({ status, said: `${stdout}${stderr}`.slice(0, 2000) }).toMatchObject({ status: 0 });
+});
 
 test('promtool reads the alerts, and each fires on what it is for and on nothing else of the list', async ({
   skip,

@@ -3,8 +3,14 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { SHOW_OPTIONS, show } from '../../src/app/show.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { byProgram, resolveOptions } from '../../src/core/options.ts';
+import type { Send } from '../../src/core/run.ts';
+import { RunTelemetry } from '../../src/telemetry/exporter.ts';
+import type { Receiver } from '../../src/telemetry/options.ts';
+import { TraceSample } from '../../src/telemetry/traces.ts';
 import { captureOf, querySegment } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -15,6 +21,8 @@ import { goPackage, pythonWith, systemProgram } from '../support/peer-tools.ts';
 import { startProcess } from '../support/process.ts';
 import { documentOf, replay, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
+import { send } from '../support/sends.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const collector = goPackage(join(import.meta.dirname, 'programs', 'collector'));
@@ -124,10 +132,16 @@ interface OtlpPoint {
   readonly sum?: number;
 }
 
+interface ExponentialPoint extends OtlpPoint {
+  readonly scale: number;
+  readonly positive: { readonly offset: number; readonly bucketCounts: readonly string[] };
+  readonly exemplars?: readonly { readonly asDouble: number; readonly traceId: string }[];
+}
+
 interface OtlpMetric {
   readonly name: string;
+  readonly exponentialHistogram?: { readonly dataPoints: readonly ExponentialPoint[] };
   readonly sum?: { readonly dataPoints: readonly OtlpPoint[] };
-  readonly histogram?: { readonly dataPoints: readonly OtlpPoint[] };
 }
 
 interface OtlpSpan {
@@ -186,7 +200,7 @@ test('an OpenTelemetry collector has the figures of the document, and the spans 
 
   const last = (name: string) => {
     const found = metrics.at(-1)?.find((each) => each.name === name);
-    return found?.sum?.dataPoints ?? found?.histogram?.dataPoints ?? [];
+    return found?.sum?.dataPoints ?? found?.exponentialHistogram?.dataPoints ?? [];
   };
   const total = (points: readonly OtlpPoint[], asked: Record<string, string> = {}) =>
     points
@@ -260,10 +274,8 @@ test('an OpenTelemetry collector has the figures of the document, and the spans 
   expect(startMs).toBeLessThanOrEqual(Date.parse(document.endedAt) + 10);
 });
 
-test('a Prometheus has the figures of the document by remote write', { timeout: 120_000 }, async ({
-  skip,
-}) => {
-  if ('missing' in prometheus) return skip(prometheus.missing);
+/** Starts a Prometheus that takes remote write; answers its API, and queries with one sample. */
+async function prometheusWith(features: readonly string[]) {
   const port = await freePort();
   const directory = temporaryDirectory();
   const config = join(directory, 'prometheus.yml');
@@ -271,25 +283,41 @@ test('a Prometheus has the figures of the document by remote write', { timeout: 
   start('prometheus', [
     ...[`--config.file=${config}`, `--storage.tsdb.path=${join(directory, 'data')}`],
     ...[`--web.listen-address=127.0.0.1:${port}`, '--web.enable-remote-write-receiver'],
+    ...features.map((feature) => `--enable-feature=${feature}`),
   ]);
   const api = `http://127.0.0.1:${port}/api/v1`;
   await answers(`http://127.0.0.1:${port}/-/ready`);
+  const results = async (query: string) => {
+    const answer = await fetch(`${api}/query?${new URLSearchParams({ query })}`);
+    const { data } = (await answer.json()) as { data: { result: { value: [number, string] }[] } };
+    return data.result;
+  };
+  const ask = async (query: string): Promise<number> => {
+    const result = await results(query);
+    expect(result.length, query).toBe(1);
+    return Number(result[0]?.value[1]);
+  };
+  return { api, results, ask };
+}
+
+const WITHOUT_NATIVE: readonly string[] = [];
+const WITH_NATIVE = ['native-histograms', 'exemplar-storage'];
+
+test('a Prometheus has the figures of the document by remote write', { timeout: 120_000 }, async ({
+  skip,
+}) => {
+  if ('missing' in prometheus) return skip(prometheus.missing);
+  const { api, ask } = await prometheusWith(WITHOUT_NATIVE);
   const { target, capture } = await chats();
   const document = documentOf(
     await replay(capture, target.url, [
       ...['--json', '--remote-write', `${api}/write`, '--telemetry-interval', '500ms', '--name', 'nightly'],
     ]),
   );
-  expect(document.telemetry?.receivers).toMatchObject([{ failed: 0, complete: true }]);
+  expect(document.telemetry?.receivers).toMatchObject([{ failed: 0, complete: true, lastError: null }]);
   expect(
     target.requests.every(({ headers }) => headers.some(([, value]) => value.includes('0af76519'))),
   ).toBe(true);
-  const ask = async (query: string): Promise<number> => {
-    const answer = await fetch(`${api}/query?${new URLSearchParams({ query })}`);
-    const { data } = (await answer.json()) as { data: { result: { value: [number, string] }[] } };
-    expect(data.result.length).toBe(1);
-    return Number(data.result[0]?.value[1]);
-  };
   const of = `instance="${document.run}",test="nightly"`;
   for (const outcome of ['completed', 'failed'] as const)
     expect(await ask(`sum(reprise_replay_requests_total{${of},outcome="${outcome}"})`)).toBe(
@@ -307,10 +335,129 @@ test('a Prometheus has the figures of the document by remote write', { timeout: 
   const p50 = await ask(
     `histogram_quantile(0.5, sum by (le) (reprise_replay_scheduled_latency_seconds_bucket{${of}}))`,
   );
-  // Bounds of neighbouring buckets differ by a factor of two.
+  // Bounds of neighbouring buckets differ by a factor of 2.5 or less.
   const p50S = (document.latencyMs.scheduled.p50 ?? 0) / 1e3;
-  expect(p50).toBeGreaterThanOrEqual(p50S / 2);
-  expect(p50).toBeLessThanOrEqual(p50S * 2 + 0.01);
+  expect(p50).toBeGreaterThanOrEqual(p50S / 2.5);
+  expect(p50).toBeLessThanOrEqual(p50S * 2.5);
+});
+
+test('the alert on refused requests sees one burst at the start of a short run', { timeout: 60_000 }, async ({
+  skip,
+}) => {
+  if ('missing' in prometheus) return skip(prometheus.missing);
+  const { api, ask, results } = await prometheusWith(WITHOUT_NATIVE);
+  const { target, capture } = await chats();
+  const flags = ['--json', '--remote-write', `${api}/write`, '--max-rate', '50'];
+  const document = documentOf(await replay(capture, target.url, flags));
+  expect(document.refused).toBeGreaterThan(0);
+  const rules = parse(readFileSync(join(repositoryRoot, 'deploy/kubernetes/monitoring/alerts.yaml'), 'utf8'));
+  const alerts = rules.spec.groups.flatMap(({ rules: of }: { rules: object[] }) => of);
+  const { expr } = alerts.find(({ alert }: { alert: string }) => alert === 'RepriseReplayRefuses');
+  expect(await ask(expr)).toBeGreaterThan(0);
+  // Every outcome has a series, also those that no request had.
+  expect(await results(`sum by (outcome) (reprise_replay_requests_total)`)).toHaveLength(5);
+});
+
+/** A run with slow requests, all of them traced, exported by `RunTelemetry` to one receiver. */
+async function slowRun(receiver: Pick<Receiver, 'kind' | 'url'>) {
+  const startNs = systemClock.nowNs() - 60e9;
+  const telemetry = new RunTelemetry({
+    options: {
+      receivers: [{ ...receiver, headers: [] }],
+      traceShare: 1,
+      intervalMs: 60_000,
+      otlpHistograms: 'exponential',
+    },
+    run: { id: 'run', version: '1', name: null, server: { address: 'target', port: 80 } },
+    clock: systemClock,
+    startNs: () => startNs,
+    inFlight: () => 0,
+  });
+  const first = { firstTokenOffsetNs: 35.1e9, promptTokens: 1, outputTokens: 1 };
+  telemetry.ended(
+    Array.from({ length: 100 }, (_, index) =>
+      send({
+        index,
+        intendedOffsetNs: 0,
+        actualOffsetNs: 2.3e9,
+        startOffsetNs: 2.3e9,
+        lastByteOffsetNs: 50e9,
+        streamed: true,
+        answer: { ...first, finish: null } as Send['answer'],
+      }),
+    ),
+  );
+  await telemetry.end();
+  const traces = Array.from({ length: 100 }, (_, index) => new TraceSample('run', 1).of(index)?.traceId);
+  return { document: telemetry.document(), traces };
+}
+
+const FIRST_TOKEN = 'reprise_replay_time_to_first_token_seconds';
+const LAG = 'reprise_replay_dispatch_lag_seconds';
+
+test.each([
+  ['without native histograms, within its bucket', WITHOUT_NATIVE, 2.5],
+  ['with native histograms, within 9 %', WITH_NATIVE, 1.1],
+])(
+  'a Prometheus shows a first token of 32.8 s and a lag of 2.3 s: %s',
+  { timeout: 60_000 },
+  async (_, features, factor) => {
+    if ('missing' in prometheus) return;
+    const { api, ask, results } = await prometheusWith(features);
+    const { document, traces } = await slowRun({ kind: 'remote_write', url: `${api}/write` });
+    expect(document.receivers).toMatchObject([{ failed: 0, complete: true, lastError: null }]);
+    for (const [name, truth] of [
+      [FIRST_TOKEN, 32.8],
+      [LAG, 2.3],
+    ] as const) {
+      const native = `histogram_quantile(0.5, ${name})`;
+      const classic = `histogram_quantile(0.5, sum by (le) (${name}_bucket))`;
+      for (const query of features === WITH_NATIVE ? [native, classic] : [classic]) {
+        const within = query === native ? factor : 2.5;
+        const shown = await ask(query);
+        expect(shown).toBeGreaterThan(truth / within);
+        expect(shown).toBeLessThan(truth * within);
+      }
+    }
+    expect(await results(FIRST_TOKEN)).toHaveLength(features === WITH_NATIVE ? 1 : 0);
+    if (features !== WITH_NATIVE) return;
+    const range = {
+      query: `${FIRST_TOKEN}_bucket`,
+      start: String(systemClock.epochUs() / 1e6 - 600),
+      end: String(systemClock.epochUs() / 1e6 + 60),
+    };
+    const found = await fetch(`${api}/query_exemplars?${new URLSearchParams(range)}`);
+    const { data } = (await found.json()) as {
+      data: { exemplars: { value: string; labels: Record<string, string> }[] }[];
+    };
+    const exemplars = data.flatMap((each) => each.exemplars);
+    expect(exemplars).toMatchObject([{ value: '32.8' }]);
+    expect(traces).toContain(exemplars[0]?.labels['trace_id']);
+  },
+);
+
+test('a collector takes exponential histograms with the traces of slow requests', {
+  timeout: 60_000,
+}, async ({ skip }) => {
+  if ('missing' in collector) return skip(collector.missing);
+  const sink = await serverOf((_, response) => response.writeHead(200).end());
+  const exporter = { otlp_http: { endpoint: sink.url, encoding: 'json', compression: 'none' } };
+  const url = await collectorAt(collector.path, exporter, ['metrics', 'traces']);
+  const { document, traces } = await slowRun({ kind: 'otlp', url });
+  expect(document.receivers).toMatchObject([{ failed: 0, rejected: 0, complete: true }]);
+  for (let tries = 0; tries < 100 && passedOn(sink.requests).metrics.length === 0; tries += 1)
+    await setTimeout(100);
+  const first = passedOn(sink.requests)
+    .metrics.at(-1)
+    ?.find(({ name }) => name.endsWith('first_chunk'));
+  const [point] = first?.exponentialHistogram?.dataPoints ?? [];
+  const { scale = 0, positive, exemplars = [] } = point ?? {};
+  expect(positive?.bucketCounts).toEqual(['100']);
+  const lower = 2 ** ((positive?.offset ?? 0) / 2 ** scale);
+  expect(lower).toBeLessThan(32.8);
+  expect(lower * 2 ** (1 / 2 ** scale)).toBeGreaterThanOrEqual(32.8);
+  expect(exemplars).toMatchObject([{ asDouble: 32.8 }]);
+  expect(traces).toContain(exemplars[0]?.traceId);
 });
 
 /** An OpenAI-compatible server that answers chats and embeddings, and refuses who asks to fail. */

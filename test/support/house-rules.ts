@@ -27,7 +27,7 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   pino: ['cli', 'app'],
   'csv-parse': ['formats'],
   'hyparquet-writer': ['formats'],
-  pbf: ['formats'],
+  pbf: ['formats', 'telemetry'],
   'prom-client': ['proxy'],
   'image-size': ['analysis'],
   tinyqueue: ['replay'],

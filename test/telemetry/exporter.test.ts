@@ -1,9 +1,17 @@
+import { setTimeout } from 'node:timers/promises';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { Problems } from '../../src/core/errors.ts';
 import type { Send } from '../../src/core/run.ts';
 import { RunTelemetry } from '../../src/telemetry/exporter.ts';
-import { type Instrument, RunInstruments } from '../../src/telemetry/instruments.ts';
+import {
+  EXPONENTIAL_SCALE,
+  exponentialBuckets,
+  type Instrument,
+  OUTCOMES,
+  RunInstruments,
+} from '../../src/telemetry/instruments.ts';
 import { telemetryOptionsOf } from '../../src/telemetry/options.ts';
 import { samplesOf, writeRequest } from '../../src/telemetry/remote-write.ts';
 import { TraceSample } from '../../src/telemetry/traces.ts';
@@ -14,10 +22,21 @@ const seriesOf = (instruments: readonly Instrument[], name: string) => [
   ...(instruments.find(({ prometheus }) => prometheus === name)?.series.values() ?? []),
 ];
 
+/** Bounds of times in seconds, as documented: 1, 2 and 5 a decade, from 0.1 ms to 10 min. */
+const BOUNDS = [
+  ...[0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05],
+  ...[0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 600],
+];
+
+function bucketsWith(seconds: number): number[] {
+  const bucket = BOUNDS.findIndex((bound) => seconds <= bound);
+  return Array.from({ length: BOUNDS.length + 1 }, (_, at) => Number(at === bucket));
+}
+
 function instrumentsOf(sends: readonly Send[]): Instrument[] {
   const instruments = new RunInstruments();
   instruments.addSends(sends);
-  return instruments.all;
+  return instruments.collect();
 }
 
 describe('the instruments of a run', () => {
@@ -49,16 +68,49 @@ describe('the instruments of a run', () => {
       ['500', 1],
     ]);
     expect(seriesOf(all, 'reprise_replay_scheduled_latency_seconds')).toMatchObject([
-      { count: 1, value: 0.01, buckets: [1, ...new Array(14).fill(0)] },
+      { count: 1, value: 0.01, buckets: bucketsWith(0.01) },
     ]);
   });
 
   test('tell twenty models apart and no more', () => {
     const all = instrumentsOf(Array.from({ length: 50 }, (_, index) => send({ index, model: `m${index}` })));
     const series = seriesOf(all, 'reprise_replay_requests_total');
-    expect(series.length).toBe(21);
-    expect(series.at(-1)).toMatchObject({ attributes: { 'gen_ai.request.model': 'other' }, value: 30 });
+    expect(series.length).toBe(21 * OUTCOMES.length);
+    const others = series.filter(({ attributes }) => attributes['gen_ai.request.model'] === 'other');
+    expect(others.map(({ attributes, value }) => [attributes['outcome'], value])).toEqual(
+      OUTCOMES.map((outcome) => [outcome, outcome === 'completed' ? 30 : 0]),
+    );
   });
+});
+
+test('an exponential bucket holds its value, and is 9 % wide', () => {
+  void fc.assert(
+    fc.property(fc.double({ min: 1e-9, max: 1e5, noNaN: true, minExcluded: true }), (seconds) => {
+      const lastByteOffsetNs = seconds * 1e9;
+      const all = instrumentsOf([send({ index: 0, startOffsetNs: 0, lastByteOffsetNs })]);
+      const [series] = seriesOf(all, 'reprise_replay_request_duration_seconds');
+      const { first, counts } = exponentialBuckets(series!);
+      expect(counts).toEqual([1]);
+      const base = 2 ** (1 / 2 ** EXPONENTIAL_SCALE);
+      const tolerance = 1e-9 * seconds;
+      expect(base ** first).toBeLessThan(seconds + tolerance);
+      expect(base ** (first + 1)).toBeGreaterThanOrEqual(seconds - tolerance);
+    }),
+  );
+});
+
+test('exemplars go with one export, one for each bucket', () => {
+  const instruments = new RunInstruments();
+  const trace = (index: number) => ({ traceId: `trace-${index}`, spanId: 'span' });
+  instruments.addSends([send({ index: 1 }), send({ index: 2 }), send({ index: 3 })], ({ index }) =>
+    index === 3 ? null : { atUs: index, trace: trace(index) },
+  );
+  const exemplars = () =>
+    seriesOf(instruments.collect(), 'reprise_replay_scheduled_latency_seconds').flatMap((series) => [
+      ...series.exemplars.values(),
+    ]);
+  expect(exemplars()).toEqual([{ atUs: 2, trace: trace(2), value: 0.01 }]);
+  expect(exemplars()).toEqual([]);
 });
 
 describe('a sample of traces', () => {
@@ -109,7 +161,8 @@ function unpacked(block: Buffer): { readonly length: number; readonly data: Buff
 
 describe('remote write', () => {
   test('writes the bytes of its protobuf, labels in order', () => {
-    const block = writeRequest([{ labels: { b: 'x', __name__: 'n', a: 'y' }, value: 1.5 }], 300);
+    const sample = { labels: { b: 'x', __name__: 'n', a: 'y' }, value: 1.5, exemplar: null };
+    const block = writeRequest([sample], [], 300);
     const label = (name: string, text: string) =>
       Buffer.concat([
         Buffer.from([0x0a, 4 + name.length + text.length, 0x0a, name.length]),
@@ -128,8 +181,9 @@ describe('remote write', () => {
     const samples = Array.from({ length: 4_000 }, (_, at) => ({
       labels: { __name__: `metric_${at}` },
       value: at,
+      exemplar: null,
     }));
-    const { length, data } = unpacked(writeRequest(samples, 1));
+    const { length, data } = unpacked(writeRequest(samples, [], 1));
     expect(data.length).toBe(length);
     expect(data.length).toBeGreaterThan(65_536);
     expect(data.includes('metric_3999')).toBe(true);
@@ -137,10 +191,13 @@ describe('remote write', () => {
 
   test('makes buckets cumulative', () => {
     const all = instrumentsOf([send({ index: 0 }), send({ index: 1, lastByteOffsetNs: 100e6 + 15e6 })]);
-    const buckets = samplesOf(all, { job: 'reprise' }).filter(
+    const buckets = samplesOf(all, { job: 'reprise' }, true).filter(
       ({ labels }) => labels['__name__'] === 'reprise_replay_scheduled_latency_seconds_bucket',
     );
-    expect(buckets.map(({ value }) => value)).toEqual([1, ...new Array(14).fill(2)]);
+    const [first, second] = [BOUNDS.indexOf(0.01), BOUNDS.indexOf(0.02)];
+    expect(buckets.map(({ value }) => value)).toEqual(
+      [...BOUNDS, Number.POSITIVE_INFINITY].map((_, at) => Number(at >= first) + Number(at >= second)),
+    );
     expect(buckets.at(-1)?.labels).toEqual({
       __name__: 'reprise_replay_scheduled_latency_seconds_bucket',
       job: 'reprise',
@@ -158,6 +215,7 @@ function telemetryTo(url: string, traceShare: number | null = 1): RunTelemetry {
       receivers: [{ kind: 'otlp', url, headers: [['authorization', 'secret']] }],
       traceShare,
       intervalMs: 60_000,
+      otlpHistograms: 'exponential',
     },
     run: { id: 'run', version: '1', name: null, server: { address: 'target', port: 80 } },
     clock: systemClock,
@@ -205,6 +263,57 @@ describe('the exporter', () => {
     });
   });
 
+  test('sends explicit histograms to a receiver that refuses exponential ones, from then on', async () => {
+    const server = await serverOf(({ body }, response) => {
+      response.writeHead(body.includes('exponentialHistogram') ? 400 : 200).end();
+    });
+    const telemetry = telemetryTo(server.url, null);
+    for (const index of [0, 1]) {
+      telemetry.ended([send({ index })]);
+      await telemetry.end();
+    }
+    const { receivers } = telemetry.document();
+    expect(receivers).toMatchObject([{ pushes: 2, failed: 0, complete: true, lastError: null }]);
+    expect(server.requests.map(({ body }) => body.includes('exponentialHistogram'))).toEqual([
+      true,
+      false,
+      false,
+    ]);
+  });
+
+  test('sends explicit histograms alone to a receiver that leaves exponential ones out', async () => {
+    const server = await serverOf(({ body }, response) => {
+      const rejected = body.includes('exponentialHistogram')
+        ? '{"partialSuccess":{"rejectedDataPoints":"3"}}'
+        : '{}';
+      response.end(rejected);
+    });
+    const telemetry = telemetryTo(server.url, null);
+    telemetry.ended([send({ index: 0 })]);
+    await telemetry.end();
+    expect(telemetry.document().receivers).toMatchObject([{ pushes: 1, failed: 0, rejected: 0 }]);
+    expect(server.requests).toHaveLength(2);
+  });
+
+  test('sends every outcome at 0 before anything is counted', async () => {
+    const server = await serverOf();
+    const telemetry = telemetryTo(server.url, null);
+    telemetry.begin();
+    telemetry.planned({ route: 'POST /x', model: 'm' }, 0);
+    for (let tries = 0; tries < 1_000 && server.requests.length === 0; tries += 1) await setTimeout(5);
+    telemetry.ended([refused(0, { route: 'POST /x', model: 'm' })]);
+    await telemetry.end();
+    const counts = server.requests.map(({ body }) => {
+      const [scope] = JSON.parse(body.toString()).resourceMetrics[0].scopeMetrics;
+      const { sum } = scope.metrics.find(({ name }: { name: string }) => name === 'reprise.replay.requests');
+      return sum.dataPoints.map(({ asInt }: { asInt: string }) => Number(asInt));
+    });
+    expect(counts).toEqual([
+      [0, 0, 0, 0, 0],
+      [0, 0, 0, 1, 0],
+    ]);
+  });
+
   test('counts what a receiver left out', async () => {
     const server = await serverOf(({ target }, response) => {
       response.end(target === '/v1/traces' ? '{"partialSuccess":{"rejectedSpans":"2"}}' : '{}');
@@ -225,6 +334,7 @@ test('a header without its receiver is refused', () => {
     {
       otlp: null,
       otlpHeader: ['A: b'],
+      otlpHistograms: 'exponential',
       remoteWrite: null,
       remoteWriteHeader: [],
       traceSample: 0.01,
