@@ -27,7 +27,7 @@ import { removeLeftovers } from '../../storage/capture/forget.ts';
 import { keyChanges, loadHashKey } from '../../storage/capture/keys.ts';
 import { DirectoryLock } from '../../storage/capture/lock.ts';
 import type { CaptureOrigin } from '../../storage/capture/schema.ts';
-import { CaptureWriter } from '../../storage/capture/writer.ts';
+import { CaptureWriter, type CaptureWriterOptions } from '../../storage/capture/writer.ts';
 import { memoryBudget } from './memory-budget.ts';
 import type { MirrorSettings } from './mirror-options.ts';
 
@@ -58,7 +58,7 @@ export type OpenCapture = ReturnType<typeof openCapture>;
  */
 interface CaptureDeps {
   readonly clock: Clock;
-  readonly onFinished: (file: string) => void;
+  readonly segments: Pick<CaptureWriterOptions, 'onFinished' | 'onBegun' | 'onRemoved'>;
   readonly onFirstCommit: () => void;
   readonly onTaken: (exchange: Exchange) => void;
   /** Called if an internal error cost a part of the recording. */
@@ -71,7 +71,7 @@ interface CaptureDeps {
  */
 export function openCapture(
   { settings, account, keepsWorkMark, earlier }: RecorderOrder<RecorderSettings, 'start'>,
-  { clock, onFinished, onFirstCommit, onTaken, onFailure }: CaptureDeps,
+  { clock, segments, onFirstCommit, onTaken, onFailure }: CaptureDeps,
 ) {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
@@ -106,7 +106,8 @@ export function openCapture(
         retainMs: settings.retainMs,
         segmentBy: 'clock',
         durability: 'commit',
-        onFinished,
+        ...segments,
+        newestSegment: account.segment ?? null,
         onUnpacked: (error) => onFailure('an exchange', error),
       },
       clock,

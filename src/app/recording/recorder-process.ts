@@ -29,6 +29,12 @@ const STORE_MS = 10_000;
 /** Interval of log lines about failed recordings. All failures are counted. */
 const FAILURE_NOTICE_MS = 60_000;
 
+const REMOVED = {
+  database:
+    'a segment was removed while it was open: what it held is missing, and recording goes on in the next one',
+  log: 'the log of a segment was removed while it was open: nothing is lost, and recording goes on in the next one',
+};
+
 interface RecorderProcessDeps {
   readonly clock: Clock;
   readonly sealerEntry: URL;
@@ -91,7 +97,11 @@ export class RecorderProcess {
     try {
       this.#capture = openCapture(message, {
         clock,
-        onFinished: (file) => void this.#sealer.add([file]),
+        segments: {
+          onFinished: (file) => void this.#sealer.add([file]),
+          onBegun: (file) => say({ type: 'segment', file }),
+          onRemoved: ({ what, ...removed }) => this.#logger().error(removed, REMOVED[what]),
+        },
         onFirstCommit: () => say({ type: 'committed' }),
         onTaken: (exchange) => this.#mirror?.offer(exchange),
         onFailure: (what, error) => {

@@ -75,6 +75,8 @@ export class Recording {
   readonly #deps: RecordingDeps;
   readonly #life = randomBytes(4).toString('hex');
   readonly #startedUs: number;
+  /** The newest segment of this recording; null before the first. */
+  #segment: string | null = null;
   readonly #state: RecordingState;
   readonly #counters = new Counters();
   readonly #link: RecorderClient;
@@ -310,6 +312,7 @@ export class Recording {
       atUs: Math.round(this.#deps.clock.epochUs()),
       ended: this.#link.finished,
       turnsAhead: null,
+      segment: this.#segment,
       ...counters,
     };
   }
@@ -330,6 +333,9 @@ export class Recording {
         ready: (message) => void this.#onReady(message),
         beat: (beat) => this.#onBeat(beat),
         estimated: (estimate) => this.#deps.estimated(estimate),
+        begun: (file) => {
+          this.#segment = file;
+        },
         fault: (fault, hint) => {
           if (this.#refuses(fault, hint ?? 'Check --dir.')) return;
           const fields = { fault, hint, control: 'not answered while the capture cannot be opened' };

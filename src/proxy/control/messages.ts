@@ -86,6 +86,8 @@ export type FromRecorder =
   | { readonly type: 'beat'; readonly beat: RecorderBeat }
   /** It made its first commit. Sent at once, because a death before the first commit is judged differently. */
   | { readonly type: 'committed' }
+  /** It began this segment. */
+  | { readonly type: 'segment'; readonly file: string }
   /** How long the disk lasts, estimated from the traffic so far. */
   | { readonly type: 'estimate'; readonly estimate: DiskEstimate }
   | { readonly type: 'notice'; readonly notice: Notice }

@@ -91,6 +91,8 @@ interface RecorderEvents {
   ready(message: RecorderReady): void;
   beat(beat: RecorderBeat): void;
   estimated(estimate: DiskEstimate): void;
+  /** It began this segment. */
+  begun(file: string): void;
   fault(message: string, hint: string | null): void;
   died(death: RecorderDeath): void;
 }
@@ -299,6 +301,7 @@ export class RecorderSupervisor<Settings> {
       running.faulted = true;
       events.fault(message.message, message.hint);
     } else if (message.type === 'estimate') events.estimated(message.estimate);
+    else if (message.type === 'segment') events.begun(message.file);
     else if (message.type === 'notice')
       logger[message.notice.level](message.notice.fields, message.notice.message);
     else if (message.type === 'committed') {

@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
   type Counted,
@@ -51,6 +51,8 @@ export class SegmentWriter {
   readonly path: string;
   readonly hour: number;
   readonly #connection: Connection;
+  /** The file that is open, by device and inode. */
+  readonly #opened: string | null;
   readonly #blocks: BlockWriter;
   readonly #bodies: BodyStore;
   readonly #names: TextIds;
@@ -72,6 +74,7 @@ export class SegmentWriter {
     this.#connection = openForWriting(path, durability);
     try {
       if (meta !== null) this.#create(meta, durability);
+      this.#opened = fileAt(path);
       this.#lastId = lastIdOf(this.#connection, 'exchange');
       this.#blocks = new BlockWriter(this.#connection, cipher);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
@@ -91,6 +94,20 @@ export class SegmentWriter {
       writeMeta(this.#connection, meta);
     })();
     if (durability === 'commit') syncPath(dirname(this.path));
+  }
+
+  /** Exchanges in the file. */
+  get exchanges(): number {
+    return this.#lastId;
+  }
+
+  /**
+   * Whether one of its files was removed while it was open: the database with all that it holds, or only the log, from
+   * which the database can still be completed. SQLite would write on, and nobody could read it.
+   */
+  get removed(): 'database' | 'log' | null {
+    if (fileAt(this.path) !== this.#opened) return 'database';
+    return fileAt(`${this.path}-wal`) === null ? 'log' : null;
   }
 
   /** Bytes of the open block; the commit that fills it writes them once more. */
@@ -225,6 +242,12 @@ export class SegmentWriter {
       throw error;
     }
   }
+}
+
+/** Which file is at a path, by device and inode; null if there is none. */
+function fileAt(path: string): string | null {
+  const status = statSync(path, { throwIfNoEntry: false });
+  return status === undefined ? null : `${status.dev} ${status.ino}`;
 }
 
 type Bound = number | Uint8Array | null;

@@ -50,8 +50,22 @@ export interface CaptureWriterOptions extends Omit<NewSegmentMeta, 'openedUs' | 
    * Receives the path of a finished segment, to seal it. Called inside `commit` and `close`; must not throw.
    */
   readonly onFinished: (file: string) => void;
+  /** Receives the name of each segment that is begun. */
+  readonly onBegun?: (file: string) => void;
+  /** Receives a segment of which somebody removed a file while it was open. The next one is begun. */
+  readonly onRemoved?: (removed: RemovedSegment) => void;
+  /** The newest segment that earlier processes of this recorder began, even if it is not here any more. */
+  readonly newestSegment?: string | null;
   /** Receives the error of an exchange that could not be packed; `append` has returned false for it. */
   readonly onUnpacked?: (error: unknown) => void;
+}
+
+export interface RemovedSegment {
+  readonly file: string;
+  /** `log`: only its write-ahead log, and nothing is lost. */
+  readonly what: 'database' | 'log';
+  /** Exchanges that were in it. */
+  readonly exchanges: number;
 }
 
 /** The result of a batch. The next account reports what was lost. */
@@ -410,7 +424,8 @@ class SegmentRotation {
     const last = segmentsOf(options.directory)
       .filter(({ recorder }) => recorder === id)
       .reduce<SegmentFile | null>((a, b) => (a !== null && a.sequence > b.sequence ? a : b), null);
-    this.#sequence = last?.sequence ?? 0;
+    const begun = parseSegmentName(options.newestSegment ?? '')?.sequence ?? 0;
+    this.#sequence = Math.max(last?.sequence ?? 0, begun);
     if (last !== null && !last.sealed) this.left = last;
   }
 
@@ -431,6 +446,7 @@ class SegmentRotation {
   turnTo(hour: number): void {
     if (this.left !== null && (hour > this.left.hour || sizeOf(this.left.path) >= this.#segmentBytesMax))
       this.#leave();
+    this.#leaveRemoved();
     const segment = this.#segment;
     if (segment === null) return;
     if (hour > segment.hour || bytesOf(segment) >= this.#segmentBytesMax) this.end(false);
@@ -475,9 +491,13 @@ class SegmentRotation {
    */
   end(recorderEnded: boolean): void {
     this.#leave();
+    this.#leaveRemoved();
     const segment = this.#segment;
     this.#segment = null;
-    if (segment === null) return;
+    if (segment !== null) this.#finish(segment, recorderEnded);
+  }
+
+  #finish(segment: SegmentWriter, recorderEnded: boolean): void {
     try {
       segment.end(this.#clock.epochUs(), recorderEnded);
       this.#endedBytes += segment.contentBytes - this.#emptyBytes;
@@ -491,6 +511,18 @@ class SegmentRotation {
     const segment = this.#segment;
     this.#segment = null;
     if (segment !== null) this.#passOn(segment);
+  }
+
+  /** Ends the open segment if one of its files was removed. Without the database there is nothing to pass on. */
+  #leaveRemoved(): void {
+    const segment = this.#segment;
+    const what = segment?.removed ?? null;
+    if (segment === null || what === null) return;
+    this.#segment = null;
+    this.#options.onRemoved?.({ file: basename(segment.path), what, exchanges: segment.exchanges });
+    if (what === 'log') this.#finish(segment, false);
+    else segment.close();
+    this.#quota.forgetCount();
   }
 
   /** The open segment for the quota. */
@@ -561,6 +593,7 @@ class SegmentRotation {
       });
       // Set only now: an unused number would look like a missing segment.
       this.#sequence = sequence;
+      this.#options.onBegun?.(basename(path));
       this.#emptyBytes = segment.contentBytes;
       return segment;
     } catch (error) {

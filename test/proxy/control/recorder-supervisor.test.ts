@@ -32,6 +32,7 @@ async function supervisedUntilDied(entry: string): Promise<{
         ready: ignore,
         beat: ignore,
         estimated: ignore,
+        begun: ignore,
         fault: ignore,
         died: ({ how }) => {
           vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
