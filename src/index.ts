@@ -19,7 +19,7 @@ import {
   SCENARIO_OPTIONS,
 } from './app/gate/play-scenario.ts';
 import { HISTORY_OPTIONS, readHistory } from './app/history.ts';
-import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from './app/import/import.ts';
+import { IMPORT_OPTIONS, type ImportName, type ImportResult, importTraffic } from './app/import/import.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
 import { MOCK_OPTIONS, type RunningMock, resolveMockOptions, startMock } from './app/mock/mock.ts';
 import { entryPath, PROGRAM, VERSION } from './app/package.ts';
@@ -67,7 +67,7 @@ export type PublishOptions = StatedOptions<typeof PUBLISH_OPTIONS>;
 export type CompareOptions = StatedOptions<typeof COMPARE_OPTIONS>;
 export type MergeOptions = StatedOptions<typeof MERGE_OPTIONS>;
 export type ExportOptions = StatedOptions<typeof EXPORT_OPTIONS>;
-export type ImportOptions<Format extends ImportFormat> = StatedOptions<(typeof IMPORT_OPTIONS)[Format]>;
+export type ImportOptions<Format extends ImportName> = StatedOptions<(typeof IMPORT_OPTIONS)[Format]>;
 export type ForgetOptions = StatedOptions<typeof FORGET_OPTIONS>;
 export type FaultsOptions = StatedOptions<typeof FAULTS_OPTIONS>;
 export type MockOptions = StatedOptions<typeof MOCK_OPTIONS>;
@@ -316,7 +316,7 @@ export async function exportCapture(
  * Builds a capture from another tool's file (for `otlp` several files), complete or not at all.
  * @throws AppError; then nothing is left behind
  */
-export async function importCapture<Format extends ImportFormat>(
+export async function importCapture<Format extends ImportName>(
   format: Format,
   file: string | readonly string[],
   options: ImportOptions<Format>,
@@ -403,7 +403,7 @@ export type { Finding } from './app/doctor.ts';
 export type { RunningFaults } from './app/fault-relay.ts';
 export type { RunningGate } from './app/gate/gate.ts';
 export type { PlayedScenario } from './app/gate/play-scenario.ts';
-export type { ImportFormat, ImportResult } from './app/import/import.ts';
+export type { ImportName as ImportFormat, ImportResult } from './app/import/import.ts';
 export { inspect, verify } from './app/inspect.ts';
 export type { MockDocument, RunningMock } from './app/mock/mock.ts';
 export type { PublishedTo } from './app/publish/publish.ts';

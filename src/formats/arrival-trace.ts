@@ -9,7 +9,7 @@ import { SeededRandom } from '../core/random.ts';
 import { TextCounts } from '../core/text.ts';
 import { parseInstantUs, parseSeed } from '../core/units.ts';
 import { ArrivalTimes, TIME_UNITS, type TimeReading } from './exact-time.ts';
-import { ImportSource, NOTHING_BUT_ARRIVAL, type OpenImport } from './import-source.ts';
+import { ImportSource, importFormat, NOTHING_BUT_ARRIVAL, type OpenImport } from './import-source.ts';
 import {
   InputProblem,
   type JsonObject,
@@ -406,3 +406,14 @@ function columnsOf(header: readonly string[], fields: TraceFields, line: number)
   };
   return { time: indexOf(fields.time), client: indexOf(fields.client), session: indexOf(fields.session) };
 }
+
+export const ARRIVALS = importFormat({
+  summary: 'from an arrival trace, CSV or JSONL',
+  description:
+    'Build a capture from an arrival trace, CSV or JSONL, plain or gzip. With --payloads, each arrival is paired ' +
+    'with a request and the capture can be replayed. Without payloads, it can only be profiled and planned.',
+  files: ['<file>', 'the trace: CSV with a header line, or one JSON object per line'],
+  rows: 'arrivals',
+  options: ARRIVAL_OPTIONS,
+  open: ([file = ''], asked) => openArrivals(file, resolveArrivalReading(asked)),
+});

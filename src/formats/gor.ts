@@ -6,12 +6,14 @@ import { AssemblyBudget } from '../http1/budget.ts';
 import { ChunkedReader } from '../http1/chunked.ts';
 import { checkedInstant } from './exact-time.ts';
 import {
+  BODIES_OPTION,
   type ImportedBody,
   type ImportedParts,
   type ImportedResponse,
   ImportSource,
   type ImportSourceDeps,
   importedExchange,
+  importFormat,
   type OpenImport,
   placed,
 } from './import-source.ts';
@@ -477,3 +479,12 @@ class GorFraming {
 function isInterim(head: Buffer): boolean {
   return /^HTTP\/1\.[01] 1(?!01)\d\d(?: |\r|$)/.test(head.toString('latin1', 0, 16));
 }
+
+export const GOR = importFormat({
+  summary: 'from a file of GoReplay, requests with their responses',
+  description: null,
+  files: ['<file>', 'the file'],
+  rows: 'exchanges',
+  options: BODIES_OPTION,
+  open: ([file = '']) => openGor(file),
+});

@@ -21,12 +21,14 @@ import {
   recordedPairs,
 } from './export-writer.ts';
 import {
+  BODIES_OPTION,
   type ImportedBody,
   type ImportedParts,
   type ImportedResponse,
   ImportSource,
   type ImportSourceDeps,
   importedExchange,
+  importFormat,
   type OpenImport,
   placed,
   wholeBody,
@@ -488,3 +490,12 @@ function unpackedBody(headers: readonly HeaderPair[], body: Uint8Array): Uint8Ar
     return null;
   }
 }
+
+export const HAR_IMPORT = importFormat({
+  summary: 'from an HTTP archive (HAR) of a browser or proxy',
+  description: null,
+  files: ['<file>', 'the archive'],
+  rows: 'exchanges',
+  options: BODIES_OPTION,
+  open: ([file = '']) => openHar(file),
+});

@@ -2,17 +2,23 @@ import type { Body, Exchange, Message } from '../core/exchange.ts';
 import { headerPairsOf, headerValue, traceIdOf } from '../core/headers.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
+import { type Asked, choice, type OptionShape } from '../core/options.ts';
 import { routeOf } from '../core/routes.ts';
 import type { TextCounts } from '../core/text.ts';
 import { tellsOfErrorIn } from '../inference/error-answer.ts';
 import { isEventStream, isPlain, modelOfJson, payloadApiOf, requestFeatures } from '../inference/features.ts';
 import { NO_USAGE, usageIn } from '../inference/token-usage.ts';
 import type { Redaction } from '../redaction/head-redaction.ts';
-import { InputProblem, NOTHING_IN_IT } from './input.ts';
+import { InputProblem, NOTHING_IN_IT, type TextLine } from './input.ts';
 import type { RequestDraft } from './request-draft.ts';
 
-export const IMPORT_BODIES = ['requests', 'all'] as const;
+const IMPORT_BODIES = ['requests', 'all'] as const;
 type ImportBodies = (typeof IMPORT_BODIES)[number];
+
+/** The option of formats whose files may contain answers. */
+export const BODIES_OPTION = {
+  bodies: choice('--bodies <which>', 'which bodies to store', IMPORT_BODIES, { default: 'requests' }),
+};
 
 export interface ImportSourceDeps {
   readonly hash: KeyedHash;
@@ -21,6 +27,41 @@ export interface ImportSourceDeps {
 }
 
 export type OpenImport = (deps: ImportSourceDeps, signal: AbortSignal) => Promise<ImportSource>;
+
+/** A source of events that is not a file. */
+export interface EventSource {
+  /** JSON, each line one CloudEvent. */
+  readonly lines: (signal: AbortSignal) => AsyncIterable<readonly TextLine[]>;
+  /** Events that were rejected, by reason. */
+  readonly refused: TextCounts;
+}
+
+/** Another tool's file that a capture can be built from. */
+export interface ImportFormat<Shape extends OptionShape = OptionShape> {
+  /** Follows "build a capture". */
+  readonly summary: string;
+  /** Null to say the summary again. */
+  readonly description: string | null;
+  /** The files of the command line, and what they are. */
+  readonly files: readonly [argument: '<file>' | '[file]' | '<file...>', text: string];
+  /** What a row of it is called. */
+  readonly rows: 'exchanges' | 'arrivals';
+  readonly options: Shape;
+  /**
+   * @param receive starts to receive events over HTTP at an address
+   * @throws AppError OPTION_INVALID listing every problem
+   */
+  open(
+    files: readonly string[],
+    asked: Asked<Shape>,
+    receive: (address: string, durationMs: number) => EventSource,
+  ): OpenImport;
+}
+
+/** Checks the type of a format and keeps that of its options. */
+export function importFormat<Shape extends OptionShape>(format: ImportFormat<Shape>): ImportFormat<Shape> {
+  return format;
+}
 
 /** How much of a body's end is searched for token counts. */
 const USAGE_BYTES = 64 * 1024;

@@ -1,15 +1,19 @@
+import { AppError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { HeaderPair } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
-import { text, value } from '../core/options.ts';
+import { resolveOptions, text, value } from '../core/options.ts';
 import { TextCounts } from '../core/text.ts';
 import { parseInstantUs, parsePositiveMs } from '../core/units.ts';
 import { checkedInstant } from './exact-time.ts';
 import {
+  BODIES_OPTION,
+  type EventSource,
   type ImportedResponse,
   ImportSource,
   type ImportSourceDeps,
   importedExchange,
+  importFormat,
   type OpenImport,
   wholeBody,
 } from './import-source.ts';
@@ -44,7 +48,8 @@ const MISSING_FROM_KSERVE = [
   'losses and coverage: an event that could not be delivered is gone',
 ] as const;
 
-export const KSERVE_OPTIONS = {
+const KSERVE_OPTIONS = {
+  ...BODIES_OPTION,
   requestPath: text(
     '--request-path <path>',
     'request path of all requests (default: by payload and InferenceService)',
@@ -55,14 +60,6 @@ export const KSERVE_OPTIONS = {
   ),
   listenFor: value('--listen-for <time>', 'how long events are taken', parsePositiveMs, { default: '10m' }),
 };
-
-/** A source of events that is not a file. */
-export interface EventSource {
-  /** JSON, each line one CloudEvent. */
-  readonly lines: (signal: AbortSignal) => AsyncIterable<readonly TextLine[]>;
-  /** Events that were rejected, by reason. */
-  readonly refused: TextCounts;
-}
 
 /**
  * Reads the events of KServe's inference logger: CloudEvents with the payload of a request or a response. Both
@@ -297,3 +294,21 @@ function responseOf(data: Buffer): ImportedResponse {
   const lines = `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nContent-Length: ${data.length}\r\n\r\n`;
   return { status: 200, head: Buffer.from(lines, 'latin1'), body: wholeBody(data) };
 }
+
+export const KSERVE = importFormat({
+  summary: "from CloudEvents of KServe's logger, JSONL or over HTTP",
+  description: null,
+  files: ['[file]', 'the events, JSONL; none with --listen'],
+  rows: 'exchanges',
+  options: KSERVE_OPTIONS,
+  open: ([file], asked, receive) => {
+    const { requestPath, listen, listenFor } = resolveOptions(KSERVE_OPTIONS, asked);
+    if ((file === undefined) === (listen === null)) {
+      const found = listen === null ? 'no file and no --listen' : 'both a file and --listen';
+      throw new AppError('OPTION_INVALID', found, {
+        hint: 'Pass a file of events, or --listen 127.0.0.1:PORT to take them over HTTP.',
+      });
+    }
+    return openKserve(listen ?? file ?? '', requestPath, listen === null ? null : receive(listen, listenFor));
+  },
+});

@@ -1,6 +1,6 @@
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
-import { type ResolvedOptions, text, value } from '../core/options.ts';
+import { type ResolvedOptions, resolveOptions, text, value } from '../core/options.ts';
 import { shownJsonText, TextCounts } from '../core/text.ts';
 import { parseCount, parsePositiveMs } from '../core/units.ts';
 import { originOption, parseFilled } from './arrival-trace.ts';
@@ -16,6 +16,7 @@ import {
   ImportSource,
   type ImportSourceDeps,
   importedExchange,
+  importFormat,
   NOTHING_BUT_ARRIVAL,
   type OpenImport,
   wholeBody,
@@ -359,3 +360,12 @@ function payloadOf(row: JsonObject, { bytes }: TextLine): Uint8Array {
   if (objectAt(row, 'payload') === null) throw new InputProblem('the payload is no JSON object');
   return verbatimMember(bytes, row, 'payload');
 }
+
+export const MOONCAKE_IMPORT = importFormat({
+  summary: 'from a Mooncake trace: payloads, or token counts alone',
+  description: null,
+  files: ['<file>', 'the trace, JSONL'],
+  rows: 'exchanges',
+  options: MOONCAKE_OPTIONS,
+  open: ([file = ''], asked) => openMooncake(file, resolveOptions(MOONCAKE_OPTIONS, asked)),
+});

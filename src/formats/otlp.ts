@@ -1,6 +1,6 @@
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
-import { text } from '../core/options.ts';
+import { resolveOptions, text } from '../core/options.ts';
 import { routeOf } from '../core/routes.ts';
 import { TextCounts } from '../core/text.ts';
 import { checkedInstant } from './exact-time.ts';
@@ -8,6 +8,7 @@ import {
   ImportSource,
   type ImportSourceDeps,
   importedExchange,
+  importFormat,
   NOTHING_BUT_ARRIVAL,
   type OpenImport,
   wholeBody,
@@ -446,3 +447,12 @@ class CallExchanges {
     return Buffer.from(JSON.stringify({ model: model ?? buildPrompts, ...asked, max_tokens, stream }));
   }
 }
+
+export const OTLP = importFormat({
+  summary: 'from OpenTelemetry traces of model calls, OTLP JSON',
+  description: null,
+  files: ['<file...>', "files of OTLP JSON, such as the collector's file exporter writes"],
+  rows: 'exchanges',
+  options: OTLP_OPTIONS,
+  open: (files, asked) => openOtlp(files, resolveOptions(OTLP_OPTIONS, asked)),
+});

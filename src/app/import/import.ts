@@ -10,27 +10,24 @@ import { LIMITS } from '../../core/limits.ts';
 import {
   type Asked,
   askedFor,
-  choice,
   type OptionShape,
   type ResolvedOptions,
   resolveOptions,
   text,
 } from '../../core/options.ts';
 import { TextCounts } from '../../core/text.ts';
-import { ARRIVAL_OPTIONS, openArrivals, resolveArrivalReading } from '../../formats/arrival-trace.ts';
-import { openGor } from '../../formats/gor.ts';
-import { openHar } from '../../formats/har.ts';
 import {
   type ArrivalTally,
-  IMPORT_BODIES,
+  BODIES_OPTION,
+  type EventSource,
+  type ImportFormat,
   type ImportSource,
   type OpenImport,
   type PayloadFacts,
 } from '../../formats/import-source.ts';
+import { IMPORT_FORMATS } from '../../formats/index.ts';
 import { InputProblem, type TextLine } from '../../formats/input.ts';
-import { type EventSource, KSERVE_OPTIONS, openKserve, parseEvent } from '../../formats/kserve.ts';
-import { MOONCAKE_OPTIONS, openMooncake } from '../../formats/mooncake.ts';
-import { OTLP_OPTIONS, openOtlp } from '../../formats/otlp.ts';
+import { parseEvent } from '../../formats/kserve.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import { listenOn } from '../../proxy/net/listen.ts';
 import { Redaction } from '../../redaction/head-redaction.ts';
@@ -49,25 +46,15 @@ const COMMON_OPTIONS = {
   encryptionKeyFile: encryptionKeyOption('file with the key to encrypt payloads with'),
 };
 
-/** Options for files with exchanges, which may also contain answers. */
-const EXCHANGES_OPTIONS = {
-  ...COMMON_OPTIONS,
-  bodies: choice('--bodies <which>', 'which bodies to store', IMPORT_BODIES, {
-    default: 'requests',
-  }),
-};
-type ImportRequest = ResolvedOptions<typeof EXCHANGES_OPTIONS>;
+export type ImportName = keyof typeof IMPORT_FORMATS;
 
-/** The options of each import format. */
-export const IMPORT_OPTIONS = {
-  arrivals: { ...COMMON_OPTIONS, ...ARRIVAL_OPTIONS },
-  har: EXCHANGES_OPTIONS,
-  gor: EXCHANGES_OPTIONS,
-  mooncake: { ...COMMON_OPTIONS, ...MOONCAKE_OPTIONS },
-  kserve: { ...EXCHANGES_OPTIONS, ...KSERVE_OPTIONS },
-  otlp: { ...COMMON_OPTIONS, ...OTLP_OPTIONS },
-};
-export type ImportFormat = keyof typeof IMPORT_OPTIONS;
+/** All options of each import format. */
+export const IMPORT_OPTIONS = Object.fromEntries(
+  Object.entries(IMPORT_FORMATS).map(([name, { options }]) => [name, { ...COMMON_OPTIONS, ...options }]),
+) as { readonly [Name in ImportName]: typeof COMMON_OPTIONS & (typeof IMPORT_FORMATS)[Name]['options'] };
+
+const REQUEST_OPTIONS = { ...COMMON_OPTIONS, ...BODIES_OPTION };
+type ImportRequest = ResolvedOptions<typeof REQUEST_OPTIONS>;
 
 interface ImportDeps {
   readonly clock: Clock;
@@ -97,14 +84,17 @@ export interface ImportResult extends ArrivalTally {
  * @throws AppError for bad options, input or output, the signal's reason when it aborts; then nothing is left behind
  */
 export async function importTraffic(
-  format: ImportFormat,
+  name: ImportName,
   files: readonly string[],
   asked: Asked<OptionShape>,
   deps: ImportDeps,
 ): Promise<ImportResult> {
-  const request = resolveOptions(EXCHANGES_OPTIONS, askedFor(EXCHANGES_OPTIONS, asked));
-  const open =
-    format === 'kserve' ? kserveOpener(files[0] ?? null, asked, deps) : openerOf(format, files, asked);
+  const request = resolveOptions(REQUEST_OPTIONS, askedFor(REQUEST_OPTIONS, asked));
+  const format: ImportFormat = IMPORT_FORMATS[name];
+  const open = format.open(files, askedFor(format.options, asked), (address, durationMs) => {
+    const endpoint = parseEndpoint(address, '--listen', { anyPort: true });
+    return new EventSink({ endpoint, durationMs, onListening: deps.onListening });
+  });
   const staged = new StagedDirectory(request.out, 'importing');
   try {
     const result = await fill(
@@ -120,39 +110,6 @@ export async function importTraffic(
     staged.discard();
     throw thrown;
   }
-}
-
-function openerOf(
-  format: Exclude<ImportFormat, 'kserve'>,
-  files: readonly string[],
-  asked: Asked<OptionShape>,
-): OpenImport {
-  const [file = ''] = files;
-  switch (format) {
-    case 'arrivals':
-      return openArrivals(file, resolveArrivalReading(askedFor(ARRIVAL_OPTIONS, asked)));
-    case 'mooncake':
-      return openMooncake(file, resolveOptions(MOONCAKE_OPTIONS, askedFor(MOONCAKE_OPTIONS, asked)));
-    case 'har':
-      return openHar(file);
-    case 'gor':
-      return openGor(file);
-    case 'otlp':
-      return openOtlp(files, resolveOptions(OTLP_OPTIONS, askedFor(OTLP_OPTIONS, asked)));
-  }
-}
-
-/** @throws AppError OPTION_INVALID */
-function kserveOpener(
-  file: string | null,
-  asked: Asked<OptionShape>,
-  { onListening }: ImportDeps,
-): OpenImport {
-  const { requestPath, listen, listenFor } = resolveOptions(KSERVE_OPTIONS, askedFor(KSERVE_OPTIONS, asked));
-  checkOneSource(file, listen);
-  if (listen === null) return openKserve(file ?? '', requestPath, null);
-  const endpoint = parseEndpoint(listen, '--listen', { anyPort: true });
-  return openKserve(listen, requestPath, new EventSink({ endpoint, durationMs: listenFor, onListening }));
 }
 
 async function fill(
@@ -372,17 +329,5 @@ function eventOf({ headers }: IncomingMessage, body: Buffer): Buffer | null {
       ...(type === undefined ? {} : { datacontenttype: type }),
       data_base64: body.toString('base64'),
     }),
-  );
-}
-
-/** @throws AppError OPTION_INVALID unless there is exactly one source of events */
-function checkOneSource(file: string | null, listen: string | null): void {
-  if ((file === null) !== (listen === null)) return;
-  throw new AppError(
-    'OPTION_INVALID',
-    file === null ? 'no file and no --listen' : 'both a file and --listen',
-    {
-      hint: 'Pass a file of events, or --listen 127.0.0.1:PORT to take them over HTTP.',
-    },
   );
 }

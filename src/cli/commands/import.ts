@@ -1,13 +1,14 @@
 import { Command } from 'commander';
 import {
   IMPORT_OPTIONS,
-  type ImportFormat,
+  type ImportName,
   type ImportResult,
   importTraffic,
 } from '../../app/import/import.ts';
 import { systemClock } from '../../core/clock.ts';
 import { type Asked, type OptionShape, toggle } from '../../core/options.ts';
 import { formatBytes, formatInstantUs } from '../../core/units.ts';
+import { IMPORT_FORMATS } from '../../formats/index.ts';
 import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
@@ -18,75 +19,42 @@ const PLAUSIBLE_US = Date.UTC(2000, 0) * 1000;
 const SKIPPED_SHOWN = 5;
 const IMPORT_SCHEMA_VERSION = 1;
 
-interface ImportTexts {
-  readonly summary: string;
-  readonly description?: string;
-  readonly argument: string;
-}
-
-const TEXTS: Readonly<Record<ImportFormat, ImportTexts>> = {
-  arrivals: {
-    summary: 'from an arrival trace, CSV or JSONL',
-    description:
-      'Build a capture from an arrival trace, CSV or JSONL, plain or gzip. With --payloads, each arrival is paired ' +
-      'with a request and the capture can be replayed. Without payloads, it can only be profiled and planned.',
-    argument: 'the trace: CSV with a header line, or one JSON object per line',
-  },
-  har: { summary: 'from an HTTP archive (HAR) of a browser or proxy', argument: 'the archive' },
-  gor: { summary: 'from a file of GoReplay, requests with their responses', argument: 'the file' },
-  mooncake: {
-    summary: 'from a Mooncake trace: payloads, or token counts alone',
-    argument: 'the trace, JSONL',
-  },
-  kserve: {
-    summary: "from CloudEvents of KServe's logger, JSONL or over HTTP",
-    argument: 'the events, JSONL; none with --listen',
-  },
-  otlp: {
-    summary: 'from OpenTelemetry traces of model calls, OTLP JSON',
-    argument: "files of OTLP JSON, such as the collector's file exporter writes",
-  },
-};
-
-/** Arguments of formats that do not take exactly one file. */
-const ARGUMENTS: Readonly<Partial<Record<ImportFormat, string>>> = { kserve: '[file]', otlp: '<file...>' };
-
 export function importCommand(): Command {
   const command = new Command('import').description("Build a capture from another tool's files.");
-  for (const format of Object.keys(TEXTS) as ImportFormat[]) command.addCommand(formatCommand(format));
+  for (const name of Object.keys(IMPORT_FORMATS) as ImportName[]) command.addCommand(formatCommand(name));
   return command;
 }
 
-function formatCommand(format: ImportFormat): Command {
-  const { summary, description, argument } = TEXTS[format];
-  const options = { ...IMPORT_OPTIONS[format], json: toggle('--json', 'print one JSON document') };
-  return addOptions(new Command(format), options)
+function formatCommand(name: ImportName): Command {
+  const { summary, description, files } = IMPORT_FORMATS[name];
+  const options = { ...IMPORT_OPTIONS[name], json: toggle('--json', 'print one JSON document') };
+  return addOptions(new Command(name), options)
     .summary(`${summary}, plain or gzip`)
     .description(description ?? `Build a capture ${summary}, plain or gzip.`)
-    .argument(ARGUMENTS[format] ?? '<file>', argument)
-    .action(async (files: string | string[] | undefined, _: object, command: Command) => {
+    .argument(...files)
+    .action(async (given: string | string[] | undefined, _: object, command: Command) => {
       const { json, out } = optionsOf(command, options);
-      await runImport(format, [files ?? []].flat(), { command, json, out });
+      await runImport(name, [given ?? []].flat(), { command, json, out });
     });
 }
 
 /** Runs an import until it ends or a signal stops it. */
 async function runImport(
-  format: ImportFormat,
+  name: ImportName,
   files: readonly string[],
   { command, json, out }: { readonly command: Command; readonly json: boolean; readonly out: string },
 ): Promise<void> {
-  const asked = askedOf(command, IMPORT_OPTIONS[format]);
-  const noun = format === 'arrivals' ? 'arrivals' : 'exchanges';
+  const asked = askedOf(command, IMPORT_OPTIONS[name]);
+  const { rows: noun } = IMPORT_FORMATS[name];
   await interruptible(async ({ signal }) => {
-    const result = await importTraffic(format, files, asked, {
+    const result = await importTraffic(name, files, asked, {
       clock: systemClock,
       signal,
       onProgress: ({ rows }) => terminal.progress(`${count(rows)} ${noun} imported`),
       onListening: (address) => terminal.note(`reprise: taking events at ${address}`),
     });
     terminal.note(...notesOn(result, countsFromEpoch(asked)));
-    if (json) terminal.json(documentOf(format, result));
+    if (json) terminal.json(documentOf(name, result));
     else terminal.print(...textOf(noun, result));
   }, out);
 }
@@ -116,7 +84,7 @@ function notesOn({ outOfOrder, firstArrivalUs, payloads }: ImportResult, fromEpo
   return notes;
 }
 
-function documentOf(format: ImportFormat, result: ImportResult): object {
+function documentOf(format: ImportName, result: ImportResult): object {
   const { outOfOrder, missing, lacking, payloads } = result;
   return {
     schemaVersion: IMPORT_SCHEMA_VERSION,
@@ -130,7 +98,9 @@ function documentOf(format: ImportFormat, result: ImportResult): object {
     outOfOrder,
     missing,
     lacking,
-    ...(format === 'arrivals' ? { paired: payloads !== null, payloads, seed: payloads?.seed ?? null } : {}),
+    ...(IMPORT_FORMATS[format].rows === 'arrivals'
+      ? { paired: payloads !== null, payloads, seed: payloads?.seed ?? null }
+      : {}),
   };
 }
 
