@@ -3,7 +3,7 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import type { CommittingSink } from '../../src/core/ports.ts';
 import { type Answer, FedConnection } from '../../src/proxy/recorder/pipe-server.ts';
-import { Counters } from '../../src/proxy/tap/counters.ts';
+import { Counters, type CountersReading } from '../../src/proxy/tap/counters.ts';
 import {
   type ConnectionStart,
   decodeMessage,
@@ -77,6 +77,10 @@ export class TappedRecording {
     this.waiting = false;
     this.#tap.recorderGone(false);
     return this.#deliver();
+  }
+
+  get account(): CountersReading {
+    return this.#ledger.read();
   }
 
   /** The recorded requests with their answers. */

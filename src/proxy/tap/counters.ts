@@ -16,7 +16,7 @@ export interface CountersReading {
   readonly lost: Readonly<Partial<Record<LossReason, Counted>>>;
   readonly omitted: Readonly<Partial<Record<OmissionCause, Counted>>>;
   readonly pending: Readonly<Tally>;
-  /** Exchanges that the recorder reported as committed. A turn of pipelined requests contains several. */
+  /** Exchanges that the recorder reported as committed. */
   readonly exchanges: number;
 }
 
@@ -113,7 +113,7 @@ export class Counters {
     this.#notice = notice;
   }
 
-  /** @param exchanges number of known exchanges; a turn of pipelined requests has several */
+  /** @param exchanges number of known exchanges */
   settle(fate: Fate, bytes: number, turns: number, exchanges = 0): void {
     if (fate.kind === 'recorded') add(this.#recorded, bytes, turns);
     else if (bytes + turns + exchanges > 0) {

@@ -10,10 +10,13 @@ const BEFORE_RARE = ' HTTP';
 const LINE_END = / HTTP\/1\..[\r\n]/s;
 const LINE_END_BYTES = 10;
 
-const FINAL_ANSWER = /^HTTP\/1\.\d [2-9]/;
-const INTERIM_ANSWER = /^HTTP\/1\.\d 1/;
-const ANSWER_START = 'HTTP/1.1 2';
+/** A switch of protocols is final: what follows it is no answer. */
+const FINAL_ANSWER = /^HTTP\/1\.\d (?:[2-9]\d|101)/;
+const SWITCHED = /^HTTP\/1\.\d 101/;
+const INTERIM_ANSWER = /^HTTP\/1\.\d 1(?!01)/;
+const ANSWER_START = 'HTTP/1.1 200';
 const BLANK_LINE = /\r?\n\r?\n/;
+const NONE: number[] = [];
 
 /**
  * Counts the requests of one connection that are not answered yet, without parsing messages. So it is known where a
@@ -27,27 +30,50 @@ const BLANK_LINE = /\r?\n\r?\n/;
  */
 export class OpenRequests {
   #count = 0;
-  /** Client offset of the end of the last request line. */
+  /** Client offset of the end of the last request line; 0 before the first one. */
   #lastLineOffset = 0;
+  /** Whether the request line of the last turn was not seen yet. */
+  #lineDue = false;
   /** The last client bytes, if a request line may continue after them. */
   #lineTail = '';
   /** The server's bytes so far, if it is not clear yet what answer begins with them. */
   #answerStart = '';
 
+  /**
+   * Whether client bytes after server bytes start a turn. Not if a request is open, or if its line was cut: a client
+   * that has sent request lines continues it.
+   */
   get none(): boolean {
-    return this.#count === 0;
+    return this.#count === 0 && !(this.#lineDue && this.#lastLineOffset > 0);
   }
 
-  /** @param offset of the first of these bytes from the start of the connection */
-  client(bytes: Buffer, offset: number): void {
+  /**
+   * @param offset of the first of these bytes from the start of the connection
+   * @param turnStart whether a turn starts with them
+   * @returns where request lines end, except the first one of each such turn: every other request is a turn too
+   */
+  client(bytes: Buffer, offset: number, turnStart: boolean): readonly number[] {
+    let further = NONE;
+    const begin = (at: number) => {
+      this.#count += 1;
+      this.#lastLineOffset = offset + at;
+      this.#answerStart = '';
+      if (!this.#lineDue) {
+        if (further === NONE) further = [];
+        further.push(at);
+      }
+      this.#lineDue = false;
+    };
+    if (turnStart) this.#lineDue = true;
     if (this.#lineTail !== '') {
-      const seam = this.#lineTail + bytes.toString('latin1', 0, LINE_END_BYTES - 1);
-      if (LINE_END.test(seam)) this.#begin(offset);
+      const seam = LINE_END.exec(this.#lineTail + bytes.toString('latin1', 0, LINE_END_BYTES - 1));
+      if (seam !== null) begin(seam.index + LINE_END_BYTES - 1 - this.#lineTail.length);
     }
     for (let at = bytes.indexOf(RARE, 0, 'latin1'); at >= 0; at = bytes.indexOf(RARE, at + 1, 'latin1')) {
-      if (endsRequestLine(bytes, at)) this.#begin(offset + at + RARE.length);
+      if (endsRequestLine(bytes, at)) begin(at + RARE.length + 1);
     }
     this.#lineTail = lineTail(this.#lineTail, bytes);
+    return further;
   }
 
   server(bytes: Buffer): void {
@@ -56,19 +82,19 @@ export class OpenRequests {
     if (INTERIM_ANSWER.test(start)) {
       start = afterInterim(this.#answerStart + bytes.toString('latin1', 0, LIMITS.interimHeadBytes));
     }
-    if (FINAL_ANSWER.test(start)) this.#count = 0;
+    if (FINAL_ANSWER.test(start)) this.#answered(SWITCHED.test(start));
     else this.#answerStart = mayBecomeAnswer(start) ? start : '';
+  }
+
+  /** @param switched whether another protocol follows, whose turns have no request lines */
+  #answered(switched: boolean): void {
+    this.#count = 0;
+    if (switched) this.#lastLineOffset = 0;
   }
 
   /** The recorder has settled whole exchanges up to this offset of the client's bytes. */
   settled(clientEndOffset: number): void {
     if (clientEndOffset > this.#lastLineOffset) this.#count = 0;
-  }
-
-  #begin(lineOffset: number): void {
-    this.#count += 1;
-    this.#lastLineOffset = lineOffset;
-    this.#answerStart = '';
   }
 }
 

@@ -165,6 +165,8 @@ export class RecorderClient {
 
 const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
 
+type FrameStart = Omit<FrameHead, 'connection' | 'atNs'>;
+
 /** What was shed since the recorder last received something of this connection. */
 interface Gap {
   readonly reason: LossReason;
@@ -185,9 +187,9 @@ interface TapIdentity {
 
 /**
  * Copies one client connection to the recorder. The data plane reports bytes and ends as they pass. The tap puts them
- * into the queue, or counts them as lost. It detects turns: client bytes after server bytes. After a loss, recording
- * resumes at the next turn that starts without an open request. Otherwise the answer to an earlier request could be
- * taken for the answer to this one.
+ * into the queue, or counts them as lost. It detects turns: client bytes after server bytes where no request is open,
+ * and each further request line. After a loss, recording resumes where no request is open. Otherwise the answer to an
+ * earlier request could be taken for the answer to this one.
  */
 export class ConnectionTap {
   readonly connection: number;
@@ -220,9 +222,9 @@ export class ConnectionTap {
    * Takes bytes that passed. They may be kept, so they must not be changed afterwards. The same applies to `server`.
    */
   client(bytes: Buffer): void {
-    const turnStart = this.#turnDue;
+    const afterServer = this.#turnDue;
     this.#turnDue = false;
-    this.#pass(FRAME.clientBytes, bytes, turnStart);
+    this.#pass(FRAME.clientBytes, bytes, afterServer);
   }
 
   /** Client bytes of the current turn, even if its answer has already begun. */
@@ -318,27 +320,46 @@ export class ConnectionTap {
     }
   }
 
-  #pass(type: FrameType, bytes: Buffer, turnStart: boolean): void {
+  #pass(type: FrameType, bytes: Buffer, afterServer: boolean): void {
     const { account } = this;
     const seenBefore = account.seenClient + account.seenServer;
-    if (this.#guard(() => this.#record(type, bytes, turnStart))) return;
-    if (this.#gap === null || account.seenClient + account.seenServer > seenBefore) return;
-    const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
-    this.#shed(this.#gap, clientBytes, bytes.length - clientBytes, turnStart);
+    if (this.#guard(() => this.#record(type, bytes, afterServer))) return;
+    const missing = bytes.length - (account.seenClient + account.seenServer - seenBefore);
+    if (this.#gap === null || missing === 0) return;
+    const clientBytes = type === FRAME.clientBytes ? missing : 0;
+    this.#shed(this.#gap, clientBytes, missing - clientBytes, afterServer && missing === bytes.length);
   }
 
-  #record(type: FrameType, bytes: Buffer, turnStart: boolean): void {
+  /** @param afterServer whether they are the first client bytes of the connection, or after server bytes */
+  #record(type: FrameType, bytes: Buffer, afterServer: boolean): void {
+    const requests = this.#opaque ? null : this.#requests;
+    if (type !== FRAME.clientBytes) requests?.server(bytes);
+    if (type !== FRAME.clientBytes || requests === null) {
+      this.#copy({ type, turnStart: afterServer, allAnswered: false }, bytes);
+      return;
+    }
+    const allAnswered = afterServer && requests.none;
+    let from = 0;
+    let start = { type, turnStart: allAnswered, allAnswered };
+    // Each pipelined request is a turn, and turns begin with frames.
+    for (const at of requests.client(bytes, this.account.seenClient, allAnswered)) {
+      if (at > from) this.#copy(start, bytes.subarray(from, at));
+      start = { type, turnStart: true, allAnswered: false };
+      from = at;
+    }
+    this.#copy(start, from === 0 ? bytes : bytes.subarray(from));
+  }
+
+  #copy(start: FrameStart, bytes: Buffer): void {
+    const { type, turnStart, allAnswered } = start;
     const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
     const serverBytes = bytes.length - clientBytes;
     if (this.#opaque) {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
       return;
     }
-    const allAnswered = turnStart && this.#requests?.none === true;
-    if (clientBytes > 0) this.#requests?.client(bytes, this.account.seenClient);
-    else this.#requests?.server(bytes);
     if (this.#gap && allAnswered) this.#resume();
-    if (!this.#gap && !this.#hand({ type, turnStart, allAnswered }, bytes)) this.#gap = newGap('queue_bytes');
+    if (!this.#gap && !this.#hand(start, bytes)) this.#gap = newGap('queue_bytes');
     if (this.#gap) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
     else this.account.see(clientBytes, serverBytes, turnStart);
   }
@@ -373,7 +394,7 @@ export class ConnectionTap {
   }
 
   /** @returns false if there is no room for it */
-  #hand(start: Omit<FrameHead, 'connection' | 'atNs'>, bytes: Buffer): boolean {
+  #hand(start: FrameStart, bytes: Buffer): boolean {
     if (!this.#announced) this.#announce();
     const head = { ...start, connection: this.connection, atNs: this.#clock.nowNs() };
     return this.#host.queue.append(head, bytes, this.#share);
