@@ -201,10 +201,23 @@ const OPENAI: readonly (readonly [RegExp, PayloadKind])[] = [
   [/\/images\/[a-z]+$/, 'openai images'],
 ];
 
+/** Paths that only servers of OpenAI's API have. `/v1/rerank` and the like could be of any service. */
+const OPENAI_PATH =
+  /\/chat\/completions$|(?:\/v1\/|\/openai\/|\/deployments\/)(?!.*(?:rerank|score|classify)$)/;
+
+/** Whether a request on a path of OpenAI's API is one: by the path, or because it names a model. */
+function isOpenAi({ row, json }: ReadableRequest, route: string): boolean {
+  if (OPENAI_PATH.test(route) || row.model !== null) return true;
+  return typeof json === 'object' && json !== null && 'model' in json && typeof json.model === 'string';
+}
+
 function kindOf(request: ReadableRequest): PayloadKind {
   const route = request.row.route ?? '';
   const api = payloadApiOf({ route, model: null });
-  if (api === 'openai') return OPENAI.find(([ending]) => ending.test(route))?.[1] ?? 'openai other';
+  if (api === 'openai') {
+    const known = OPENAI.find(([ending]) => ending.test(route))?.[1] ?? 'openai other';
+    return isOpenAi(request, route) ? known : kindOfType(request);
+  }
   if (api === 'anthropic') return 'anthropic messages';
   if (api === 'ollama' || api === 'generate') return api;
   if (api === 'v1') return 'v1 predict';

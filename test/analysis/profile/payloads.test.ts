@@ -44,6 +44,27 @@ function fixture(file: string, facts: Partial<ExchangeRow> = {}): PayloadKindFig
   return kindOf(facts, payloadOf({ request: { head, redacted: [], body: wholeBody(body), trailers: null } }));
 }
 
+describe('the kind of a payload', () => {
+  test.each([
+    ['POST /classify', { text: 'what is it' }, 'other JSON'],
+    ['POST /api/v1/classify', { text: 'what is it' }, 'other JSON'],
+    ['POST /score', { features: [1, 2, 3] }, 'other JSON'],
+    ['POST /images/upload', { name: 'x' }, 'other JSON'],
+    ['POST /responses', { survey: 7 }, 'other JSON'],
+    ['POST /classify', { model: 'm', input: ['a'] }, 'openai other'],
+    ['POST /v1/rerank', { model: 'm', query: 'a', documents: ['b'] }, 'openai other'],
+    ['POST /v1/chat/completions', { messages: [] }, 'openai chat'],
+    ['POST /openai/deployments/{model}/embeddings', { input: 'a' }, 'openai embeddings'],
+    ['POST /v1/completions', { prompt: 'a' }, 'openai completions'],
+    ['POST /completions', { model: 'm', prompt: 'a' }, 'openai completions'],
+  ])(
+    'of %s with %j is that of an API only where more than one word of the path says so',
+    (route, body, kind) => {
+      expect(jsonKind({ route, model: null }, body).protocol).toBe(kind);
+    },
+  );
+});
+
 describe('tensors', () => {
   const route = 'POST /v2/models/{model}/infer';
 
