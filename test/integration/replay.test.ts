@@ -87,6 +87,17 @@ describe('what a replay leaves behind', () => {
     expect(result.status).toBe(4);
     expect(server.requests).toHaveLength(10);
   });
+
+  it('names the cap first where a slow target leaves requests unsent, and says what to do about it', async () => {
+    const server = await serverOf((_, response) => void setTimeout(() => response.end('{}'), 300));
+    const flags = ['--json', '--max-in-flight', '5', '--slo', 'latency: p(90)<100'];
+    const { status, ...result } = await replayHere(captureOf(requestsOf(400, 4_000)), server.url, flags);
+    const { refused, reasons } = documentOf({ status, ...result });
+    expect(refused).toBeGreaterThan(200);
+    expect([status, reasons[0]?.code]).toEqual([3, 'slo_violated']);
+    expect(reasons[0]?.text).toMatch(new RegExp(`: --max-in-flight 5 refused ${refused} requests`));
+    expect(reasons[0]?.advice).toMatch(/^Raise --max-in-flight, or /);
+  });
 });
 
 describe('the exit status', () => {

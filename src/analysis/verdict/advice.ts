@@ -177,7 +177,7 @@ export interface RefusingCap {
   readonly refused: number;
 }
 
-function capText({ flag, limit }: RefusingCap): string {
+export function capText({ flag, limit }: RefusingCap): string {
   return limit === null ? flag : `${flag} ${limit}`;
 }
 

@@ -57,19 +57,23 @@ function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
 
 /** A violated objective with the failures that caused it, if missing answers violate it. */
 export function violationOf(result: SloResult, context: RunContext): Reason {
-  const { threshold, observed, fromSends, figures } = result;
-  const { interrupted } = context;
+  const { threshold, observed, fromSends, figures, brokenBy } = result;
+  const { interrupted, scaling } = context;
   const { sent, failed } = judgedSends(figures, interrupted !== null);
   const isOfFailures = factsOf(threshold).explainsOthers || observed === Number.POSITIVE_INFINITY;
   const failures = { failed, sent, ...failuresIn(figures.outcomes, context) };
   const { refused, unreached } = figures.outcomes;
   const unsent = interrupted === null ? refused + unreached : refused;
+  const isUnanswered = observed === Number.POSITIVE_INFINITY;
+  const caps = capsThatRefused(context);
+  const refusals = { refused, caps, scaling, isOfSentToo: brokenBy === 'target' };
   return reason('slo_violated', {
     threshold,
     observed,
     fromSends,
     failures: isOfFailures && failed > 0 ? failures : null,
-    unsent: observed === Number.POSITIVE_INFINITY ? unsent : 0,
+    unsent: isUnanswered ? unsent : 0,
+    refusals: isUnanswered && refused > 0 && caps.length > 0 ? refusals : null,
   });
 }
 
@@ -102,7 +106,7 @@ function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
     });
   }
   if (isEmptyPlan(context)) yield reason('nothing_planned', { elsewhere: 0, scaling });
-  const caps = refused === 0 ? [] : capsThatRefused(refused, outcomes.errors.no_socket ?? 0, context.health);
+  const caps = capsThatRefused(context);
   // Refused requests, and requests that waited for their connection, have reasons of their own.
   const isElsewhere = refused > 0 || fidelity.waitsFor === 'connections';
   const violated = isElsewhere ? [] : expressions(open, 'unsent');
@@ -130,11 +134,10 @@ function sendingSideOf({ figures, health, scaling }: RunContext): SendingSide {
  * Our limits, with the number of requests that each refused. The limit of requests in flight refused those without
  * another cause.
  */
-function capsThatRefused(
-  refused: number,
-  withoutSocket: number,
-  { refusedForBytes, caps }: RunContext['health'],
-) {
+function capsThatRefused({ figures: { outcomes }, health: { refusedForBytes, caps } }: RunContext) {
+  const { refused } = outcomes;
+  if (refused === 0) return [];
+  const withoutSocket = outcomes.errors.no_socket ?? 0;
   const { maxInFlight, maxInFlightBytes, maxRatePerSecond, refusedForRate } = caps;
   const inFlight = Math.max(0, refused - refusedForBytes - refusedForRate - withoutSocket);
   const bytes = maxInFlightBytes === null ? null : formatBytes(maxInFlightBytes);

@@ -1,7 +1,16 @@
 import { countOf, formatMs, percent } from '../../core/units.ts';
 import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
 import { shownBy } from '../../documents/metrics/slices.ts';
-import { type Failures, failureAdvice, failuresText, statusAdvice, timeAdvice } from './advice.ts';
+import {
+  capText,
+  type Failures,
+  failureAdvice,
+  failuresText,
+  type RefusingCap,
+  raiseAdvice,
+  statusAdvice,
+  timeAdvice,
+} from './advice.ts';
 
 /** An objective and its observed value. */
 export interface Observed {
@@ -17,6 +26,17 @@ export interface Violation extends Observed {
   readonly fromSends?: number | null;
   /** Requests that the replay never sent. They count as unanswered. */
   readonly unsent?: number;
+  /** Those that our own limits refused. */
+  readonly refusals?: Refusals | null;
+}
+
+/** Requests that our own limits refused, and that an objective counts as unanswered. */
+interface Refusals {
+  readonly refused: number;
+  readonly caps: readonly RefusingCap[];
+  readonly scaling?: string | undefined;
+  /** Whether the requests that were sent violate the objective too. */
+  readonly isOfSentToo: boolean;
 }
 
 /** The observed value in the unit of its limit. */
@@ -29,17 +49,14 @@ export function observedText({ threshold, observed }: Observed): string {
 }
 
 /** `observed 240.0 ms, 1.2 times the limit`, or the failures instead. */
-export function violationText({
-  threshold,
-  observed,
-  fromSends,
-  failures = null,
-  unsent = 0,
-}: Violation): string {
+export function violationText(violation: Violation): string {
+  const { threshold, observed, fromSends, failures = null, unsent = 0, refusals = null } = violation;
   const isUnanswered = observed === Number.POSITIVE_INFINITY;
+  const others = unsent - (refusals?.refused ?? 0);
   const causes = [
+    ...(refusals === null ? [] : [refusalsText(refusals)]),
     ...(failures === null ? [] : [failuresText(failures)]),
-    ...(unsent === 0 ? [] : [`${countOf(unsent, 'request')} never sent by us`]),
+    ...(others === 0 ? [] : [`${countOf(others, 'request')} never sent by us`]),
   ].join('; ');
   if (isUnanswered && causes !== '') return causes;
   const judged = isLateIn(observed, fromSends) && unitOf(threshold) === 'ms' ? fromSends : observed;
@@ -51,6 +68,11 @@ export function violationText({
   return `observed ${observedText({ threshold, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
 }
 
+function refusalsText({ refused, caps, isOfSentToo }: Refusals): string {
+  const also = isOfSentToo ? ', and those that were sent violate it too' : '';
+  return `${caps.map(capText).join(' and ')} refused ${countOf(refused, 'request')}, which count as unanswered${also}`;
+}
+
 /** With a smaller ratio, both values look the same to a reader. */
 const LATE_BY = 1.02;
 
@@ -60,8 +82,10 @@ function isLateIn(observed: number | null, fromSends?: number | null): fromSends
   return observed > fromSends * LATE_BY;
 }
 
-export function violationAdvice({ threshold, failures = null }: Violation): string {
+export function violationAdvice({ threshold, failures = null, refusals = null }: Violation): string {
   const shown = shownBy(threshold.slice);
+  if (refusals !== null)
+    return `${raiseAdvice(refusals.caps, refusals.scaling)}. ${timeAdvice(false, shown)}`;
   if (failures !== null) return failureAdvice(failures, shown);
   switch (threshold.metric) {
     case 'mismatch':
