@@ -78,6 +78,11 @@ export interface ExchangeFacts {
   readonly traceId: Uint8Array | null;
 }
 
+/** Whether an exchange is known to have ended before its answer was complete. */
+export function isBrokenOff({ outcome }: Pick<ExchangeFacts, 'outcome'>): boolean {
+  return outcome !== null && outcome !== 'completed';
+}
+
 /** The lowest status of a server error. */
 export const FIRST_SERVER_ERROR = 500;
 
@@ -85,8 +90,9 @@ export const FIRST_SERVER_ERROR = 500;
  * Whether a recorded exchange failed: no complete answer, or a 5xx. Any other status is an answer. Of
  * an imported arrival no failure is known.
  */
-export function hasExchangeFailed({ outcome, status }: Pick<ExchangeFacts, 'outcome' | 'status'>): boolean {
-  return (outcome !== null && outcome !== 'completed') || (status !== null && status >= FIRST_SERVER_ERROR);
+export function hasExchangeFailed(exchange: Pick<ExchangeFacts, 'outcome' | 'status'>): boolean {
+  const { status } = exchange;
+  return isBrokenOff(exchange) || (status !== null && status >= FIRST_SERVER_ERROR);
 }
 
 /**

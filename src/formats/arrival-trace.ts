@@ -2,14 +2,21 @@ import { basename } from 'node:path';
 import { CsvError, parse } from 'csv-parse';
 import { AppError, Problems } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type Asked, choice, readOptions, toggle, value } from '../core/options.ts';
 import { SeededRandom } from '../core/random.ts';
 import { TextCounts } from '../core/text.ts';
 import { parseInstantUs, parseSeed } from '../core/units.ts';
 import { ArrivalTimes, TIME_UNITS, type TimeReading } from './exact-time.ts';
-import { ImportSource, importFormat, NOTHING_BUT_ARRIVAL, type OpenImport } from './import-source.ts';
+import {
+  ImportSource,
+  type ImportSourceDeps,
+  importedExchange,
+  importFormat,
+  NOTHING_BUT_ARRIVAL,
+  type OpenImport,
+  wholeBody,
+} from './import-source.ts';
 import {
   InputProblem,
   type JsonObject,
@@ -22,7 +29,8 @@ import {
   textLines,
   through,
 } from './input.ts';
-import { type BodyRequest, loadPayloads, type PayloadPool } from './payloads.ts';
+import { type BodyRequest, bodyDraft, loadPayloads, type PayloadPool } from './payloads.ts';
+import { promptBodyOf, promptOf } from './prompt-blocks.ts';
 
 /** An option for the start of times that are numbers. By default they count from 1970. */
 export function originOption(times: string) {
@@ -63,6 +71,21 @@ export const ARRIVAL_OPTIONS = {
     'field that identifies the session; stored as a keyed hash',
     parseFilled,
   ),
+  promptTokensField: value(
+    '--prompt-tokens-field <field>',
+    'field with the tokens of the prompt (default: ContextTokens, input_tokens or Request tokens)',
+    parseFilled,
+  ),
+  outputTokensField: value(
+    '--output-tokens-field <field>',
+    'field with the tokens of the answer (default: GeneratedTokens, output_tokens or Response tokens)',
+    parseFilled,
+  ),
+  buildPrompts: value(
+    '--build-prompts <model>',
+    'build requests to this model, each with a prompt of the length that its row gives',
+    parseFilled,
+  ),
   payloads: value(
     '--payloads <file|folder>',
     'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
@@ -71,12 +94,17 @@ export const ARRIVAL_OPTIONS = {
   ),
   requestPath: value(
     '--request-path <path>',
-    'request path for bare bodies, such as /v1/chat/completions',
+    'request path for bare bodies and built prompts, such as /v1/chat/completions',
     parseFilled,
   ),
-  requestMethod: value('--request-method <method>', 'request method for bare bodies', parseFilled, {
-    default: 'POST',
-  }),
+  requestMethod: value(
+    '--request-method <method>',
+    'request method for bare bodies and prompts',
+    parseFilled,
+    {
+      default: 'POST',
+    },
+  ),
   seed: value('--seed <n>', 'random seed of the pairing', parseSeed, { default: '1' }),
 };
 
@@ -84,8 +112,10 @@ export const ARRIVAL_OPTIONS = {
 export interface ArrivalReading {
   readonly fields: TraceFields;
   readonly time: TimeReading;
-  /** Where request bodies come from (a JSONL file or a folder) and how they are drawn; null for no requests. */
+  /** Where request bodies come from (a JSONL file or a folder) and how they are drawn; null for none. */
   readonly payloads: (BodyRequest & { readonly source: string; readonly seed: number }) | null;
+  /** The model of requests that are built of the rows' token counts, and where they go; null for none. */
+  readonly prompts: (BodyRequest & { readonly model: string }) | null;
 }
 
 /** @throws AppError OPTION_INVALID listing every problem */
@@ -97,6 +127,7 @@ export function resolveArrivalReading(asked: Asked<typeof ARRIVAL_OPTIONS>): Arr
     gaps,
     origin: originUs,
     payloads: source,
+    buildPrompts: model,
     seed,
     requestMethod: method,
     requestPath: path,
@@ -106,18 +137,29 @@ export function resolveArrivalReading(asked: Asked<typeof ARRIVAL_OPTIONS>): Arr
   } else if (unit === 'iso' && asked.originOf('origin') !== null) {
     problems.add('--origin needs numeric times (--unit s, ms, us or ns); ISO times are absolute');
   }
+  if (source !== null && model !== null) problems.add('--payloads and --build-prompts: give one of them');
+  if (source === null && asked.originOf('seed') !== null) problems.add('--seed needs --payloads');
   for (const [option, flag] of [
     ['requestPath', '--request-path'],
     ['requestMethod', '--request-method'],
-    ['seed', '--seed'],
   ] as const) {
-    if (source === null && asked.originOf(option) !== null) problems.add(`${flag} needs --payloads`);
+    if (source === null && model === null && asked.originOf(option) !== null)
+      problems.add(`${flag} needs --payloads or --build-prompts`);
   }
+  if (model !== null && path === null)
+    problems.add('--build-prompts needs --request-path, such as /v1/chat/completions');
   problems.throwIfAny();
   return {
-    fields: { time: read.time, client: read.clientField, session: read.sessionField },
+    fields: {
+      time: read.time,
+      client: read.clientField,
+      session: read.sessionField,
+      promptTokens: read.promptTokensField,
+      outputTokens: read.outputTokensField,
+    },
     time: { unit, gaps, originUs },
     payloads: source === null ? null : { source, seed, method, path },
+    prompts: model === null ? null : { model, method, path },
   };
 }
 
@@ -126,40 +168,45 @@ const MISSING_FROM_ARRIVALS = ['responses', 'statuses', 'latencies', 'outcomes',
 
 /** Reads an arrival trace. Each arrival is paired with a request if there are payloads. */
 export function openArrivals(path: string, reading: ArrivalReading): OpenImport {
-  return async ({ hash, redaction }, signal) => {
+  return async (deps, signal) => {
     const { payloads: from } = reading;
-    if (from === null) return arrivalSource(path, reading, hash, null);
+    if (from === null) return arrivalSource(path, reading, deps, null);
     const random = new SeededRandom(from.seed);
-    const pool = await loadPayloads(from.source, from, { hash, redaction, random }, signal);
-    return arrivalSource(path, reading, hash, pool);
+    const pool = await loadPayloads(from.source, from, { ...deps, random }, signal);
+    return arrivalSource(path, reading, deps, pool);
   };
 }
 
 /** @param pool null for arrivals alone, which can be profiled and planned but not replayed */
 export function arrivalSource(
   path: string,
-  { fields, time, payloads: from }: ArrivalReading,
-  hash: KeyedHash,
+  reading: ArrivalReading,
+  deps: ImportSourceDeps,
   pool: PayloadPool | null,
 ): ImportSource {
+  const { fields, time, payloads: from, prompts } = reading;
+  const requests = pool !== null || prompts !== null;
+  const lacking = new TextCounts();
   return new ImportSource({
     path,
-    requests: pool !== null,
-    missing: [...(pool === null ? ['requests'] : []), ...MISSING_FROM_ARRIVALS],
+    requests,
+    missing: [...(requests ? [] : ['requests']), ...MISSING_FROM_ARRIVALS],
     details: {
       time: { field: fields.time, ...time },
       client: fields.client,
       session: fields.session,
       payloads: from && { source: basename(from.source), requests: pool?.size, seed: from.seed },
+      builtPrompts: prompts?.model ?? null,
     },
-    lacking: new TextCounts(),
+    lacking,
     payloads: pool && {
       requests: pool.size,
       bytes: pool.bodyBytes,
       skippedFiles: pool.skippedFiles,
       seed: from?.seed ?? 0,
     },
-    read: (signal) => exchangesIn(textBytes(path, signal), fields, new ArrivalConverter(time, hash, pool)),
+    read: (signal) =>
+      exchangesIn(textBytes(path, signal), fields, new ArrivalConverter(reading, deps, pool, lacking)),
   });
 }
 
@@ -184,25 +231,62 @@ async function* exchangesIn(
 
 /** Converts the rows of a trace into exchanges, in file order. */
 class ArrivalConverter {
-  readonly #hash: KeyedHash;
+  readonly #prompts: ArrivalReading['prompts'];
+  readonly #deps: ImportSourceDeps;
   readonly #pool: PayloadPool | null;
   readonly #times: ArrivalTimes;
+  readonly #lacking: TextCounts;
+  /** Prompts so far. Each draws its words with another seed. */
+  #built = 0;
 
-  constructor(time: TimeReading, hash: KeyedHash, pool: PayloadPool | null) {
-    this.#hash = hash;
+  constructor(
+    { time, prompts }: ArrivalReading,
+    deps: ImportSourceDeps,
+    pool: PayloadPool | null,
+    lacking: TextCounts,
+  ) {
+    this.#prompts = prompts;
+    this.#deps = deps;
     this.#pool = pool;
     this.#times = new ArrivalTimes(time);
+    this.#lacking = lacking;
   }
 
   exchangeOf(row: TraceRow): Exchange {
     const arrivalUs = this.#arrivalOf(row);
-    return {
-      ...NOTHING_BUT_ARRIVAL,
-      ...this.#pool?.draw(),
-      arrivalUs,
+    const facts = {
       client: this.#identity('client', row.client),
       session: this.#identity('session', row.session),
     };
+    // A request that was drawn has another length than the one of this row.
+    if (this.#pool !== null) return { ...NOTHING_BUT_ARRIVAL, ...this.#pool.draw(), arrivalUs, ...facts };
+    const promptTokens = this.#tokensOf(row.promptTokens);
+    const outputTokens = this.#tokensOf(row.outputTokens);
+    const known = { ...facts, promptTokens, outputTokens };
+    if (this.#prompts === null) return { ...NOTHING_BUT_ARRIVAL, arrivalUs, ...known };
+    if (promptTokens === null) {
+      throw new InputProblem('no tokens of a prompt, of which a request could be built', {
+        line: row.line,
+        hint: 'Name the column of prompt tokens with --prompt-tokens-field.',
+      });
+    }
+    const prompt = promptOf([], { tokens: promptTokens, blockTokens: promptTokens, own: this.#built });
+    this.#built += 1;
+    const body = promptBodyOf(prompt, { ...this.#prompts, outputTokens });
+    const draft = bodyDraft(body, 'application/json', this.#prompts);
+    return {
+      ...importedExchange({ arrivalUs, request: { ...draft, body: wholeBody(body) } }, this.#deps),
+      ...known,
+    };
+  }
+
+  /** Null if the row does not say. */
+  #tokensOf(text: string | null): number | null {
+    if (text === null) return null;
+    const tokens = Number(text);
+    if (/^\s*\d+(?:\.0+)?\s*$/.test(text) && Number.isSafeInteger(tokens)) return tokens;
+    this.#lacking.count('a number of tokens that is not whole: unknown');
+    return null;
   }
 
   #arrivalOf(row: TraceRow): number {
@@ -214,7 +298,7 @@ class ArrivalConverter {
   }
 
   #identity(kind: 'client' | 'session', text: string | null): Uint8Array | null {
-    return text === null ? null : this.#hash.ofIdentity(kind, text);
+    return text === null ? null : this.#deps.hash.ofIdentity(kind, text);
   }
 }
 
@@ -246,7 +330,14 @@ interface TraceFields {
   readonly time: string;
   readonly client: string | null;
   readonly session: string | null;
+  /** Null for the first of the known names that the file has. */
+  readonly promptTokens: string | null;
+  readonly outputTokens: string | null;
 }
+
+/** Names of token columns in the traces of Azure, of ServeGen and of BurstGPT. */
+const PROMPT_TOKENS = ['ContextTokens', 'input_tokens', 'Request tokens'] as const;
+const OUTPUT_TOKENS = ['GeneratedTokens', 'output_tokens', 'Response tokens'] as const;
 
 /** One row of a trace; fields are the text in the file. */
 interface TraceRow {
@@ -256,6 +347,8 @@ interface TraceRow {
   /** Null if not requested or empty. */
   readonly client: string | null;
   readonly session: string | null;
+  readonly promptTokens: string | null;
+  readonly outputTokens: string | null;
 }
 
 /**
@@ -267,6 +360,10 @@ async function* jsonlRows(chunks: AsyncIterable<Buffer>, fields: TraceFields): A
   const time = keysOf(fields.time);
   const client = fields.client === null ? null : keysOf(fields.client);
   const session = fields.session === null ? null : keysOf(fields.session);
+  const tokens = (field: string | null, known: readonly string[]) =>
+    (field === null ? known : [field]).map(keysOf);
+  const prompt = tokens(fields.promptTokens, PROMPT_TOKENS);
+  const output = tokens(fields.outputTokens, OUTPUT_TOKENS);
   for await (const lines of textLines(chunks, LIMITS.importRecordBytes)) {
     yield lines.map((line) => {
       const row = parseJsonLine(line);
@@ -276,6 +373,8 @@ async function* jsonlRows(chunks: AsyncIterable<Buffer>, fields: TraceFields): A
           time: timeText(row, time, fields.time, line),
           client: client && scalarText(row, client, line),
           session: session && scalarText(row, session, line),
+          promptTokens: firstText(row, prompt, line),
+          outputTokens: firstText(row, output, line),
         };
       } catch (thrown) {
         throw lineProblem(thrown, line.number);
@@ -312,6 +411,12 @@ function scalarText(row: JsonObject, keys: readonly string[], line: TextLine): s
   return typeof value === 'number' ? numberText(value, line, keys) : String(value);
 }
 
+/** The value of the first field that the row has. */
+function firstText(row: JsonObject, fields: readonly (readonly string[])[], line: TextLine): string | null {
+  const keys = fields.find((each) => valueAt(row, each) !== undefined);
+  return keys === undefined ? null : scalarText(row, keys, line);
+}
+
 function keysOf(field: string): readonly string[] {
   if (!field.startsWith('/')) return [field];
   return field
@@ -341,6 +446,8 @@ interface Columns {
   readonly time: number;
   readonly client: number;
   readonly session: number;
+  readonly promptTokens: number;
+  readonly outputTokens: number;
 }
 
 /**
@@ -360,6 +467,8 @@ async function* csvRows(chunks: AsyncIterable<Buffer>, fields: TraceFields): Asy
       time: record[columns.time] ?? '',
       client: record[columns.client] || null,
       session: record[columns.session] || null,
+      promptTokens: record[columns.promptTokens] || null,
+      outputTokens: record[columns.outputTokens] || null,
     });
     if (rows.length < BATCH_ROWS) continue;
     yield rows;
@@ -404,14 +513,23 @@ function columnsOf(header: readonly string[], fields: TraceFields, line: number)
     }
     return index;
   };
-  return { time: indexOf(fields.time), client: indexOf(fields.client), session: indexOf(fields.session) };
+  const tokens = (field: string | null, known: readonly string[]) =>
+    field === null ? indexOf(known.find((name) => names.includes(name)) ?? null) : indexOf(field);
+  return {
+    time: indexOf(fields.time),
+    client: indexOf(fields.client),
+    session: indexOf(fields.session),
+    promptTokens: tokens(fields.promptTokens, PROMPT_TOKENS),
+    outputTokens: tokens(fields.outputTokens, OUTPUT_TOKENS),
+  };
 }
 
 export const ARRIVALS = importFormat({
   summary: 'from an arrival trace, CSV or JSONL',
   description:
     'Build a capture from an arrival trace, CSV or JSONL, plain or gzip. With --payloads, each arrival is paired ' +
-    'with a request and the capture can be replayed. Without payloads, it can only be profiled and planned.',
+    'with a request; with --build-prompts, requests are built of its token counts. Without either, the capture can ' +
+    'only be profiled and planned.',
   files: ['<file>', 'the trace: CSV with a header line, or one JSON object per line'],
   rows: 'arrivals',
   options: ARRIVAL_OPTIONS,

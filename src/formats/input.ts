@@ -5,25 +5,36 @@ import { Readable, type Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { isatty, ReadStream } from 'node:tty';
 import { isDeepStrictEqual } from 'node:util';
-import { createGunzip } from 'node:zlib';
+import { createGunzip, createInflate } from 'node:zlib';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { isJsonArray, isJsonObject, jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
 import { LIMITS } from '../core/limits.ts';
 
 const UTF8_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
-const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
+/** How files are packed, by their first two bytes. Zlib is mitmproxy's `.zhar`; none of these begins a text. */
+const PACKINGS = new Map([
+  ['1f8b', { name: 'gzip', open: createGunzip, hint: 'Check the file with gzip -t.' }],
+  ...['7801', '789c', '78da'].map(
+    (magic) =>
+      [
+        magic,
+        { name: 'zlib', open: createInflate, hint: 'Check the file with pigz -dcz, or write it again.' },
+      ] as const,
+  ),
+]);
 /** Bytes read before deciding on the encoding: enough for the longest byte order mark or magic number. */
 const LOOK_AHEAD_BYTES = 4;
 
 /**
- * The bytes of a file, decompressed if it is gzip (by its first bytes, not its name). Pipes work too: nothing
- * is read twice.
- * @throws InputProblem when the file is unreadable, or the gzip stream is damaged or truncated
+ * The bytes of a file, decompressed if it is gzip or zlib (by its first bytes, not its name). Pipes work too:
+ * nothing is read twice.
+ * @throws InputProblem when the file is unreadable, or its compressed data are damaged or truncated
  */
 export async function* inputBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   const { head, rest } = await splitHead(fileBytes(path, signal));
-  if (!head.subarray(0, 2).equals(GZIP_MAGIC)) yield* joined(head, rest);
-  else yield* unpacked(joined(head, rest), signal);
+  const packing = PACKINGS.get(head.subarray(0, 2).toString('hex'));
+  if (packing === undefined) yield* joined(head, rest);
+  else yield* unpacked(joined(head, rest), packing, signal);
 }
 
 /**
@@ -49,17 +60,32 @@ async function* fileBytes(path: string, signal: AbortSignal): AsyncGenerator<Buf
   }
 }
 
-async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* unpacked(
+  source: AsyncIterable<Buffer>,
+  {
+    name,
+    open,
+    hint,
+  }: {
+    readonly name: string;
+    readonly open: typeof createGunzip | typeof createInflate;
+    readonly hint: string;
+  },
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
   try {
-    yield* through<Buffer>(source, createGunzip({ chunkSize: 64 * 1024 }));
+    yield* through<Buffer>(source, open({ chunkSize: 64 * 1024 }));
   } catch (thrown) {
     signal.throwIfAborted();
     if (thrown instanceof InputProblem) throw thrown;
     const cut = (thrown as NodeJS.ErrnoException).code === 'Z_BUF_ERROR';
-    throw new InputProblem(cut ? 'the gzip data end too early' : `not sound gzip: ${reasonOf(thrown)}`, {
-      hint: cut ? 'The file is truncated: fetch or copy it again.' : 'Check the file with gzip -t.',
-      cause: thrown,
-    });
+    throw new InputProblem(
+      cut ? `the ${name} data end too early` : `not sound ${name}: ${reasonOf(thrown)}`,
+      {
+        hint: cut ? 'The file is truncated: fetch or copy it again.' : hint,
+        cause: thrown,
+      },
+    );
   }
 }
 

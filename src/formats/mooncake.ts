@@ -36,7 +36,14 @@ import {
   verbatimMember,
 } from './input.ts';
 import { bodyDraft } from './payloads.ts';
-import { BLOCK_TOKENS, blockIdsOf, promptOf, promptTextOf, TOKEN_BYTES } from './prompt-blocks.ts';
+import {
+  BLOCK_TOKENS,
+  blockIdsOf,
+  promptBodyOf,
+  promptOf,
+  promptTextOf,
+  TOKEN_BYTES,
+} from './prompt-blocks.ts';
 
 /** `mooncake_trace` rows that AIPerf replays: with verbatim payloads, or with lengths and `hash_ids`. */
 export const MOONCAKE: ExportFormat = {
@@ -331,15 +338,11 @@ class MooncakeReader {
     { promptTokens: tokens, outputTokens }: Pick<Exchange, 'promptTokens' | 'outputTokens'>,
   ): Uint8Array {
     if (tokens === null) throw new InputProblem('no input_length, of which a prompt could be built');
-    if (tokens * TOKEN_BYTES > LIMITS.requestBodyBytes) throw new InputProblem('the prompt is too large');
-    const { requestPath, blockTokens } = this.#reading;
+    const { requestPath: path, blockTokens } = this.#reading;
     const own = OWN_WORDS + this.#built;
     this.#built += 1;
     const prompt = promptOf(this.#hashIdsOf(row), { tokens, blockTokens, own });
-    const max_tokens = outputTokens ?? undefined;
-    const isChat = requestPath?.includes('/chat/') === true;
-    const turns = isChat ? { messages: [{ role: 'user', content: prompt }] } : { prompt };
-    return Buffer.from(JSON.stringify({ model, ...turns, max_tokens }));
+    return promptBodyOf(prompt, { model, path, outputTokens });
   }
 
   #hashIdsOf({ hash_ids: ids = [] }: JsonObject): number[] {

@@ -30,7 +30,7 @@ import {
 } from './input.ts';
 import { type Attributes, isOfModels, type ModelCall, modelCallOf, type Operation } from './model-calls.ts';
 import { protobufTraces } from './otlp-protobuf.ts';
-import { promptOf, TOKEN_BYTES } from './prompt-blocks.ts';
+import { promptOf } from './prompt-blocks.ts';
 import { draftRequest } from './request-draft.ts';
 
 export const OTLP_OPTIONS = {
@@ -434,8 +434,6 @@ class CallExchanges {
   #builtBody({ operation, model, promptTokens, outputTokens, streamed }: TracedCall): Buffer | null {
     const { buildPrompts } = this.#reading;
     if (buildPrompts === null || promptTokens === null) return null;
-    if (promptTokens * TOKEN_BYTES > LIMITS.requestBodyBytes)
-      throw new InputProblem('the prompt is too large');
     const prompt = promptOf([], { tokens: promptTokens, blockTokens: promptTokens, own: this.made });
     this.lacking.count('a built prompt: it had no messages');
     const asked =

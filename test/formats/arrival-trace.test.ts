@@ -4,10 +4,12 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
+import type { Exchange } from '../../src/core/exchange.ts';
 import { arrivalSource } from '../../src/formats/arrival-trace.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { repeated } from '../support/long-form.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
-import { type ArrivalFlags, hash, hmac, imported, never, readingOf, traceFile } from './support.ts';
+import { type ArrivalFlags, hash, hmac, imported, latin1, never, readingOf, traceFile } from './support.ts';
 
 const MS: ArrivalFlags = { time: 't', unit: 'ms' };
 
@@ -144,6 +146,68 @@ test('an arrival without payload says of everything else that it is not known', 
   expect(new Set(Object.values(unknown))).toEqual(new Set([null]));
 });
 
+describe('columns of tokens', () => {
+  const facts = (exchanges: readonly Exchange[]) =>
+    exchanges.map(({ promptTokens, outputTokens }) => [promptTokens, outputTokens]);
+
+  test.each([
+    ['Azure', 't,ContextTokens,GeneratedTokens\n1,374,44\n2,,0\n'],
+    ['ServeGen', 't,client,input_tokens,output_tokens\n1,7,374,44\n2,7,,0\n'],
+    ['BurstGPT', 't,Model,Request tokens,Response tokens,Total tokens\n1,GPT-4,374,44,418\n2,GPT-4,,0,0\n'],
+    ['JSONL', '{"t":1,"input_tokens":374,"output_tokens":"44"}\n{"t":2,"output_tokens":0}\n'],
+  ])('are read under the names of %s', async (_, content) => {
+    expect(facts((await imported(traceFile(content), MS)).exchanges)).toEqual([
+      [374, 44],
+      [null, 0],
+    ]);
+  });
+
+  test('of any name are read where it is given, and what is no whole number is unknown', async () => {
+    const flags = { ...MS, promptTokensField: 'in', outputTokensField: 'out' };
+    const content = 't,in,out,input_tokens\n1,5,7.0,9\n2,many,-1,9\n';
+    expect(facts((await imported(traceFile(content), flags)).exchanges)).toEqual([
+      [5, 7],
+      [null, null],
+    ]);
+    await expect(imported(traceFile('t\n1\n'), flags)).rejects.toThrow(/no column "in"/);
+  });
+
+  test('make prompts of that length, each another and the same again', async () => {
+    const content = 't,ContextTokens,GeneratedTokens\n1,374,44\n2,374,9\n3,12,\n';
+    const bodies = async (requestPath: string) => {
+      const { exchanges } = await imported(traceFile(content), { ...MS, buildPrompts: 'm', requestPath });
+      expect(facts(exchanges)).toEqual([
+        [374, 44],
+        [374, 9],
+        [12, null],
+      ]);
+      expect(exchanges[0]).toMatchObject({
+        route: `POST ${requestPath}`,
+        model: 'm',
+        outcome: null,
+        status: null,
+      });
+      return exchanges.map(({ request }) => JSON.parse(latin1(request?.body.kept ?? null)));
+    };
+    const chats = await bodies('/v1/chat/completions');
+    const prompts = chats.map(({ messages }) => messages[0].content as string);
+    expect(prompts.map((prompt) => prompt.split(' ').length)).toEqual([374, 374, 12]);
+    expect(new Set(prompts).size).toBe(3);
+    expect(chats.map(({ max_tokens }) => max_tokens)).toEqual([44, 9, undefined]);
+    expect((await bodies('/v1/completions')).map(({ prompt }) => prompt)).toEqual(prompts);
+    expect(await bodies('/v1/chat/completions')).toEqual(chats);
+  });
+
+  test('are not guessed for a prompt: a row without them is refused', async () => {
+    const flags = { ...MS, buildPrompts: 'm', requestPath: '/v1/completions' };
+    await expect(imported(traceFile('t,ContextTokens\n1,5\n2,\n'), flags)).rejects.toThrow(
+      /line 3: no tokens/,
+    );
+    await expect(imported(traceFile('t\n1\n'), flags)).rejects.toThrow(/line 2: no tokens/);
+    await expect(imported(traceFile('t,input_tokens\n1,99999999999\n'), flags)).rejects.toThrow(/too large/);
+  });
+});
+
 test('any gaps written as CSV or JSONL, packed or not, come back as the arrivals they were', async () => {
   const gaps = fc.array(fc.oneof(fc.constant(0), fc.nat(50_000_000)), { minLength: 1, maxLength: 40 });
   await fc.assert(
@@ -256,7 +320,8 @@ describe('bad input is refused with its line, the reason and the way out', () =>
 test('an import that is aborted stops with the reason of the signal', async () => {
   const controller = new AbortController();
   const path = traceFile(`t\n${'1\n'.repeat(200_000)}`);
-  const arrivals = arrivalSource(path, readingOf({ time: 't', unit: 'ms' }), hash, null);
+  const deps = { hash, redaction: new Redaction(), bodies: 'requests' } as const;
+  const arrivals = arrivalSource(path, readingOf({ time: 't', unit: 'ms' }), deps, null);
   const reason = new Error('interrupted');
   const reading = (async () => {
     for await (const _ of arrivals.batches(controller.signal)) controller.abort(reason);

@@ -1,4 +1,4 @@
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
@@ -126,6 +126,7 @@ describe('a HAR', () => {
     ['brackets that do not match', '{"log": {"entries": [}]}', /ends within entry 1/],
     ['UTF-16', Buffer.from(`\ufeff${har(entry())}`, 'utf16le'), /UTF-16/],
     ['a gzip cut short', gzipSync(har(entry())).subarray(0, -9), /gzip/],
+    ['a zhar cut short', deflateSync(har(entry())).subarray(0, -9), /zlib/],
   ])('refuses %s with the place', async (_, content, reason) => {
     await expect(readImport(openHar(traceFile(content, 'a.har')))).rejects.toThrow(reason);
   });
@@ -133,6 +134,7 @@ describe('a HAR', () => {
   test.each([
     ['a byte order mark', Buffer.concat([BOM, Buffer.from(har(entry()))])],
     ['gzip', gzipSync(har(entry()))],
+    ['zlib, as a .zhar of mitmproxy is', deflateSync(har(entry()), { level: 9 })],
     ['a mark within gzip', gzipSync(Buffer.concat([BOM, Buffer.from(har(entry()))]))],
   ])('is read under %s', async (_, content) => {
     expect((await readImport(openHar(traceFile(content, 'a.bin')))).exchanges).toHaveLength(1);

@@ -4,9 +4,10 @@ import { type ArrivalFlags, readingOf } from './support.ts';
 
 test('times are ISO 8601 unless a unit is given, and numbers count from the epoch unless an origin is', () => {
   expect(readingOf({ time: 'TIMESTAMP' })).toEqual({
-    fields: { time: 'TIMESTAMP', client: null, session: null },
+    fields: { time: 'TIMESTAMP', client: null, session: null, promptTokens: null, outputTokens: null },
     time: { unit: 'iso', gaps: false, originUs: 0 },
     payloads: null,
+    prompts: null,
   });
   expect(readingOf({ time: 't', unit: 'ms', gaps: true, origin: '1970-01-02' }).time).toEqual({
     unit: 'ms',
@@ -49,7 +50,9 @@ describe('options that make no sense are refused', () => {
     [{ time: 't', payloads: 'p', seed: '-1' }, '--seed: "-1" is not a whole number'],
     [{ time: 't', payloads: 'p', seed: '9007199254740992' }, '--seed: "9007199254740992" is not a whole'],
     [{ time: 't', seed: '1' }, '--seed needs --payloads'],
-    [{ time: 't', requestPath: '/x' }, '--request-path needs --payloads'],
+    [{ time: 't', requestPath: '/x' }, '--request-path needs --payloads or --build-prompts'],
+    [{ time: 't', buildPrompts: 'm' }, '--build-prompts needs --request-path'],
+    [{ time: 't', buildPrompts: 'm', requestPath: '/x', payloads: 'p' }, 'give one of them'],
   ])('%j', (raw, problem) => {
     expect(problemsOf(raw)).toContain(problem);
   });

@@ -24,6 +24,8 @@ export const never: AbortController['signal'] = new AbortController().signal;
 export const key = Buffer.alloc(32, 7);
 export const hash = new KeyedHash(key);
 
+const deps = { hash, redaction: new Redaction(), bodies: 'requests' } as const;
+
 export function hmac(text: string, bytes: number): Buffer {
   return createHmac('sha256', key).update(text).digest().subarray(0, bytes);
 }
@@ -47,7 +49,7 @@ export async function imported(
   flags: ArrivalFlags,
   payloads: PayloadPool | null = null,
 ): Promise<{ exchanges: Exchange[]; arrivals: number[]; tally: ArrivalTally }> {
-  const trace = arrivalSource(path, readingOf(flags), hash, payloads);
+  const trace = arrivalSource(path, readingOf(flags), deps, payloads);
   const exchanges: Exchange[] = [];
   for await (const batch of trace.batches(never)) exchanges.push(...batch);
   return { exchanges, arrivals: exchanges.map((exchange) => exchange.arrivalUs), tally: trace.tally };

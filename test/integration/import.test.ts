@@ -180,6 +180,7 @@ describe('a small trace', () => {
         client: null,
         session: null,
         payloads: null,
+        builtPrompts: null,
         missing: ['requests', 'responses', 'statuses', 'latencies', 'outcomes', 'connections'],
       },
     });

@@ -99,7 +99,7 @@ function documentOf(format: ImportName, result: ImportResult): object {
     missing,
     lacking,
     ...(IMPORT_FORMATS[format].rows === 'arrivals'
-      ? { paired: payloads !== null, payloads, seed: payloads?.seed ?? null }
+      ? { paired: !missing.includes('requests'), payloads, seed: payloads?.seed ?? null }
       : {}),
   };
 }

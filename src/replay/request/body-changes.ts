@@ -1,4 +1,4 @@
-import type { ExchangeRow } from '../../core/exchange.ts';
+import { type ExchangeRow, isBrokenOff } from '../../core/exchange.ts';
 import {
   asBuffer,
   isJsonArray,
@@ -80,7 +80,7 @@ export class BodyChanges {
 function pin(body: Uint8Array, row: ExchangeRow, mode: PinMode): Buffer | null {
   const { outputTokens, batch } = row;
   // If the client left or the server stopped early, the recorded length is not the full length.
-  if (outputTokens === null || outputTokens < 1 || row.outcome !== 'completed') return null;
+  if (outputTokens === null || outputTokens < 1 || isBrokenOff(row)) return null;
   // The recorder read only the beginning of the body, and an `n` may come later.
   if ((batch !== null && batch !== 1) || !asksOneAnswer(body)) return null;
   const limit = String(outputTokens);

@@ -1,5 +1,5 @@
 import { AppError } from '../../core/errors.ts';
-import type { ExchangeRow } from '../../core/exchange.ts';
+import { type ExchangeRow, isBrokenOff } from '../../core/exchange.ts';
 import type { TimeRange } from '../../core/ports.ts';
 
 /** Arrivals of one UTC second, from a capture's roll-ups. Seconds without arrivals are left out. */
@@ -47,8 +47,7 @@ export type SkipReason = (typeof SKIP_REASONS)[number];
  */
 export function skipReasonOf(row: ExchangeRow): SkipReason | null {
   // Only a broken exchange may have an incomplete request. Imported requests have no recorded end.
-  const isBroken = row.outcome !== null && row.outcome !== 'completed';
-  if (isBroken && row.requestEndOffsetUs === null && row.protocol !== null) {
+  if (isBrokenOff(row) && row.requestEndOffsetUs === null && row.protocol !== null) {
     return 'incomplete_request';
   }
   if (row.requestTruncated) return 'truncated_request';

@@ -30,6 +30,14 @@ function changed(
 }
 
 describe('a pinned length', () => {
+  it('is that of an import too, which does not say how the request ended', () => {
+    expect(changed(ONE, { outcome: null }, { pin: 'limit' }).counts).toMatchObject({
+      pinned: 1,
+      unpinned: 0,
+    });
+    expect(changed(ONE, { outcome: 'client_aborted' }, { pin: 'limit' }).counts).toMatchObject({ pinned: 0 });
+  });
+
   it.each<[string, string, PinMode, string]>([
     ['the older name', '{"max_tokens": 9 ,"prompt":"a"}', 'limit', '{"max_tokens": 42 ,"prompt":"a"}'],
     [
