@@ -210,7 +210,7 @@ function optionsOfPlan(asked: Asked<typeof EXPORT_OPTIONS>): ReplayOptions {
     {
       environment: (variable) => process.env[variable],
       readFile: (path) => readFileSync(path, 'utf8'),
-      checkSlo: () => undefined,
+      monitored: new Set(),
       nowUs: () => systemClock.epochUs(),
       originOf: (key) => (key in EXPORT_OPTIONS ? asked.originOf(key as keyof typeof EXPORT_OPTIONS) : null),
     },

@@ -1,10 +1,10 @@
 import type { OptionSources } from '../../src/replay/options/replay-options.ts';
 
-/** Only the command line: no variables and no files. Any objective is valid, and the time is 1970. */
+/** Only the command line: no variables and no files. The time is 1970. */
 export const COMMAND_LINE_ALONE: OptionSources = {
   environment: () => undefined,
   readFile: () => '',
-  checkSlo: () => undefined,
+  monitored: new Set(['gpu']),
   nowUs: () => 0,
   originOf: () => ({ kind: 'flag', place: null }),
 };

@@ -84,6 +84,7 @@ export function planReplay(
   const prelude = preludeOf(plan, choice.source, opened.source);
   const faults =
     file === null ? null : readFaultPlan(file, plan.window.plannedSpanNs, prelude.warmup?.spanNs ?? 0);
+  const createChecker = checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile);
   const objectives = thresholdsOf(options, monitors);
   return {
     plan,
@@ -99,7 +100,7 @@ export function planReplay(
     ratePerReplica: capacity,
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,
-    createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
+    createChecker,
     out,
     verdict,
     threads: { pacer: entryUrl('pacer'), sender: entryUrl('sender') },

@@ -9,7 +9,6 @@ import {
   grouped,
   ofOneRun,
   readOptions,
-  resolveOptions,
   text,
   value,
 } from '../../core/options.ts';
@@ -23,17 +22,12 @@ import {
   objectiveNames,
 } from '../../monitors/options.ts';
 import { REPLAY_OPTIONS } from '../../replay/options/replay-flags.ts';
-import {
-  type OptionSources,
-  type ReplayOptions,
-  resolveReplayOptions,
-} from '../../replay/options/replay-options.ts';
+import { type ReplayOptions, resolveReplayOptions } from '../../replay/options/replay-options.ts';
 import { TELEMETRY_OPTIONS, type TelemetryOptions, telemetryOptionsOf } from '../../telemetry/options.ts';
 import { encryptionKeyOption } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 import { ratePerReplicaOf } from './autoscaling.ts';
-import { isCheckImplied } from './document.ts';
 
 /** Options about the directory of a run and the key of its capture. */
 const KEEPING_OPTIONS = grouped('Where the run is kept', {
@@ -78,32 +72,31 @@ const SECRETS: Secrets = {
   environment: (name) => process.env[name],
   readFile: (path) => readFileSync(path, 'utf8'),
 };
-const SOURCES: Omit<OptionSources, 'originOf' | 'checkSlo'> = {
-  ...SECRETS,
-  nowUs: () => systemClock.epochUs(),
-};
-
 /**
  * @param asksPrometheus whether a Prometheus of the monitors is also used for something other than series
  * @throws AppError OPTION_INVALID listing every problem
  */
 export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPrometheus = false): RunOptions {
+  const problems = new Problems();
+  const watched = readOptions(MONITOR_OPTIONS, askedFor(MONITOR_OPTIONS, asked), problems);
+  const exported = readOptions(TELEMETRY_OPTIONS, askedFor(TELEMETRY_OPTIONS, asked), problems);
+  const keeping = readOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked), problems);
+  const header = (text: string, what?: string) => parseAddedHeader(text, SECRETS, what);
+  const monitors = monitorOptionsOf(watched, problems, header, isOwnMetric, asksPrometheus);
+  const telemetry = telemetryOptionsOf(exported, problems, header);
+  const monitored = objectiveNames(monitors);
+  problems.throwIfAny();
   const { stated } = askedFor(REPLAY_OPTIONS, asked);
-  const monitors = resolveMonitors(asked, asksPrometheus);
-  const names = objectiveNames(monitors);
   const slo = stated.slo == null ? {} : { slo: withOpenSlo([stated.slo].flat().map(String)) };
   const options = resolveReplayOptions(
     { ...stated, ...slo },
     {
-      ...SOURCES,
+      ...SECRETS,
+      nowUs: () => systemClock.epochUs(),
       originOf: asked.originOf,
-      checkSlo: (expressions) => {
-        parseSlo(expressions, names);
-      },
-      asksForCheck: (expressions) => isCheckImplied(expressions, names),
+      monitored,
     },
   );
-  const keeping = resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked));
   if (options.shard !== null && keeping.history !== null) {
     const reason = '--shard cannot be combined with --history: a shard is no whole test';
     throw new AppError('OPTION_INVALID', reason, { hint: 'Give --history to merge.' });
@@ -123,26 +116,7 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
       hint: 'Each shard would apply the plan; set faults by hand with reprise faults add.',
     });
   }
-  return { options, monitors, telemetry: resolveTelemetry(asked), ...keeping };
-}
-
-/** @throws AppError OPTION_INVALID listing every problem */
-function resolveTelemetry(asked: Asked<typeof RUN_OPTIONS>): TelemetryOptions {
-  const problems = new Problems();
-  const read = readOptions(TELEMETRY_OPTIONS, askedFor(TELEMETRY_OPTIONS, asked), problems);
-  const telemetry = telemetryOptionsOf(read, problems, (text, what) => parseAddedHeader(text, SECRETS, what));
-  problems.throwIfAny();
-  return telemetry;
-}
-
-/** @throws AppError OPTION_INVALID listing every problem */
-function resolveMonitors(asked: Asked<typeof RUN_OPTIONS>, asksPrometheus: boolean): MonitorOptions {
-  const problems = new Problems();
-  const read = readOptions(MONITOR_OPTIONS, askedFor(MONITOR_OPTIONS, asked), problems);
-  const header = (each: string) => parseAddedHeader(each, SECRETS);
-  const monitors = monitorOptionsOf(read, problems, header, isOwnMetric, asksPrometheus);
-  problems.throwIfAny();
-  return monitors;
+  return { options, monitors, telemetry, ...keeping };
 }
 
 /** @throws AppError OPTION_INVALID for an objective on a stage that the run does not have */

@@ -11,6 +11,8 @@ import {
 } from '../../core/options.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import type { CheckLevel } from '../../core/run.ts';
+import { needsComparison } from '../../documents/metrics/metrics.ts';
+import { parseSlo } from '../../documents/metrics/objectives.ts';
 import { defaultScaling, type ScalingName, type ScalingOptions, unreachable } from '../plan/scaling.ts';
 import { RateCurve, stageText } from '../plan/stages.ts';
 import type { BodyChangeOptions } from '../request/body-changes.ts';
@@ -123,10 +125,8 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
 
 /** The external sources of option values. */
 export interface OptionSources extends Secrets {
-  /** Throws OPTION_INVALID for an invalid expression. */
-  checkSlo(expressions: readonly string[]): void;
-  /** Whether an objective requires comparing answers. */
-  asksForCheck?(expressions: readonly string[]): boolean;
+  /** Names of monitored series that an objective may have. */
+  readonly monitored: ReadonlySet<string>;
   /** The wall clock, epoch microseconds. */
   nowUs(): number;
   /** Where a value was stated. A variable or a key of a file may be meant for other commands too. */
@@ -147,15 +147,16 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     if ((raw.compareAt1xBounds ?? CALIBRATION_BOUNDS_TEXT) !== CALIBRATION_BOUNDS_TEXT)
       problems.add('--compare-at-1x-bounds has no effect without --compare-at-1x');
   }
-  problems.attempt(() => sources.checkSlo(read.slo), undefined);
   const isMultiplied = raw.multiplier !== undefined && isOnCommandLine(asked, 'multiplier');
   const isJittered = raw.jitter !== undefined && isOnCommandLine(asked, 'jitter');
+  const objectives = problems.attempt(() => parseSlo(read.slo, sources.monitored), []);
   const part = (ms: number) => Math.min(read.timeout, ms);
   const resolved: ReplayOptions = {
     ...asRead(read),
     target: problems.optional(read.target, parseTarget),
     scaling: scalingNameOf(read, problems),
     ...loadOf({ ...read, isMultiplied, isJittered }, problems),
+    check: checkOf(read, raw.compareResponses === undefined && objectives.some(needsComparison), problems),
     startAtUs: problems.optional(read.startAt, (start) => parseStart(start, sources.nowUs())),
     window: windowRequestOf(read, problems),
     filters: filtersOf(read, problems),
@@ -166,11 +167,6 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     caPem: problems.optional(read.ca, (path) => readCertificates(path, (file) => sources.readFile(file))),
     addedHeaders: read.header.flatMap((header) =>
       problems.attempt<HeaderPair[]>(() => [parseAddedHeader(header, sources)], []),
-    ),
-    check: checkOf(
-      read,
-      raw.compareResponses === undefined && (sources.asksForCheck?.(read.slo) ?? false),
-      problems,
     ),
   };
   checkTogether(resolved, problems);

@@ -8,7 +8,7 @@ const sources = {
   environment: () => undefined,
   readFile: () => '',
   nowUs: () => 0,
-  checkSlo: () => undefined,
+  monitored: new Set<string>(),
 };
 
 function problemOf(raw: RawReplayOptions): AppError {

@@ -12,9 +12,6 @@ const sources = {
     return 'from-file\n';
   },
   nowUs: () => Date.UTC(2026, 10, 24, 12) * 1e3,
-  checkSlo: (expressions: readonly string[]) => {
-    if (expressions.includes('nonsense')) throw new AppError('OPTION_INVALID', '--slo: "nonsense" is none');
-  },
 };
 
 function problemsOf(raw: RawReplayOptions): AppError {
