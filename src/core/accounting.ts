@@ -184,6 +184,12 @@ export interface LifeAccount {
    * seen and not counted. Null if no such limit was kept.
    */
   readonly turnsAhead: number | null;
+  /**
+   * A file on another file system of the recording's host. It has a newer account if the capture took no write. Null if
+   * there is none elsewhere. Without knowing that file, a reader does not know what a killed recording saw last.
+   * Accounts of older versions do not have it.
+   */
+  readonly spare?: string | null;
   /** The newest segment of the recording; null before the first. Accounts of older versions do not have it. */
   readonly segment?: string | null;
 }

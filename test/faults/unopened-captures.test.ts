@@ -122,7 +122,7 @@ describe.each(['drained', 'killed'] as const)('a recording that never had its ca
 
 describe.skipIf(!canMount)('a disk that is full from the start (no file system can be mounted here)', () => {
   test.each(['drained', 'killed'] as const)(
-    'leaves a mark: what passed is unknown, and nobody reads it as whole, %s',
+    'leaves its account on another file system, so that what passed is counted as lost, %s',
     async (end) => {
       const disk = smallDisk(64);
       const directory = join(disk, 'capture');
@@ -132,9 +132,11 @@ describe.skipIf(!canMount)('a disk that is full from the start (no file system c
       writeFileSync(join(disk, 'filler'), Buffer.alloc(bavail * bsize));
       await ENDS[end](await forwarding(directory));
       const document = await inspect(directory);
-      expect(document).toMatchObject({ coverage: null, coverageAtLeast: null, unexplained: null });
-      expect(document).toMatchObject({ losses: { exact: false, uncountedAtMost: null } });
-      expect(document.unreadableAccounts).toHaveLength(1);
+      expect(document).toMatchObject({ exchanges: REQUESTS, unreadableAccounts: [] });
+      expect(document).toMatchObject({ losses: { exchanges: REQUESTS, exact: end === 'drained' } });
+      expect(document.coverage).toBe(0.5);
+      expect(document.coverageAtLeast).toBeLessThanOrEqual(0.5);
+      expect(document.coverageAtLeast).toBeGreaterThan(0);
     },
   );
 });

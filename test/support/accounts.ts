@@ -21,6 +21,7 @@ export function accountOf(
     exchanges: 0,
     pending: NOTHING,
     turnsAhead: null,
+    spare: null,
     ...rest,
     lost: counted(lost),
     omitted: counted(omitted),

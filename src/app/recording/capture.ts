@@ -86,7 +86,7 @@ export function openCapture(
     const changes = keyChanges(directory, { encryption, hashKeyFingerprint });
     const epoch = new AnchoredClock(clock.anchor());
     const { life: id, startedUs } = account;
-    takeInAccounts(directory);
+    takeInAccounts(directory, id);
     removeExpiredAccounts(directory, id);
     const written = writtenBy(directory, id);
     const parts = recordingParts(settings.policy, hash, id);

@@ -170,11 +170,19 @@ function lostText({ losses, expired }: InspectDocument): string {
   return expired.segments > 0 ? `${text}; without what the expired segments recorded as lost` : text;
 }
 
+const UNKNOWN_BECAUSE: Readonly<
+  Record<NonNullable<InspectDocument['killed'][number]['unknownBecause']>, string>
+> = {
+  older_account: 'nor how much: its account is of an older version',
+  account_elsewhere: 'nor how much: a newer account may be on the host that recorded (inspect it there)',
+  one_place: 'nor how much: its account was in one place only',
+};
+
 /** A killed recording does not count its last exchanges. */
 function killedText({ killed }: InspectDocument): string {
-  const texts = killed.slice(-KILLED_SHOWN).map(({ startedAt, knownUntil, foundAt }) => {
+  const texts = killed.slice(-KILLED_SHOWN).map(({ startedAt, knownUntil, foundAt, unknownBecause }) => {
     const until = foundAt === null ? '' : ` until ${millisecondText(foundAt)}`;
-    return `the recording started ${minuteText(startedAt)}: nothing is known of what passed after ${millisecondText(knownUntil)}${until}`;
+    return `the recording started ${minuteText(startedAt)}: nothing is known of what passed after ${millisecondText(knownUntil)}${until}${unknownBecause === null ? '' : `, ${UNKNOWN_BECAUSE[unknownBecause]}`}`;
   });
   const more =
     killed.length > texts.length ? [`${killed.length - texts.length} before (--json shows all)`] : [];

@@ -7,6 +7,7 @@ import { reasonOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { besideOf, UNNAMED_SUFFIX } from './accounts.ts';
 import { assertOwn, hasCode, isCaptureFile, isMissing, OWN_SUBDIRECTORY } from './directory.ts';
+import { SpareAccount } from './spare-account.ts';
 
 /**
  * One page of a file system. The file has this size from the start, so a full disk cannot stop the counting.
@@ -19,6 +20,9 @@ const OPEN_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW;
 const AHEAD_MS = 100;
 /** It allows for at least this many turns. After half of the allowed turns, a newer account is written. */
 const LEAST_AHEAD = 32;
+/** A write to the capture that takes longer hangs. */
+const HANG_US = 1e6;
+const SPARE_RENEWAL_US = 3_600e6;
 /** A shorter time gives no reliable rate. */
 const LEAST_SPAN_MS = 10;
 
@@ -49,6 +53,11 @@ export class AccountKeeper {
   /** Whether a newer account is due when the current write ends. */
   #again = false;
   #written = '';
+  /** Null before the start, and if there is no other file system. */
+  #spare: SpareAccount | null = null;
+  #spareAtUs = 0;
+  /** Time of the account that is being written, for a disk that hangs. */
+  #busySinceUs = 0;
   /** Turns and time of the last account, for the rate. */
   #last = { turns: 0, atUs: 0 };
   #failing = false;
@@ -61,8 +70,16 @@ export class AccountKeeper {
    * Writes the first account. Waits at most this many milliseconds, so that a hanging disk does not delay the start.
    */
   async begin(limitMs: number): Promise<void> {
+    await within(limitMs, this.#findSpare());
     this.write();
     await within(limitMs, this.#busy ?? Promise.resolve());
+  }
+
+  async #findSpare(): Promise<void> {
+    const { dir, accountOf } = this.#deps;
+    const account = accountOf();
+    this.#spare = await SpareAccount.of(await captureOf(dir), account.life);
+    await this.#writeSpare(account);
   }
 
   /** Our recorder has opened the capture in this directory, which may have been removed and created again. */
@@ -73,7 +90,12 @@ export class AccountKeeper {
   }
 
   write(): void {
-    if (this.#busy !== null) return;
+    if (this.#busy !== null) {
+      const account = this.#deps.accountOf();
+      if (account.atUs - this.#busySinceUs > HANG_US) void this.#writeSpare(this.#withAhead(account));
+      return;
+    }
+    this.#busySinceUs = this.#deps.accountOf().atUs;
     this.#busy = this.#write().finally(() => {
       this.#busy = null;
       if (this.#again) this.write();
@@ -93,6 +115,9 @@ export class AccountKeeper {
       await this.#close();
     };
     await within(limitMs, last());
+    const account = this.#deps.accountOf();
+    if (this.#written === textOf({ ...account, turnsAhead: 0, spare: null })) await this.#spare?.remove();
+    else await within(limitMs, this.#writeSpare(account));
   }
 
   /** The recording never began, so its file is removed. */
@@ -100,6 +125,7 @@ export class AccountKeeper {
     const last = async () => {
       await this.#busy;
       await this.#close();
+      await this.#spare?.remove();
       await rm(this.#path, { force: true });
       // This succeeds only if we created it, because another capture is not empty.
       await rmdir(dirname(this.#path));
@@ -113,19 +139,24 @@ export class AccountKeeper {
     const account = this.#withAhead(accountOf());
     // Not while a chunk is being counted, because the counts are incomplete then.
     noticeAt(account.seen.turns + account.turnsAhead / 2, () => queueMicrotask(() => this.#writeAgain()));
-    const text = JSON.stringify({ ...account, atUs: 0 });
+    const text = textOf(account);
     // Written again every quarter of a second even if unchanged, so that a reader sees that the recording runs.
     const isNews = text !== this.#written;
     try {
-      await this.#put(JSON.stringify(account), account.life);
+      await this.#put(account);
+      // Cleaners of temporary files remove what nobody has written for days.
+      if (account.atUs - this.#spareAtUs > SPARE_RENEWAL_US) await this.#writeSpare(account);
       if (account.ended && isNews) await this.#handle?.datasync();
       this.#written = text;
       if (this.#failing) logger.info({}, 'the account of the recording can be written again');
       this.#failing = false;
     } catch (error) {
+      const isSpared = await this.#writeSpare(account);
       if (!this.#failing) {
-        const message =
-          'the account of the recording cannot be written; it is lost if all processes are killed';
+        const until = isSpared
+          ? `it is in ${this.#spare?.path} until it can`
+          : 'it is lost if all processes are killed';
+        const message = `the account of the recording cannot be written to the capture; ${until}`;
         logger.error({ reason: reasonOf(error) }, message);
       }
       this.#failing = true;
@@ -138,16 +169,33 @@ export class AccountKeeper {
     const spanMs = Math.max(LEAST_SPAN_MS, (atUs - this.#last.atUs) / 1e3);
     const ahead = Math.ceil(((seen.turns - this.#last.turns) / spanMs) * AHEAD_MS);
     this.#last = { turns: seen.turns, atUs };
-    return { ...account, turnsAhead: account.ended ? 0 : Math.max(LEAST_AHEAD, ahead) };
+    return {
+      ...account,
+      turnsAhead: account.ended ? 0 : Math.max(LEAST_AHEAD, ahead),
+      spare: account.ended ? null : (this.#spare?.path ?? null),
+    };
   }
 
-  async #put(text: string, life: string): Promise<void> {
-    const bytes = Buffer.alloc(FILE_BYTES, ' ');
-    bytes.write(text);
+  /** @returns whether the account is there now */
+  async #writeSpare(account: LifeAccount): Promise<boolean> {
+    if (this.#spare === null) return false;
+    try {
+      await this.#spare.write(paged(account));
+      this.#spareAtUs = account.atUs;
+      return true;
+    } catch {
+      // The caller says that the account is nowhere. At a start, there is no such place.
+      if (this.#spareAtUs === 0) this.#spare = null;
+      return false;
+    }
+  }
+
+  async #put(account: LifeAccount): Promise<void> {
+    const bytes = paged(this.#spare === null && !account.ended ? { ...account, turnsAhead: null } : account);
     if (this.#moved) await this.#close().catch(() => undefined);
     this.#moved = false;
     if (this.#handle !== null) await this.#handle.write(bytes, 0, FILE_BYTES, 0);
-    else await this.#putAnew(bytes, accountFileOf(life));
+    else await this.#putAnew(bytes, accountFileOf(account.life));
   }
 
   /** @throws the error of the capture if it can be written nowhere */
@@ -188,6 +236,17 @@ export class AccountKeeper {
     this.#handle = null;
     await handle?.close();
   }
+}
+
+/** An account without its time, to see whether anything else changed. */
+function textOf(account: LifeAccount): string {
+  return JSON.stringify({ ...account, atUs: 0 });
+}
+
+function paged(account: LifeAccount): Buffer {
+  const bytes = Buffer.alloc(FILE_BYTES, ' ');
+  bytes.write(JSON.stringify(account));
+  return bytes;
 }
 
 /**

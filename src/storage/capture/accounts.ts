@@ -1,4 +1,13 @@
-import { existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import {
   accountFileOf,
@@ -18,6 +27,7 @@ import { formatInstantUs, HOUR_US } from '../../core/units.ts';
 import { segmentsOf, sizeOf } from './directory.ts';
 import type { SegmentMeta } from './schema.ts';
 import { withSegment } from './segment-reader.ts';
+import { lifeOfSpare, spareAccountsOf } from './spare-account.ts';
 
 /** Account files of lives that left no segment. A start removes the oldest ones beyond this number. */
 const FILES_MAX = 256;
@@ -35,8 +45,26 @@ interface AccountFile {
   readonly account: LifeAccount | null;
 }
 
-/** Account files of a capture: in its directory, and beside it if that could not be written. */
+/**
+ * Account files of a capture: in its directory, beside it if that could not be written, and in the second place of each
+ * account.
+ */
 function accountFilesIn(captureDirectory: string): AccountFile[] {
+  const files = namedFilesIn(captureDirectory);
+  // A copy of a capture has another name than the one that spare accounts are found by.
+  const named = files.flatMap(({ account }) => account?.spare ?? []);
+  const spares = new Set([...spareAccountsOf(captureDirectory), ...named]);
+  return [
+    ...files,
+    ...[...spares].flatMap((path) => {
+      const life = lifeOfSpare(path);
+      if (life === null || !existsSync(path) || !isOurs(path, captureDirectory)) return [];
+      return [{ path, life, account: accountAt(path, life) }];
+    }),
+  ];
+}
+
+function namedFilesIn(captureDirectory: string): AccountFile[] {
   const capture = resolve(captureDirectory);
   const prefix = besideOf(capture, '');
   const beside = namesIn(dirname(capture)).map((file) => join(dirname(capture), file));
@@ -90,17 +118,30 @@ export function accountsIn(captureDirectory: string): LifeAccount[] {
 }
 
 /**
- * Moves accounts into the capture that are beside it because it could not be written. One that cannot be moved is read
- * there. A recording that still writes its file continues in the new place. The caller must hold the lock.
+ * Moves accounts of earlier lives into the capture that are elsewhere because it could not be written. One that cannot
+ * be moved is read there. A recording that still writes its file continues in the new place. The caller must hold the
+ * lock.
  */
-export function takeInAccounts(captureDirectory: string): void {
-  for (const { path, life } of accountFilesIn(captureDirectory)) {
-    const place = join(captureDirectory, accountFileOf(life));
-    if (dirname(path) === resolve(captureDirectory) || existsSync(place)) continue;
+export function takeInAccounts(captureDirectory: string, ownLife: string): void {
+  const capture = resolve(captureDirectory);
+  const isHere = ({ path }: AccountFile) => dirname(path) === capture;
+  for (const [life, files] of Map.groupBy(accountFilesIn(capture), (file) => file.life)) {
+    const elsewhere = files.filter((file) => !isHere(file));
+    if (elsewhere.length === 0) continue;
+    const newest = files.reduce((a, b) => ((b.account?.atUs ?? -1) > (a.account?.atUs ?? -1) ? b : a));
+    const place = join(capture, accountFileOf(life));
     try {
-      renameSync(path, place);
+      if (newest.account === null || life === ownLife) {
+        const beside = elsewhere.find(({ path }) => path.startsWith(besideOf(capture, '')));
+        if (beside !== undefined && !files.some(isHere)) renameSync(beside.path, place);
+        continue;
+      }
+      const account = isSettled(newest.account) ? { ...newest.account, spare: null } : newest.account;
+      writeFileSync(`${place}${UNNAMED_SUFFIX}`, JSON.stringify(account), { mode: 0o600 });
+      renameSync(`${place}${UNNAMED_SUFFIX}`, place);
+      for (const { path } of elsewhere) rmSync(path, { force: true });
     } catch {
-      // Another file system, for example.
+      // The disk fails, or a file is another user's.
     }
   }
 }
@@ -175,6 +216,14 @@ export interface KilledDocument {
   readonly knownUntil: string;
   /** When the next recording of the capture began; null if none has begun. */
   readonly foundAt: string | null;
+  /** Exchanges that it may have seen after its last account; null if unknown. */
+  readonly uncountedAtMost: number | null;
+  /**
+   * Why that is unknown. `older_account`: of a version that did not keep a limit on every disk. `account_elsewhere`: a
+   * newer account may be on the host that recorded, in the file that `spare` of its account names. `one_place`: no
+   * second file system was there, or its accounts come with segments alone.
+   */
+  readonly unknownBecause: 'older_account' | 'account_elsewhere' | 'one_place' | null;
 }
 
 /** How a life ended, as far as its accounts show. */
@@ -286,11 +335,9 @@ export class LifeAccounts {
     if (crashed || this.unreadable.length > 0) return null;
     return this.#current()
       .filter(isKilled)
-      .reduce<number | null>((sum, { account, progress }) => {
-        if (sum === null || account.turnsAhead === null) return null;
-        // Turns that were committed beyond the account's pending ones were seen after it, and are counted.
-        const counted = Math.max(0, progress.turns - account.recorded.turns - account.pending.turns);
-        return sum + Math.max(0, account.turnsAhead - counted);
+      .reduce<number | null>((sum, life) => {
+        const most = uncountedBy(life);
+        return sum === null || most === null ? null : sum + most;
       }, 0);
   }
 
@@ -329,11 +376,13 @@ export class LifeAccounts {
 
   /** Sorted by end. */
   killed(): KilledDocument[] {
-    return this.#killed().map(({ account, foundUs }) => ({
+    return this.#killed().map(({ account, progress, foundUs }) => ({
       life: account.life,
       startedAt: formatInstantUs(account.startedUs),
       knownUntil: formatInstantUs(account.atUs),
       foundAt: foundUs === null ? null : formatInstantUs(foundUs),
+      uncountedAtMost: uncountedBy({ account, progress }),
+      unknownBecause: unknownBecause(account),
     }));
   }
 
@@ -356,10 +405,10 @@ export class LifeAccounts {
    * Killed lives, each with the next start of any life, because nothing was counted until then. Null if nothing
    * followed.
    */
-  #killed(): { readonly account: LifeAccount; readonly foundUs: number | null }[] {
+  #killed(): (Pick<KnownLife, 'account' | 'progress'> & { readonly foundUs: number | null })[] {
     return this.#current()
       .filter(isKilled)
-      .map(({ account }) => ({ account, foundUs: this.#nextStart(account.atUs) }))
+      .map(({ account, progress }) => ({ account, progress, foundUs: this.#nextStart(account.atUs) }))
       .sort((a, b) => a.account.atUs - b.account.atUs);
   }
 
@@ -397,6 +446,25 @@ export class LifeAccounts {
 
 function isKnown(life: Life): life is KnownLife {
   return life.account !== null;
+}
+
+/** Whether no newer account can be elsewhere: there is none, or it was read here. */
+function isSettled({ spare }: LifeAccount): boolean {
+  return spare === null || (spare !== undefined && existsSync(spare));
+}
+
+function unknownBecause(account: LifeAccount): KilledDocument['unknownBecause'] {
+  if (account.spare === undefined) return 'older_account';
+  if (!isSettled(account)) return 'account_elsewhere';
+  return account.turnsAhead === null ? 'one_place' : null;
+}
+
+/** Turns that a killed life may have seen after its account; null if unknown. */
+function uncountedBy({ account, progress }: Pick<KnownLife, 'account' | 'progress'>): number | null {
+  if (unknownBecause(account) !== null) return null;
+  // Turns that were committed beyond the account's pending ones were seen after it, and are counted.
+  const counted = Math.max(0, progress.turns - account.recorded.turns - account.pending.turns);
+  return Math.max(0, (account.turnsAhead ?? 0) - counted);
 }
 
 function isKilled({ account, running }: KnownLife): boolean {

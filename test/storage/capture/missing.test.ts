@@ -1,4 +1,4 @@
-import { cpSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { accountFileOf, type Counted, type LifeAccount } from '../../../src/core/accounting.ts';
@@ -177,5 +177,35 @@ describe('a segment that is not sealed and whose write-ahead log is gone', () =>
     const { stdout } = await runCommand(['inspect', copy]);
     expect(stdout).toContain(`${open}`);
     expect(await inspect(live)).toMatchObject({ withoutLog: [] });
+  });
+});
+
+describe('a capture with accounts of an older version', () => {
+  /** Such accounts name no segment and no second place. */
+  function aged(directory: string, life: string): string {
+    const path = join(directory, accountFileOf(life));
+    const { spare: _, segment: __, ...account } = JSON.parse(readFileSync(path, 'utf8')) as LifeAccount;
+    writeFileSync(path, JSON.stringify(account));
+    return directory;
+  }
+
+  it('is read as before if its recording stopped', async () => {
+    const directory = aged(recorded({ id: 'aa', hours: 3 }), 'aa');
+    expect(await inspect(directory)).toMatchObject({ coverage: 1, losses: { exact: true }, killed: [] });
+    remove(directory, 'aa', 3);
+    const document = await inspect(directory);
+    expect(document).toMatchObject({ missing: { exchanges: 10 } });
+    expect(document.recorders[0]?.gaps).toMatchObject([{ kind: 'missing', segments: null, exchanges: 10 }]);
+  });
+
+  it('has no lower bound if its recording was killed, and says why', async () => {
+    const directory = aged(recorded({ id: 'aa', hours: 3 }, { ended: false, turnsAhead: 32 }, false), 'aa');
+    expect(await inspect(directory)).toMatchObject({
+      exchanges: 30,
+      coverageAtLeast: null,
+      killed: [{ uncountedAtMost: null, unknownBecause: 'older_account' }],
+    });
+    const { stdout } = await runCommand(['inspect', directory]);
+    expect(stdout).toMatch(/^killed .*its account is of an older version$/m);
   });
 });
