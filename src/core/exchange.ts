@@ -86,6 +86,11 @@ export function isBrokenOff({ outcome }: Pick<ExchangeFacts, 'outcome'>): boolea
 /** The lowest status of a server error. */
 export const FIRST_SERVER_ERROR = 500;
 
+/** Whether the client was at fault (4xx). A 429 is not: the server refuses because of load. */
+export function isClientError(status: number): boolean {
+  return status >= 400 && status < FIRST_SERVER_ERROR && status !== 429;
+}
+
 /**
  * Whether a recorded exchange failed: no complete answer, or a 5xx. Any other status is an answer. Of
  * an imported arrival no failure is known.

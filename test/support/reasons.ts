@@ -96,6 +96,8 @@ export const REASONS: readonly Reason[] = [
   reason('partly_open', null),
   reason('turned_away', { share: 0.01, recorded: null, status: '404' }),
   reason('recorded_refusals', { share: 0.3 }),
+  reason('recorded_client_errors', { share: 0.34 }),
+  reason('recorded_violation', { threshold, observed: 900 }),
   reason('far_faster', { faster: ['POST /v2/models/{model}/infer: median 1.00 ms, recorded 40.0 ms'] }),
   reason('unknown', { what: ['the recorded statuses'] }),
   reason('closed_loop', { concurrency: 16 }),

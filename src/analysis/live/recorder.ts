@@ -105,7 +105,15 @@ function factsOf(status: RecorderStatus): LiveFact[] {
     ['free on its disk', 'free', size(disk.freeBytes)],
     ['restarts of the recorder', 'restarts', String(status.restarts.recorder)],
     ['bodies cut', 'bodies-cut', bodiesCut > 0 ? String(bodiesCut) : ''],
+    ['answered 4xx', 'client-errors', clientErrorsOf(status)],
   ];
+}
+
+/** The share of answers with a 4xx; empty without any. */
+function clientErrorsOf({ traffic: { requests } }: RecorderStatus): string {
+  const total = (of: typeof requests) => of.reduce((sum, { count }) => sum + count, 0);
+  const atFault = total(requests.filter(({ codeClass }) => codeClass === '4xx'));
+  return atFault === 0 ? '' : shareText(atFault / total(requests));
 }
 
 /** Times come from the recorder's buckets, so a percentile is the upper bound of its bucket. */

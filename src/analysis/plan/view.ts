@@ -384,6 +384,9 @@ function reachedLines(plan: ReplayPlanDocument): string[] {
     plan.endsWith === 'requests' &&
       `  the plan ends after ${secondsText(plan.durationS)} of the run, with its requests: --max-requests`,
     reached !== null && `  the plan is ${reached}; asked for: ${formatMultiplier(plan.multiplier)}`,
+    plan.notes
+      .filter(({ code }) => code !== 'coverage_assumed')
+      .flatMap(({ code, text, advice }) => [`  NOTE: ${text} (${code})`, `    ${advice}`]),
     plan.reasons.flatMap(({ code, advice }) => [
       `  WARNING: not enough for a verdict of PASS or a valid run (${code})`,
       `    ${advice}`,

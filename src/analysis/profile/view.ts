@@ -1,4 +1,5 @@
 import { zonedTime } from '../../core/calendar.ts';
+import { isClientError } from '../../core/exchange.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import { type Distribution, IDC_WINDOWS } from '../../documents/parts.ts';
 import type {
@@ -185,16 +186,21 @@ function mixTable(document: ProfileDocument, shown: number): Table {
   const statuses = mix.statuses
     .slice(0, shown)
     .map(({ status, share }) => `${status ?? 'none'} ${shareText(share)}`);
+  const atFault = mix.statuses
+    .filter(({ status }) => status !== null && isClientError(status))
+    .reduce((sum, { share }) => sum + share, 0);
   const sizes = (distribution: Distribution) =>
     distribution.count === 0 ? 'not known' : percentileCells(distribution, bytesText).join(' / ');
   return {
     title: 'Mix',
     unit: 'as named in each row; sizes as p50 / p95 / p99 / max',
     source: 'statuses, bodies after transfer decoding, and keyed hashes made while recording',
-    lookFor: '429 and 5xx: a replay that does not reproduce them is not the same test',
+    lookFor:
+      '429 and 5xx: a replay that does not reproduce them is not the same test. Client errors (4xx): they cost the server little',
     columns: columnsOf(['measure', 'value'], []),
     rows: [
       ['statuses', statuses.join(', ') || NONE],
+      ['client errors', shareText(atFault)],
       ['request bodies', sizes(requestBytes)],
       ['response bodies', sizes(responseBytes)],
       ['duplicates', `${shareText(duplicateRatio)}${duplicateRatioExact ? '' : ' (estimate)'}`],

@@ -64,7 +64,15 @@ const SENT = 2;
 /** The facts of a recorded exchange that the statistics need. Every ExchangeRow has them. */
 export type RecordedRequest = Pick<
   ExchangeRow,
-  'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status' | 'outcome'
+  | 'arrivalUs'
+  | 'route'
+  | 'model'
+  | 'requestBytes'
+  | 'requestStored'
+  | 'requestHash'
+  | 'status'
+  | 'outcome'
+  | 'lastByteOffsetUs'
 >;
 
 /** The part of a run's fidelity that depends on arrivals. `sent` is empty if nothing was sent, as in a dry run. */

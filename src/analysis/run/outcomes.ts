@@ -1,4 +1,5 @@
-import { type ExchangeRow, FIRST_SERVER_ERROR } from '../../core/exchange.ts';
+import { type ExchangeRow, FIRST_SERVER_ERROR, isClientError } from '../../core/exchange.ts';
+import { Histogram } from '../../core/histogram.ts';
 import {
   type CheckedSend,
   hasFailed,
@@ -131,6 +132,10 @@ export interface StatusMixFigures {
   readonly recordedRejected: number | null;
   /** Share of 429 in all recorded statuses. */
   readonly recordedRefused: number | null;
+  /** Share of 4xx other than 429 in all recorded statuses. */
+  readonly recordedClientErrors: number | null;
+  /** Recorded latency of the planned requests with a complete answer below 500. */
+  readonly recordedTook: Histogram;
   /** Total variation between the two mixes of statuses, 0 to 1; null if one side has none. */
   readonly distance: number | null;
 }
@@ -140,10 +145,17 @@ export class StatusMix {
   readonly #recorded = new Tally<number>();
   readonly #sent = new Tally<number>();
   readonly #failures = { unanswered: 0, broken: 0 };
+  readonly #recordedTook = new Histogram();
 
   /** Adds a planned request with its recorded outcome. */
-  addPlanned({ status, outcome }: Pick<ExchangeRow, 'status' | 'outcome'>): void {
+  addPlanned({
+    status,
+    outcome,
+    lastByteOffsetUs,
+  }: Pick<ExchangeRow, 'status' | 'outcome' | 'lastByteOffsetUs'>): void {
     if (status !== null) this.#recorded.count(status);
+    const isServed = outcome === 'completed' && status !== null && isAnswer(status) && !isTurnedAway(status);
+    if (isServed && lastByteOffsetUs !== null) this.#recordedTook.record(lastByteOffsetUs * 1e3);
     if (outcome !== 'upstream_failed' && outcome !== 'timed_out') return;
     if (status === null) this.#failures.unanswered += 1;
     else if (isAnswer(status)) this.#failures.broken += 1;
@@ -180,6 +192,7 @@ export class StatusMix {
     // If only some recorded statuses are known, they do not represent the others. Each explains only one current
     // answer.
     const explained = recordedAway / Math.max(1, recordedAnswers, sentAnswers);
+    const clientErrors = this.#recorded.total(isClientError);
     const rejections = this.#recorded.total((status) => REJECTED.has(status));
     // The number of refusals has its own limit. To serve a request that production refused is no difference.
     const comparable = (statuses: Tally<number>) =>
@@ -195,6 +208,8 @@ export class StatusMix {
       recordedFailed: recordedStatuses - recordedAnswers + unanswered + broken,
       recordedRejected: recordedStatuses === 0 ? null : rejections / recordedStatuses,
       recordedRefused: recordedStatuses === 0 ? null : this.#recorded.total(isRefusal) / recordedStatuses,
+      recordedClientErrors: recordedStatuses === 0 ? null : clientErrors / recordedStatuses,
+      recordedTook: this.#recordedTook,
       distance: shareDistance(comparable(this.#recorded), comparable(this.#sent)),
     };
   }

@@ -556,6 +556,21 @@ const CATALOGUE = {
       'Recorded arrivals include retries after a refusal. Latencies are those of requests that are served now.',
     advice: 'Replay a window with traffic that production served, or read the load as it is.',
   }),
+  recorded_client_errors: entry<{ share: number }>({
+    severity: 'note',
+    title: 'The recording has client errors',
+    text: ({ share }) => `${percent(share)} of the recorded answers are client errors (4xx)`,
+    means: 'A server answers them with little work, so the load is lighter than its rate.',
+    advice: 'See which they are with reprise inspect. Replay a window without them, or a higher multiplier.',
+  }),
+  recorded_violation: entry<Observed>({
+    severity: 'note',
+    title: 'The recording itself violates an objective',
+    text: (observed) =>
+      `the recording itself violates ${observed.threshold.expression}: ${observedText(observed)}`,
+    means: 'Production did not meet this objective either, so a FAIL shows nothing about this target alone.',
+    advice: 'Check the limit, or replay a window in which production met it.',
+  }),
   far_faster: entry<{ faster: readonly string[] }>({
     severity: 'note',
     title: 'Answers came far sooner than recorded',

@@ -6,11 +6,12 @@ import { sliceText } from '../../documents/metrics/slices.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
-import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
+import { type OutcomeFigures, type StatusMixFigures, uncheckedOf } from '../run/outcomes.ts';
 import { lessLoad, type SendingSide } from './advice.ts';
 import {
   floorOf,
   goodputOf,
+  holds,
   isBrokenByChecked,
   isOfPlan,
   judgedSends,
@@ -446,10 +447,33 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   if ((recordedRejected ?? 0) > bounds.rejectedShare) {
     yield reason('recorded_refusals', { share: recordedRejected ?? 0 });
   }
+  yield* recordingNotes(thresholds, figures.statusMix);
   const faster = figures.likeness.flatMap(fasterIn);
   if (faster.length > 0) yield reason('far_faster', { faster });
   const what = unknownsOf(context);
   if (what.length > 0) yield reason('unknown', { what });
+}
+
+/** From this share on, client errors in the recording are noted. */
+const CLIENT_ERRORS = 0.05;
+
+/** Notes about what was recorded: client errors, and objectives that production did not meet. */
+export function* recordingNotes(
+  thresholds: readonly Threshold[],
+  { recordedClientErrors, recordedTook, recordedFailed, recordedKnown }: StatusMixFigures,
+): Generator<Reason> {
+  if ((recordedClientErrors ?? 0) >= CLIENT_ERRORS)
+    yield reason('recorded_client_errors', { share: recordedClientErrors ?? 0 });
+  for (const threshold of thresholds) {
+    const { metric, aggregation, slice } = threshold;
+    if (slice !== null) continue;
+    const isTime = metric === 'latency' && aggregation.kind === 'percentile' && recordedTook.count > 0;
+    const ns = isTime ? recordedTook.percentile(aggregation.percent, recordedFailed) : null;
+    const isShare = metric === 'errors' && aggregation.kind === 'rate' && recordedKnown > 0;
+    const observed = isShare ? recordedFailed / recordedKnown : ns && ns / NS_PER_MS;
+    if (observed !== null && !holds(observed, threshold))
+      yield reason('recorded_violation', { threshold, observed });
+  }
 }
 
 /** Whether requests were sent later than objectives on times allow. */

@@ -1,9 +1,10 @@
 import { FidelityStatistics } from '../../analysis/run/fidelity.ts';
+import { StatusMix } from '../../analysis/run/outcomes.ts';
 import { reason } from '../../analysis/verdict/reasons.ts';
 import { JUDGEMENT_BOUNDS, planMultipliers } from '../../analysis/verdict/run-context.ts';
 import { sloState } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
-import { planShort } from '../../analysis/verdict/validity.ts';
+import { planShort, recordingNotes } from '../../analysis/verdict/validity.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { REPLAY_SCHEMA_VERSION } from '../../documents/replay.ts';
@@ -154,7 +155,14 @@ export async function countPlan(planned: PlannedReplay): Promise<ReplayPlanDocum
   const { options, overview, window } = plan;
   const statistics = new FidelityStatistics();
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
-  const report = await dryRun(dryRunParts(planned), statistics);
+  const recording = new StatusMix();
+  const report = await dryRun(dryRunParts(planned), {
+    addRecorded: (row) => statistics.addRecorded(row),
+    addPlanned: (row, intendedOffsetNs) => {
+      statistics.addPlanned(row, intendedOffsetNs);
+      recording.addPlanned(row);
+    },
+  });
   // The same error as in a replay, so that a script that plans first gets it here.
   if (report.whole.recorded === 0) throw nothingSelected(source, options.filters);
   const { recorded, planned: sends, recordedToPlanned, duplicates, unfiltered } = statistics.figures();
@@ -173,7 +181,10 @@ export async function countPlan(planned: PlannedReplay): Promise<ReplayPlanDocum
     ...(cappedAtNs === null ? {} : { durationS: cappedAtNs / 1e9, endsWith: 'requests' }),
     ...multipliers,
     reasons: short === null ? [] : [short],
-    notes: assumesCoverage(asked) ? [reason('coverage_assumed', { share: asked.coverage })] : [],
+    notes: [
+      ...(assumesCoverage(asked) ? [reason('coverage_assumed', { share: asked.coverage })] : []),
+      ...recordingNotes(planned.thresholds, recording.figures()),
+    ],
     recorded: recorded.count + source.filtered,
     selected: recorded.count,
     planned: sends.count,

@@ -3,6 +3,7 @@ import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import { inspect } from '../../app/inspect.ts';
 import { encryptionKeyOf, encryptionKeyOption } from '../../app/open-capture.ts';
 import { DayCalendar } from '../../core/calendar.ts';
+import { isClientError } from '../../core/exchange.ts';
 import { toggle, value } from '../../core/options.ts';
 import { formatBytes, formatShare } from '../../core/units.ts';
 import type { InspectDocument } from '../../storage/capture/inspect.ts';
@@ -98,6 +99,9 @@ function mixRows({ mix, exchanges, segments }: InspectDocument): (readonly [stri
   if (mix === undefined || mix.exchanges === 0) return [];
   const isSample = mix.exchanges < exchanges;
   const { answers, told } = mix.answerErrors;
+  const atFault = mix.statuses
+    .filter(({ name }) => name !== null && isClientError(Number(name)))
+    .reduce((sum, { exchanges: times }) => sum + times, 0);
   const rowsOf = (title: string, counts: readonly NamedCount[]): [string, string][] => {
     const amounts = counts.map(({ exchanges: times }) =>
       isSample ? formatShare(times / mix.exchanges, 2) : String(times),
@@ -113,6 +117,9 @@ function mixRows({ mix, exchanges, segments }: InspectDocument): (readonly [stri
     ...rowsOf('routes', mix.routes),
     ...rowsOf('models', mix.models),
     ...rowsOf('statuses', mix.statuses),
+    ...(atFault > 0
+      ? [['client errors', `${formatShare(atFault / mix.exchanges)} were answered 4xx`] as const]
+      : []),
     ...(told > 0 ? [['errors in a 2xx', `${told} of ${answers} answers that were looked at`] as const] : []),
     ...(mix.traced > 0 ? [['traced', `${mix.traced} by their clients (trace_id)`] as const] : []),
     ...(isSample

@@ -69,3 +69,12 @@ test('bodies that were cut are shown where there are any, and where a gateway se
   expect(fact('bodies-cut')).toBe('7');
   expect(view?.about[0]).toBe('gateway 127.0.0.1:8080 → 127.0.0.1:8000, /b* → https://10.0.0.2:8443');
 });
+
+test('the share of answers that are client errors is shown where there are any', () => {
+  expect(watched(after(1)).fact('client-errors')).toBe('');
+  const requests = [
+    { method: 'POST', codeClass: '2xx', count: 200 },
+    { method: 'POST', codeClass: '4xx', count: 100 },
+  ];
+  expect(watched(someStatus({ traffic: { ...traffic, requests } })).fact('client-errors')).toBe('33.3 %');
+});
