@@ -10,7 +10,7 @@ import type {
   LoadPoint,
 } from '../../documents/capacity.ts';
 import { namesBesideOurs, parseSlo } from '../../documents/metrics/objectives.ts';
-import { folded, SCREEN, type ScreenLine, spaced } from '../render/screen.ts';
+import { block, fitted, fixed, folded, SCREEN, type ScreenLine } from '../render/screen.ts';
 import {
   columnsOf,
   type Finding,
@@ -163,15 +163,20 @@ export function capacityScreen(document: CapacityDocument): ScreenLine[] {
       3,
     ),
   ];
-  const verdict = capacityVerdict(document);
-  const spare = SCREEN.lines - [verdict, found, ending, conditions, foot].flat().length;
-  const tiers = tierLines(document, Math.min(MOST_TIERS, spare - LEAST_TABLE));
-  const doubtful = doubtfulLines(document, Math.min(MOST_DOUBTFUL, spare - tiers.length - LEAST_TABLE));
-  const room = spare - tiers.length - doubtful.length - LEAST_TABLE + 1;
-  const loads = tableLines(loadColumns(), loadRows(document, Math.max(1, Math.min(room, MOST_LOADS))));
-  const table = steps.length === 0 ? [] : [...loads, PASS_TEXT].map((line) => `  ${line}`);
-  const results = [...found, ...tiers, ...doubtful, ...ending];
-  return spaced([verdict, results, conditions, table, foot].filter(({ length }) => length > 0));
+  const loads = (most: number) => tableLines(loadColumns(), loadRows(document, most - 2));
+  const isTable = steps.length > 0;
+  return fitted([
+    fixed(capacityVerdict(document)),
+    fixed(found),
+    { ...block(1, 0, MOST_TIERS, (most) => tierLines(document, most)), isJoined: true },
+    { ...block(2, 0, MOST_DOUBTFUL, (most) => doubtfulLines(document, most)), isJoined: true },
+    { ...fixed(ending), isJoined: true },
+    fixed(conditions),
+    block(3, isTable ? LEAST_TABLE : 0, isTable ? MOST_LOADS + 2 : 0, (most) =>
+      [...loads(most), PASS_TEXT].map((line) => `  ${line}`),
+    ),
+    fixed(foot),
+  ]);
 }
 
 /** A line about steps outside the bounds. */

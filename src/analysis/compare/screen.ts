@@ -1,7 +1,16 @@
 import { TonedLine } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import type { ComparedMetric, ComparisonDocument } from '../../documents/comparison.ts';
-import { findingLines, folded, SCREEN, type ScreenLine, spaced, verdictLines } from '../render/screen.ts';
+import {
+  block,
+  findingLines,
+  fitted,
+  fixed,
+  folded,
+  SCREEN,
+  type ScreenLine,
+  verdictLines,
+} from '../render/screen.ts';
 import {
   changeText,
   columnsOf,
@@ -37,10 +46,13 @@ export function comparisonScreen(document: ComparisonDocument, view: View, timeZ
     ...ofRoutes,
     ...(codes === '' ? [] : folded(`Notes: ${codes} (--verbose)`, '  ', 1)),
   ];
-  const room = SCREEN.lines - verdict.length - foot.length;
-  const reasons = findingLines(view.reasons, Math.max(FEWEST_OF_REASONS, room - metrics.length - 1));
-  const table = metricLines(metrics, room - reasons.length);
-  return spaced([verdict, reasons, table, foot].filter(({ length }) => length > 0));
+  const found = findingLines(view.reasons, SCREEN.lines).length;
+  return fitted([
+    fixed(verdict),
+    block(2, Math.min(FEWEST_OF_REASONS, found), found, (most) => findingLines(view.reasons, most)),
+    block(1, 0, metrics.length + 1, (most) => metricLines(metrics, most)),
+    fixed(foot),
+  ]);
 }
 
 function longerText(document: ComparisonDocument): string {

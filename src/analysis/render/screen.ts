@@ -74,13 +74,45 @@ export function findingLines(findings: readonly Finding[], most: number, where =
   return lines;
 }
 
-/** Joins the parts with empty lines between them while there is space. The last parts get theirs first. */
-export function spaced(parts: readonly (readonly ScreenLine[])[]): ScreenLine[] {
-  let spare = SCREEN.lines - parts.flat().length;
+/** A part of a screen. */
+interface Block {
+  /** The lines that it needs; 0 for a block that may be missing. */
+  readonly minimum: number;
+  readonly maximum: number;
+  /** Of the lines that are left, blocks of a lower rank take theirs first. */
+  readonly rank: number;
+  /** Its lines, at most as many as this; called with at least 1. */
+  readonly lines: (most: number) => readonly ScreenLine[];
+  /** Whether it follows the block above it without an empty line. */
+  readonly isJoined?: boolean;
+}
+
+/** A block with always the same lines. */
+export function fixed(lines: readonly ScreenLine[]): Block {
+  return block(0, lines.length, lines.length, () => lines);
+}
+
+export function block(rank: number, minimum: number, maximum: number, lines: Block['lines']): Block {
+  return { rank, minimum, maximum, lines };
+}
+
+/** The blocks on one screen. If there is space, empty lines separate them; the last blocks get theirs first. */
+export function fitted(blocks: readonly Block[]): ScreenLine[] {
+  let spare = SCREEN.lines - blocks.reduce((sum, { minimum }) => sum + minimum, 0);
+  const drawn = new Map<Block, readonly ScreenLine[]>();
+  for (const each of blocks.toSorted((a, b) => a.rank - b.rank)) {
+    const { minimum, maximum } = each;
+    // If the screen is too small for what all need, the first block that can be shorter is.
+    const most = minimum === maximum ? minimum : Math.min(maximum, minimum + spare);
+    const own = most > 0 ? each.lines(most) : [];
+    drawn.set(each, own);
+    spare -= own.length - minimum;
+  }
   const lines: ScreenLine[] = [];
-  for (const part of parts.toReversed()) {
-    const isSpaced = part !== parts[0] && spare > 0;
-    lines.unshift(...(isSpaced ? [''] : []), ...part);
+  for (const [at, each] of [...blocks.entries()].toReversed()) {
+    const own = drawn.get(each) ?? [];
+    const isSpaced = own.length > 0 && at > 0 && each.isJoined !== true && spare > 0;
+    lines.unshift(...(isSpaced ? [''] : []), ...own);
     if (isSpaced) spare -= 1;
   }
   return lines;

@@ -5,12 +5,14 @@ import { thresholdOf } from '../../documents/metrics/objectives.ts';
 import { IDC_WINDOWS, type ThroughputDocument } from '../../documents/parts.ts';
 import type { LatencyMs, ReplayDocument, SloLine } from '../../documents/replay.ts';
 import {
+  block,
   findingLines,
+  fitted,
+  fixed,
   folded,
   SCREEN,
   type ScreenLine,
   shortTitle,
-  spaced,
   verdictLines,
 } from '../render/screen.ts';
 import { columnsOf, msText, NONE, numberText, shareText, tableLines } from '../render/table.ts';
@@ -20,8 +22,6 @@ import { TOO_FEW } from './latency.ts';
 import { judgedFailures, stateOf, stateText, valueText } from './requests.ts';
 import { runView } from './view.ts';
 
-/** Lines reserved for reasons, even with many objectives. */
-const FEWEST_OF_REASONS = 5;
 const LONGEST_OBJECTIVE = 44;
 /** Lines for the title, recorded and replayed latency. Token times have further lines. */
 const FEWEST_OF_LATENCIES = 3;
@@ -36,27 +36,29 @@ type Goodput = NonNullable<ThroughputDocument['goodput']>;
  */
 export function runScreen(document: ReplayDocument, directory: string, program = 'reprise'): ScreenLine[] {
   const view = runView(document, directory, program);
-  const verdict = verdictLines(view);
   const { slo } = document;
-  const found = view.reasons;
-  const below = [...loadLines(document), ...noteLines(document), reportLine(directory, program)];
-  // Every violated objective gets its row first. Less important figures get the remaining lines.
-  const brief = found.filter(({ code }, at) => at === 0 || code !== 'slo_violated');
-  const fewest = findingLines(brief, 0, IN_REPORT).length + fewestOfObjectives(slo);
-  const spare = SCREEN.lines - verdict.length - below.length - fewest;
-  const times = latencyLines(document);
-  const isTight = spare >= 0 && spare < FEWEST_OF_LATENCIES;
-  const latencies = times.length > spare ? times.slice(0, isTight ? 0 : FEWEST_OF_LATENCIES) : times;
-  const throughput = throughputLines(document);
-  const foot = [...(latencies.length + throughput.length > spare ? [] : throughput), ...below];
-  const room = SCREEN.lines - verdict.length - latencies.length - foot.length;
-  const most = room - (slo.length + 1 <= room - fewest ? slo.length + 1 : fewestOfObjectives(slo));
-  const mostOfReasons = Math.min(most, Math.max(FEWEST_OF_REASONS, room - slo.length - 1));
-  const every = findingLines(found, mostOfReasons, IN_REPORT);
   // Violated objectives that do not fit among the reasons still have their rows.
-  const reasons = every.at(-1)?.startsWith('  Also') ? findingLines(brief, mostOfReasons, IN_REPORT) : every;
-  const parts = [reasons, objectiveLines(document, room - reasons.length), latencies, foot];
-  return spaced([verdict, ...parts].filter(({ length }) => length > 0));
+  const brief = view.reasons.filter(({ code }, at) => at === 0 || code !== 'slo_violated');
+  const times = latencyLines(document);
+  const throughput = throughputLines(document);
+  const fewest = findingLines(brief, 0, IN_REPORT).length;
+  return fitted([
+    fixed(verdictLines(view)),
+    block(4, fewest, SCREEN.lines, (most) => {
+      const every = findingLines(view.reasons, SCREEN.lines, IN_REPORT);
+      return every.length <= most ? every : findingLines(brief, most, IN_REPORT);
+    }),
+    block(3, fewestOfObjectives(slo), slo.length + 1, (most) => objectiveLines(document, most)),
+    block(1, 0, times.length, (most) => {
+      if (most >= times.length) return times;
+      return most < FEWEST_OF_LATENCIES ? [] : times.slice(0, FEWEST_OF_LATENCIES);
+    }),
+    block(2, 0, throughput.length, (most) => (most < throughput.length ? [] : throughput)),
+    {
+      ...fixed([...loadLines(document), ...noteLines(document), reportLine(directory, program)]),
+      isJoined: throughput.length > 0,
+    },
+  ]);
 }
 
 /** Lines for the title, the violated objectives, and one line for the others. */
