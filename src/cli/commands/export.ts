@@ -1,7 +1,9 @@
 import { Command } from 'commander';
 import { planLines, planTitle } from '../../analysis/plan/view.ts';
 import { EXPORT_OPTIONS, type Exported, exportTraffic } from '../../app/export.ts';
+import { exportCapture } from '../../app/export-capture.ts';
 import { planFacts } from '../../app/replay/plan.ts';
+import { AppError } from '../../core/errors.ts';
 import { toggle } from '../../core/options.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
 import { EXPORT_FORMATS } from '../../formats/index.ts';
@@ -11,6 +13,8 @@ import { terminal } from '../terminal.ts';
 
 const EXPORT_SCHEMA_VERSION = 1;
 const MOST_NAMED = 4;
+/** The one format that is not another tool's. */
+const COPY = { name: 'capture', summary: 'a copy as one capture' };
 const OPTIONS = { ...EXPORT_OPTIONS, json: toggle('--json', 'print one JSON document') };
 const COMMON = [
   ...(['out', 'target', 'multiplier', 'peak', 'from'] as const),
@@ -20,11 +24,56 @@ const COMMON = [
 export function exportCommand(): Command {
   return addOptions(new Command('export'), OPTIONS, COMMON)
     .description("Turn a capture, or a window of it at a multiple of its pace, into another tool's file.")
-    .argument('<format>', EXPORT_FORMATS.map(({ name, summary }) => `${name}: ${summary}`).join('; '))
-    .argument('<capture>', 'the directory of a capture')
-    .action(async (format: string, directory: string, _: object, command: Command) => {
-      await runExport(format, directory, command);
+    .argument(
+      '<format>',
+      [...EXPORT_FORMATS, COPY].map(({ name, summary }) => `${name}: ${summary}`).join('; '),
+    )
+    .argument('<capture...>', 'directory of a capture')
+    .action(async (format: string, directories: string[], _: object, command: Command) => {
+      const [directory = '', ...more] = directories;
+      if (format === COPY.name) await copyCaptures(directories, command);
+      else if (more.length === 0) await runExport(format, directory, command);
+      else {
+        throw new AppError(
+          'OPTION_INVALID',
+          `export ${format} takes one capture, not ${directories.length}`,
+          {
+            hint: 'Put them into one first: reprise export capture DIR... --out DIR.',
+          },
+        );
+      }
     });
+}
+
+/** A copy has no window, no pace and no target. */
+async function copyCaptures(directories: readonly string[], command: Command): Promise<void> {
+  const { json, out } = optionsOf(command, OPTIONS);
+  const taken = new Set(['out', 'json']);
+  const other = Object.keys(OPTIONS).find(
+    (name) => !taken.has(name) && command.getOptionValueSource(name) === 'cli',
+  );
+  if (other !== undefined) {
+    throw new AppError(
+      'OPTION_INVALID',
+      'export capture copies all of a capture, and takes --out and --json alone',
+      {
+        hint: 'A window is chosen when the copy is replayed, profiled or exported.',
+      },
+    );
+  }
+  await interruptible(async ({ signal }) => {
+    const onSegment = (file: string) => terminal.progress(file);
+    const copied = await exportCapture(directories, out, { signal, onSegment });
+    if (json) terminal.json(copied);
+    else {
+      const { segments, open, duplicates, bytes } = copied;
+      terminal.print(
+        `Copied ${count(segments)} segments of ${count(directories.length)} ${directories.length === 1 ? 'capture' : 'captures'} to ${out}, ${formatBytes(bytes)}`,
+        ...(open === 0 ? [] : [`  ${count(open)} of them not sealed yet, with all that was committed`]),
+        ...(duplicates === 0 ? [] : [`  ${count(duplicates)} were in several captures, copied once`]),
+      );
+    }
+  }, out);
 }
 
 async function runExport(name: string, directory: string, command: Command): Promise<void> {

@@ -118,6 +118,19 @@ export function accountsIn(captureDirectory: string): LifeAccount[] {
 }
 
 /**
+ * The newest account of each life, for a copy of the capture. Nobody writes the account of a copy, so a recording that
+ * runs ends there with this account. One that was killed stays so.
+ */
+export function newestAccountsIn(captureDirectory: string): LifeAccount[] {
+  const running = runningIn(captureDirectory);
+  return [...Map.groupBy(accountsIn(captureDirectory), ({ life }) => life)].flatMap(([life, accounts]) => {
+    const newest = accounts.reduce((a, b) => (b.atUs > a.atUs ? b : a));
+    const spare = isSettled(newest) ? null : newest.spare;
+    return { ...newest, ended: newest.ended || running.has(life), ...(spare === undefined ? {} : { spare }) };
+  });
+}
+
+/**
  * Moves accounts of earlier lives into the capture that are elsewhere because it could not be written. One that cannot
  * be moved is read there. A recording that still writes its file continues in the new place. The caller must hold the
  * lock.

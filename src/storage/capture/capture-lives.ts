@@ -75,7 +75,7 @@ const READ_VERSION = { offset: 19, wal: 2 };
  * Whether a database is written with a write-ahead log, and the log is not beside it or is empty. Its writer makes the
  * log as it opens the file, and removes it as it closes it.
  */
-function lacksItsLog(path: string): boolean {
+export function lacksItsLog(path: string): boolean {
   if (sizeOf(`${path}-wal`) > 0) return false;
   const header = Buffer.alloc(READ_VERSION.offset + 1);
   let descriptor: number;
