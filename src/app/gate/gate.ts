@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { z } from 'zod';
 import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems, reasonOf } from '../../core/errors.ts';
@@ -10,6 +10,7 @@ import type { Logger } from '../../core/ports.ts';
 import { parseCount, parseDurationMs, parsePositiveMs, refused } from '../../core/units.ts';
 import { type Endpoint, formatEndpoint, isLoopback, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import { listenOn } from '../../proxy/net/listen.ts';
+import { type Answer, bodyOf, json, smallServer, text } from '../../proxy/net/small-server.ts';
 import { playByCommand } from './play-scenario.ts';
 import {
   type PlayTest,
@@ -20,15 +21,10 @@ import {
 } from './scenario-queue.ts';
 
 const BODY_BYTES = 64 * 1024;
+const REQUEST_MS = 10_000;
 /** The longest time that a request may wait for the end of a test. */
 const LONGEST_WAIT_MS = 3_600_000;
 const ID_LENGTH = 200;
-
-interface Answer {
-  readonly status: number;
-  readonly type: 'application/json' | 'text/plain';
-  readonly body: string;
-}
 
 const id = z.string().min(1).max(ID_LENGTH);
 /** The body of Flagger's webhook. `metadata` is from the Canary. */
@@ -68,10 +64,13 @@ export class GateServer {
     this.#scenarios = new Set(scenarios);
     this.#token = token;
     this.#logger = logger;
-    this.server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
-      void this.#respond(request, response);
+    this.server = smallServer({
+      connections: LIMITS.probeConnections,
+      callers: 'programs',
+      requestMs: REQUEST_MS,
+      takesBodies: true,
+      answer: (request, gone) => this.#answerOf(request, AbortSignal.any([gone, this.#closing.signal])),
     });
-    this.server.maxConnections = LIMITS.probeConnections;
   }
 
   /** Ends all waiting requests. */
@@ -79,31 +78,13 @@ export class GateServer {
     this.#closing.abort();
   }
 
-  async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
-    const signal = AbortSignal.any([gone.signal, this.#closing.signal]);
-    const { status, type, body } = await this.#answerOf(request, signal);
-    if (!request.complete) response.setHeader('Connection', 'close');
-    response.writeHead(status, {
-      'Content-Type': `${type}; charset=utf-8`,
-      'Content-Length': Buffer.byteLength(body),
-      'Cache-Control': 'no-store',
-      'X-Content-Type-Options': 'nosniff',
-    });
-    response.end(body);
-  }
-
   async #answerOf(request: IncomingMessage, signal: AbortSignal): Promise<Answer> {
     const { headers, method = 'GET', url = '/' } = request;
-    if (headers['user-agent']?.startsWith('Mozilla/') || headers.origin !== undefined) {
-      return text(403, 'browsers are refused');
-    }
     try {
       const { pathname, searchParams } = new URL(url, 'http://gate');
       const [kind = '', scenario = '', ...rest] = pathname.split('/').slice(1).map(decodeURIComponent);
       if (kind === 'livez' && scenario === '') return text(200, 'alive');
-      const body = method === 'POST' ? parsedJson(await bodyOf(request)) : null;
+      const body = method === 'POST' ? parsedJson(await bodyOf(request, BODY_BYTES)) : null;
       const flagger = kind === 'flagger' ? flaggerBody.safeParse(body) : null;
       if (!this.#isAllowed(headers.authorization, flagger?.data?.metadata?.['token'])) {
         return text(401, 'the token is missing or wrong');
@@ -189,30 +170,12 @@ function full(): Answer {
   return text(429, 'too many tests wait already, or the gate is stopping');
 }
 
-function text(status: number, line: string): Answer {
-  return { status, type: 'text/plain', body: `${line}\n` };
-}
-
-function json(status: number, document: object): Answer {
-  return { status, type: 'application/json', body: `${JSON.stringify(document)}\n` };
-}
-
 function waitOf(stated: string | null | undefined): number {
   return stated == null ? 0 : Math.min(LONGEST_WAIT_MS, parseDurationMs(stated, 'wait'));
 }
 
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request) {
-    bytes += (chunk as Buffer).length;
-    if (bytes > BODY_BYTES) throw new AppError('INPUT_INVALID', `a body has at most ${BODY_BYTES} bytes`);
-    chunks.push(chunk as Buffer);
-  }
-  return Buffer.concat(chunks).toString();
-}
-
-function parsedJson(body: string): unknown {
+function parsedJson(body: string | null): unknown {
+  if (body === null) throw new AppError('INPUT_INVALID', `a body has at most ${BODY_BYTES} bytes`);
   if (body === '') return null;
   try {
     return JSON.parse(body);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { createServer, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
@@ -30,6 +30,7 @@ import { InputProblem, type TextLine } from '../../formats/input.ts';
 import { parseEvent } from '../../formats/kserve.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import { listenOn } from '../../proxy/net/listen.ts';
+import { smallServer } from '../../proxy/net/small-server.ts';
 import { Redaction } from '../../redaction/head-redaction.ts';
 import { loadHashKey } from '../../storage/capture/keys.ts';
 import { type CaptureOrigin, noteOrigin } from '../../storage/capture/schema.ts';
@@ -200,6 +201,8 @@ function insistOn(result: CommitResult, out: string): void {
 /** Most bytes of all events that are being received or waiting. */
 const MOST_HELD_BYTES = 64 * 1024 * 1024;
 const MOST_EVENT_BYTES = 16 * 1024 * 1024;
+/** A large event may take a while. */
+const REQUEST_MS = 30_000;
 
 const NO_ROOM = 'an event that came faster than it could be written: refused';
 const TOO_LONG = `an event of more than ${MOST_EVENT_BYTES} bytes: refused`;
@@ -232,15 +235,16 @@ export class EventSink implements EventSource {
   /** @throws AppError LISTEN_FAILED; the signal's reason when it aborts */
   async *lines(signal: AbortSignal): AsyncGenerator<readonly TextLine[]> {
     const { endpoint, durationMs, onListening } = this.#options;
-    const server = createServer(
-      { requestTimeout: 30_000, headersTimeout: 5_000 },
-      async (request, response) => {
+    const server = smallServer({
+      connections: LIMITS.probeConnections,
+      callers: 'programs',
+      requestMs: REQUEST_MS,
+      takesBodies: true,
+      answer: async (request) => {
         const status = await this.#take(request).catch(() => 400);
-        if (!request.complete) response.setHeader('Connection', 'close');
-        response.writeHead(status).end();
+        return { status, type: 'text/plain; charset=utf-8', body: '' };
       },
-    );
-    server.maxConnections = LIMITS.probeConnections;
+    });
     const listening = await listenOn(server, endpoint);
     const ended = AbortSignal.any([signal, AbortSignal.timeout(durationMs)]);
     ended.addEventListener('abort', () => this.#wake(), { once: true });
@@ -271,8 +275,6 @@ export class EventSink implements EventSource {
 
   /** @returns the status of the answer */
   async #take(request: IncomingMessage): Promise<number> {
-    // A web page must not reach a port of this machine.
-    if (request.headers.origin !== undefined) return 403;
     if (request.method !== 'POST') return 405;
     let received = 0;
     try {

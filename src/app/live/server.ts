@@ -1,15 +1,11 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { isIP } from 'node:net';
+import type { IncomingMessage, Server } from 'node:http';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { type Endpoint, formatEndpoint, isLoopback } from '../../proxy/net/endpoint.ts';
 import { placeOf } from '../../proxy/net/listen.ts';
-import { Places } from '../../proxy/net/places.ts';
+import { type Answer, smallServer, text } from '../../proxy/net/small-server.ts';
 
-/** Browsers send a request head in less time. A slow client must not occupy a connection longer. */
-const HEADERS_MS = 5_000;
+const REQUEST_MS = 5_000;
 const CONNECTIONS = 64;
-const OTHER_NAME =
-  'This page answers no host name. Open it by its IP address, or forward its port to 127.0.0.1.\n';
 const NOTHING = "default-src 'none'";
 
 /** The current contents of one path. `policy` is a Content-Security-Policy. */
@@ -32,15 +28,12 @@ export class LiveServer {
   /** @param pages pages by path, including `/` */
   constructor(pages: Readonly<Record<string, () => Shown>>) {
     this.#pages = pages;
-    const places = new Places(CONNECTIONS);
-    this.#server = createServer(
-      { headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS, connectionsCheckingInterval: HEADERS_MS / 4 },
-      (request, response) => {
-        places.answers(request.socket, response);
-        this.#answer(request, response);
-      },
-    );
-    this.#server.on('connection', (socket) => places.take(socket));
+    this.#server = smallServer({
+      connections: CONNECTIONS,
+      callers: 'browsers',
+      requestMs: REQUEST_MS,
+      answer: (request) => this.#answer(request),
+    });
   }
 
   /**
@@ -67,47 +60,26 @@ export class LiveServer {
     this.#server.closeAllConnections();
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
-    const page = Object.hasOwn(this.#pages, request.url ?? '') ? this.#pages[request.url ?? ''] : undefined;
-    if (!isOwnName(request.headers.host)) {
-      send(response, 421, 'text/plain', OTHER_NAME);
-    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
-      send(response, 405, 'text/plain', 'This page is for reading.\n');
-    } else if (page === undefined) {
-      send(response, 404, 'text/plain', `There is ${Object.keys(this.#pages).join(' and ')}.\n`);
-    } else {
-      answerWith(response, page);
+  #answer({ url = '', method }: IncomingMessage): Answer {
+    const page = Object.hasOwn(this.#pages, url) ? this.#pages[url] : undefined;
+    if (method !== 'GET' && method !== 'HEAD') return text(405, 'This page is for reading.', HEADERS);
+    if (page === undefined) return text(404, `There is ${Object.keys(this.#pages).join(' and ')}.`, HEADERS);
+    try {
+      const { status, type, policy = NOTHING, body } = page();
+      const headers = { ...HEADERS, 'content-security-policy': policy };
+      return { status, type: `${type}; charset=utf-8`, body, headers };
+    } catch (error) {
+      // An error while building a page must not end the run.
+      return text(500, `This page cannot be drawn: ${reasonOf(error)}`, HEADERS);
     }
   }
 }
 
-/** An error while building a page must not end the run. */
-function answerWith(response: ServerResponse, page: () => Shown): void {
-  try {
-    const { status, type, policy, body } = page();
-    send(response, status, type, body, policy);
-  } catch (error) {
-    send(response, 500, 'text/plain', `This page cannot be drawn: ${reasonOf(error)}\n`);
-  }
-}
-
-function send(response: ServerResponse, status: number, type: string, body: string, policy = NOTHING): void {
-  response.writeHead(status, {
-    'content-type': `${type}; charset=utf-8`,
-    'content-security-policy': policy,
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff',
-    'referrer-policy': 'no-referrer',
-    'cross-origin-resource-policy': 'same-origin',
-  });
-  response.end(body);
-}
-
-/** Whether it is an IP address or localhost. Other names that resolve to this host are refused. */
-function isOwnName(host: string | undefined): boolean {
-  const name = (host ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
-  return name === 'localhost' || isIP(name) !== 0;
-}
+const HEADERS = {
+  'content-security-policy': NOTHING,
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+};
 
 function notServable(endpoint: Endpoint, reason: string): AppError {
   return new AppError('LISTEN_FAILED', `--serve ${formatEndpoint(endpoint)}: ${reason}`, {

@@ -1,6 +1,6 @@
 import { type BigIntStats, closeSync, constants, lstatSync, openSync, rmSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { join } from 'node:path';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
@@ -9,86 +9,11 @@ import { LIMITS } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { type Endpoint, UNIX_PATH_BYTES } from '../net/endpoint.ts';
 import { listenOn } from '../net/listen.ts';
-import { Places } from '../net/places.ts';
+import { type Answer, json, smallServer, text } from '../net/small-server.ts';
 import { METRICS_TYPE, MetricsPage } from './metrics.ts';
 
-/** An answer. `headers` are sent in addition to those of every answer. */
-interface Answer {
-  readonly status: number;
-  readonly type: string;
-  readonly body: string | Buffer;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-type Answering = (method: string, path: string) => Answer | Promise<Answer>;
-
-const TEXT = 'text/plain; charset=utf-8';
-const JSON_TYPE = 'application/json; charset=utf-8';
-
-function text(status: number, body: string, headers: Readonly<Record<string, string>> = {}): Answer {
-  return { status, type: TEXT, body: `${body}\n`, headers };
-}
-
-function json(status: number, document: object): Answer {
-  return { status, type: JSON_TYPE, body: `${JSON.stringify(document)}\n` };
-}
-
-/**
- * A server for probes and control: small heads, no bodies, few connections, short time limits. So no client can make it
- * hold much memory.
- * @param dropped called when a connection is dropped for a new one
- */
-function smallServer(connections: number, answering: Answering, dropped = () => {}): Server {
-  const places = new Places(connections, dropped);
-  const server = createServer(
-    {
-      maxHeaderSize: LIMITS.requestHeadBytes,
-      headersTimeout: LIMITS.requestHeadMs,
-      requestTimeout: LIMITS.requestHeadMs,
-      keepAliveTimeout: LIMITS.idleProbeMs,
-      connectionsCheckingInterval: LIMITS.requestHeadMs / 4,
-    },
-    (request, response) => {
-      places.answers(request.socket, response);
-      void respond(request, response, answering);
-    },
-  );
-  return server.on('connection', (socket) => places.take(socket));
-}
-
-async function respond(
-  request: IncomingMessage,
-  response: ServerResponse,
-  answering: Answering,
-): Promise<void> {
-  const { status, type, body, headers } = await answerOf(request, answering);
-  if (hasBody(request)) response.setHeader('Connection', 'close');
-  const bytes = typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
-  response.writeHead(status, {
-    'Content-Type': type,
-    'Content-Length': bytes.length,
-    'Cache-Control': 'no-store',
-    'X-Content-Type-Options': 'nosniff',
-    ...headers,
-  });
-  response.end(request.method === 'HEAD' ? undefined : bytes);
-}
-
-async function answerOf(request: IncomingMessage, answering: Answering): Promise<Answer> {
-  if (hasBody(request)) return text(413, 'no body is taken here');
-  const path = (request.url ?? '/').split('?')[0] ?? '/';
-  try {
-    return await answering(request.method ?? 'GET', path);
-  } catch {
-    // An internal error: its text may hold paths, so the client does not get it.
-    return text(500, 'this could not be answered');
-  }
-}
-
-function hasBody(request: IncomingMessage): boolean {
-  return (
-    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
-  );
+function pathOf({ url = '/' }: IncomingMessage): string {
+  return url.split('?')[0] ?? '/';
 }
 
 const CONTROL_SOCKET = 'control.sock';
@@ -229,7 +154,11 @@ export class ControlServer {
   }
 
   async #listen(directory: string): Promise<void> {
-    const server = smallServer(LIMITS.controlConnections, (method, path) => this.#answer(method, path));
+    const server = smallServer({
+      connections: LIMITS.controlConnections,
+      callers: 'anyone',
+      answer: (request) => this.#answer(request.method ?? 'GET', pathOf(request)),
+    });
     await withSocketPath(directory, async (path) => {
       await listenOn(server, { kind: 'unix', path }, CONTROL_MODE);
       this.#socket = lstatSync(path, { bigint: true });
@@ -308,13 +237,14 @@ export class ProbeServer {
     this.#metrics = new MetricsPage(deps.statusOf, deps.clock ?? systemClock);
     this.#logger = deps.logger;
     this.#retryMs = deps.retryMs ?? RETRY_MS;
-    this.#server = smallServer(
-      LIMITS.probeConnections,
-      (method, path) => this.#answer(method, path),
-      () => {
+    this.#server = smallServer({
+      connections: LIMITS.probeConnections,
+      callers: 'anyone',
+      answer: (request) => this.#answer(request.method ?? 'GET', pathOf(request)),
+      dropped: () => {
         this.dropped += 1;
       },
-    );
+    });
   }
 
   /** @returns the bound address; null if it could not be bound, and will be tried again */

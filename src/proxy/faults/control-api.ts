@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { Counter, Gauge, Registry } from 'prom-client';
 import { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
@@ -12,6 +12,7 @@ import {
 } from '../../documents/faults.ts';
 import { METRICS_TYPE } from '../control/metrics.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../net/endpoint.ts';
+import { type Answer, bodyOf, json, smallServer } from '../net/small-server.ts';
 import type { FaultProxy } from './fault-proxy.ts';
 import { ControlError, type FaultRelay } from './relay.ts';
 
@@ -19,17 +20,8 @@ import { ControlError, type FaultRelay } from './relay.ts';
 const LEASE_HEADER = 'x-reprise-lease';
 const LONGEST_LEASE_S = 3_600;
 
-interface Answer {
-  readonly status: number;
-  readonly type: string;
-  readonly body: string;
-}
-
+const REQUEST_MS = 10_000;
 const NOTHING: Answer = { status: 204, type: 'application/json', body: '' };
-
-function json(status: number, document: unknown): Answer {
-  return { status, type: 'application/json', body: JSON.stringify(document) };
-}
 
 /** Half of a surrogate pair is no text: no URL and no header can contain it. */
 const nameText = z
@@ -70,31 +62,24 @@ export class ControlApi {
   constructor(relay: FaultRelay, version: string) {
     this.#relay = relay;
     this.#version = version;
-    this.server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
-      void this.#respond(request, response);
+    this.server = smallServer({
+      connections: LIMITS.probeConnections,
+      callers: 'programs',
+      requestMs: REQUEST_MS,
+      takesBodies: true,
+      answer: (request) => this.#answerOf(request),
     });
-    this.server.maxConnections = LIMITS.probeConnections;
-  }
-
-  async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { status, type, body } = await this.#answerOf(request);
-    if (!request.complete) response.setHeader('Connection', 'close');
-    response.writeHead(status, {
-      ...(status === 204 ? {} : { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) }),
-      'Cache-Control': 'no-store',
-      'X-Content-Type-Options': 'nosniff',
-    });
-    response.end(body);
   }
 
   async #answerOf(request: IncomingMessage): Promise<Answer> {
     const { headers, method = 'GET', url = '/' } = request;
-    if (headers['user-agent']?.startsWith('Mozilla/') || headers.origin !== undefined) {
-      return { status: 403, type: 'text/plain', body: 'User agent not allowed\n' };
-    }
     try {
       const path = (url.split('?')[0] ?? '/').split('/').slice(1).map(decodeURIComponent);
-      const body = method === 'POST' || method === 'PATCH' || method === 'PUT' ? await bodyOf(request) : '';
+      const body =
+        method === 'POST' || method === 'PATCH' || method === 'PUT'
+          ? await bodyOf(request, LIMITS.faultBodyBytes)
+          : '';
+      if (body === null) throw new ControlError('bad request body: it is too large', 413);
       const lease = headers[LEASE_HEADER];
       const asked: Asked = {
         method: method === 'PATCH' ? 'POST' : method,
@@ -330,17 +315,6 @@ function refusalOf(thrown: unknown): Answer {
   const isAsked = thrown instanceof AppError && thrown.code === 'OPTION_INVALID';
   const status = isAsked || thrown instanceof URIError ? 400 : 500;
   return json(status, { error: reasonOf(thrown), status });
-}
-
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  const pieces: Buffer[] = [];
-  let bytes = 0;
-  for await (const piece of request) {
-    bytes += (piece as Buffer).length;
-    if (bytes > LIMITS.faultBodyBytes) throw new ControlError('bad request body: it is too large', 413);
-    pieces.push(piece as Buffer);
-  }
-  return Buffer.concat(pieces).toString('utf8');
 }
 
 const PROXY_LABELS = ['direction', 'proxy', 'listener', 'upstream'] as const;
