@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { InspectDocument } from '../../src/storage/capture/inspect.ts';
@@ -27,13 +27,19 @@ async function inspect(): Promise<InspectDocument> {
   return JSON.parse((await runCommand(['inspect', directory, '--json'])).stdout) as InspectDocument;
 }
 
+function removeFiles(names: RegExp): void {
+  for (const file of readdirSync(directory).filter((name) => names.test(name))) rmSync(join(directory, file));
+}
+
 /** Sends traffic, removes files of the open segment while it is recorded, and stops. */
-async function recordWhileRemoving(names: RegExp) {
+async function recordWhileRemoving(names: RegExp, remove = () => removeFiles(names)) {
   const traffic = new PacedTraffic(recording.port, 100);
   await msUntil(20_000, 'something is committed', () => storedIds(directory).length > 20);
-  for (const file of readdirSync(directory).filter((name) => names.test(name))) rmSync(join(directory, file));
+  remove();
   const before = origin.answered.length;
-  await msUntil(20_000, 'more is answered', () => origin.answered.length > before + 100);
+  await msUntil(20_000, 'more is recorded', () => {
+    return origin.answered.length > before + 100 && existsSync(directory) && storedIds(directory).length > 0;
+  });
   await traffic.stop();
   const { log } = await recording.stop();
   return { log, answered: origin.answered.length, failed: traffic.failed };
@@ -62,6 +68,16 @@ describe('the open segment is removed while it is recorded', () => {
     expect(log.filter(({ file, level }) => level === 'error' && file !== undefined)).toHaveLength(1);
     expect(await inspect()).toMatchObject({ exchanges: answered, coverage: 1, missing: { exchanges: 0 } });
     expect(segments()).toHaveLength(2);
+  });
+
+  it('what was in a removed directory is counted by the account in the new one', async () => {
+    const { answered } = await recordWhileRemoving(/./, () => rmSync(directory, { recursive: true }));
+    const { exchanges, missing, losses, recorders } = await inspect();
+    expect(missing.exchanges).toBeGreaterThan(20);
+    expect(exchanges).toBeGreaterThan(0);
+    expect(exchanges + (missing.exchanges ?? 0) + losses.exchanges).toBe(answered);
+    expect(recorders).toMatchObject([{ segments: 1, gaps: [{ kind: 'missing', segments: 1 }] }]);
+    expect(segments()).toMatchObject([expect.stringMatching(/-0002\.sqlite$/)]);
   });
 
   it('the account names a last segment that nothing followed', async () => {
