@@ -11,6 +11,7 @@ const LONG = [
   'scenario-presets',
   'drains',
   'leaks',
+  'deaths',
   'writer-faults-wire',
 ].map((name) => `/test/faults/${name}.test.ts`);
 

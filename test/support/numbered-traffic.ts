@@ -17,10 +17,13 @@ export class NumberedOrigin {
   readonly answered: number[] = [];
   readonly #server: Server;
   readonly #answerBytes: number;
+  readonly #answerMs: number;
   port = 0;
 
-  constructor(answerBytes = 200) {
+  /** @param answerMs how long it takes for each answer */
+  constructor(answerBytes = 200, answerMs = 0) {
     this.#answerBytes = answerBytes;
+    this.#answerMs = answerMs;
     this.#server = createServer((incoming, response) => this.#answer(incoming, response));
     this.#server.keepAliveTimeout = 0;
   }
@@ -41,7 +44,8 @@ export class NumberedOrigin {
 
   #answer(incoming: IncomingMessage, response: ServerResponse): void {
     incoming.resume();
-    incoming.on('end', () => {
+    incoming.on('end', async () => {
+      if (this.#answerMs > 0) await sleep(this.#answerMs);
       const id = Number(ID.exec(incoming.url ?? '')?.[1]);
       this.answered.push(id);
       response.setHeader('content-type', 'application/json');

@@ -1,0 +1,285 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import { describe, expect, test } from 'vitest';
+import { SeededRandom } from '../../src/core/random.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
+import type { InspectDocument } from '../../src/storage/capture/inspect.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
+import { smallDisk } from '../support/fault-scene.ts';
+import { freePort } from '../support/free-port.ts';
+import { canMount } from '../support/host-abilities.ts';
+import { repeated } from '../support/long-form.ts';
+import { NumberedOrigin } from '../support/numbered-traffic.ts';
+import { PipeliningTraffic } from '../support/pipelining-traffic.ts';
+import { PLANES } from '../support/planes.ts';
+import { type RunningProcess, runReprise, startReprise } from '../support/process.ts';
+import { EquationWatch, msUntil } from '../support/recorder-watch.ts';
+import { accountOf, startRecording } from '../support/recording.ts';
+import { storedIds } from '../support/stored-ids.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** Of each death on each plane: 20 in CI, 200 in the long form. */
+const CYCLES = repeated(2, 20);
+const SECOND = 1_000;
+/** So that the answers to pipelined requests come one by one. */
+const ANSWER_MS = 5;
+/** Of the disk that fills up. */
+const DISK_MB = 192;
+
+/** A recording under clients that pipeline. It is started again at the same port if its proxy dies. */
+class Scene {
+  readonly random: SeededRandom;
+  readonly directory: string;
+  readonly traffic: PipeliningTraffic;
+  readonly #port: number;
+  readonly #target: number;
+  readonly #flags: readonly string[];
+  process: RunningProcess;
+
+  constructor(
+    random: SeededRandom,
+    directory: string,
+    ports: { at: number; target: number },
+    flags: readonly string[],
+  ) {
+    this.random = random;
+    this.directory = directory;
+    this.#port = ports.at;
+    this.#target = ports.target;
+    this.#flags = flags;
+    this.process = this.#start();
+    this.traffic = new PipeliningTraffic(ports.at, random);
+  }
+
+  get recorder(): number {
+    const started = [...this.process.stderr.matchAll(/"pid":(\d+),"message":"recorder started"/g)];
+    return Number(started.at(-1)?.[1] ?? 0);
+  }
+
+  /** Drawn, so that the fault comes at any moment of a commit, an exchange or a start. */
+  async wait(longestMs: number): Promise<void> {
+    await sleep(this.random.below(longestMs + 1));
+  }
+
+  /** Waits until more is committed. */
+  async records(): Promise<void> {
+    const before = this.stored();
+    await msUntil(30 * SECOND, 'it records', () => this.stored() > before);
+  }
+
+  /** Number of rows; none before there is a capture. */
+  stored(): number {
+    if (!existsSync(this.directory) || segmentsOf(this.directory).length === 0) return 0;
+    const capture = openCapture(this.directory);
+    const rows = [...capture.rows()].length;
+    capture.close();
+    return rows;
+  }
+
+  async replaced(recorder: number): Promise<void> {
+    await msUntil(30 * SECOND, 'another takes its place', () => this.recorder !== recorder);
+  }
+
+  /** After a kill: what is known then is checked. */
+  async startAgain(): Promise<void> {
+    await this.process.finished;
+    expectBounds(await inspect(this.directory), this.traffic);
+    this.process = this.#start();
+    await this.wait(SECOND);
+  }
+
+  #start(): RunningProcess {
+    const at = ['--target', `127.0.0.1:${this.#target}`, '--listen', `127.0.0.1:${this.#port}`];
+    const quick = ['--drain-delay', '0s', '--drain-deadline', '5s', '--probe-listen', '127.0.0.1:0'];
+    const kept = ['--dir', this.directory, '--bodies', 'all'];
+    const flags = ['--log-format', 'json', 'record', ...at, ...quick, ...kept, '--fail-open', ...this.#flags];
+    return startReprise(flags, { ownGroup: true });
+  }
+}
+
+interface Death {
+  readonly who: string;
+  /** Whether connections are cut, and nobody knows all that passed. */
+  readonly cuts: boolean;
+  readonly onDisk?: boolean;
+  readonly happen: (scene: Scene) => Promise<void>;
+}
+
+const DEATHS: readonly Death[] = [
+  {
+    who: 'the recorder is killed',
+    cuts: false,
+    happen: async (scene) => {
+      const { recorder } = scene;
+      process.kill(recorder, 'SIGKILL');
+      await scene.replaced(recorder);
+    },
+  },
+  {
+    who: 'the recorder hangs, and is killed or goes on',
+    cuts: false,
+    happen: async (scene) => {
+      const { recorder } = scene;
+      process.kill(recorder, 'SIGSTOP');
+      await scene.wait(1.5 * SECOND);
+      const dies = scene.random.below(3) > 0;
+      process.kill(recorder, dies ? 'SIGKILL' : 'SIGCONT');
+      if (dies) await scene.replaced(recorder);
+    },
+  },
+  {
+    who: 'the disk is full for a while, and the recorder is killed or not',
+    cuts: false,
+    onDisk: true,
+    happen: async (scene) => {
+      const filler = join(scene.directory, '..', 'filler');
+      const { recorder } = scene;
+      spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1M', `count=${DISK_MB}`], { stdio: 'ignore' });
+      await scene.wait(SECOND);
+      const dies = scene.random.below(2) === 0;
+      if (dies) process.kill(recorder, 'SIGKILL');
+      await scene.wait(SECOND);
+      rmSync(filler);
+      if (dies) await scene.replaced(recorder);
+    },
+  },
+  {
+    who: 'the proxy is killed',
+    cuts: true,
+    happen: async (scene) => {
+      scene.process.child.kill('SIGKILL');
+      await scene.startAgain();
+    },
+  },
+  {
+    who: 'all processes are killed, as they start or later',
+    cuts: true,
+    happen: async (scene) => {
+      do {
+        process.kill(-(scene.process.child.pid as number), 'SIGKILL');
+        await scene.startAgain();
+      } while (scene.random.below(3) === 0);
+    },
+  },
+];
+
+/** Every file opens, and SQLite finds nothing wrong in any. */
+function expectSound(directory: string): void {
+  const files = readdirSync(directory);
+  expect(files.filter((file) => file.includes('damaged'))).toEqual([]);
+  for (const file of files.filter((name) => name.endsWith('.sqlite'))) {
+    const database = new Database(join(directory, file), { readonly: true });
+    expect(database.pragma('quick_check', { simple: true }), file).toBe('ok');
+    database.close();
+  }
+}
+
+interface Account {
+  readonly seen: { readonly turns: number };
+  readonly recorded: { readonly turns: number };
+  readonly lost: Readonly<Record<string, { readonly turns: number }>>;
+}
+
+/** Rows and losses are what the clients sent, and so says the capture. */
+function expectExact(account: Account, document: InspectDocument, rows: number, sent: number): void {
+  const lost = Object.values(account.lost).reduce((sum, { turns }) => sum + turns, 0);
+  expect(account).toMatchObject({ seen: { turns: sent }, pending: { turns: 0, bytes: 0 }, omitted: {} });
+  expect([account.recorded.turns, lost]).toEqual([rows, sent - rows]);
+  expect(document).toMatchObject({ exchanges: rows, losses: { exact: true, exchanges: lost } });
+  expect(document.coverage).toBeCloseTo(rows / sent, 9);
+}
+
+async function inspect(directory: string): Promise<InspectDocument> {
+  const { stdout } = await runReprise(['inspect', directory, '--json']);
+  return JSON.parse(stdout) as InspectDocument;
+}
+
+/** What was counted lies between what was answered and what was written, and the bounds on both sides of the truth. */
+function expectBounds(document: InspectDocument, { succeeded, sent: most }: PipeliningTraffic): void {
+  const { exchanges, losses, coverage, coverageAtLeast } = document;
+  const least = succeeded.length;
+  const counted = exchanges + losses.exchanges;
+  expect(counted).toBeLessThanOrEqual(most);
+  expect(counted + (losses.uncountedAtMost ?? Number.NaN)).toBeGreaterThanOrEqual(least);
+  expect(coverage ?? 1).toBeGreaterThanOrEqual(exchanges / most);
+  expect(coverageAtLeast).toBeLessThanOrEqual(exchanges / least);
+}
+
+const rows = PLANES.flatMap(([plane, flags]) => DEATHS.map((death) => ({ plane, flags, ...death })));
+
+describe('again and again under clients that pipeline', () => {
+  test.for(rows)('$plane: $who', { timeout: 1_800_000 }, async (row, { skip }) => {
+    if (row.onDisk && !canMount) skip('no file system can be mounted here');
+    const seed = Number(process.env['TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
+    process.stdout.write(`${row.plane}, ${row.who}: TEST_SEED=${seed}\n`);
+    const origin = await new NumberedOrigin(200, ANSWER_MS).listen();
+    const directory = join(row.onDisk ? smallDisk(DISK_MB) : temporaryDirectory(), 'capture');
+    const ports = { at: await freePort(), target: origin.port };
+    const scene = new Scene(new SeededRandom(seed), directory, ports, row.flags);
+    const { traffic } = scene;
+    await scene.records();
+    const [, probe] = await scene.process.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
+    const watch = row.cuts ? null : new EquationWatch(Number(probe), 250);
+    const everStored = new Set<number>();
+    for (let cycle = 0; cycle < CYCLES; cycle += 1) {
+      await scene.wait(SECOND / 2);
+      for (const id of storedIds(directory)) everStored.add(id);
+      await row.happen(scene);
+      // A recorder that dies five times before it commits anything is given up.
+      await scene.records();
+    }
+    await traffic.stop();
+    await watch?.stop();
+    scene.process.child.kill('SIGTERM');
+    const { status, end } = await accountOf(scene.process);
+    await origin.close();
+    expect(status).toBe(0);
+    expect(traffic.wrong).toEqual([]);
+    expectSound(directory);
+    const ids = storedIds(directory);
+    const stored = new Set(ids);
+    expect(stored.size).toBe(ids.length);
+    expect([...everStored].filter((id) => !stored.has(id))).toEqual([]);
+    expect(ids.filter((id) => id > traffic.sent)).toEqual([]);
+    const document = await inspect(directory);
+    expect(document.exchanges).toBe(ids.length);
+    if (row.cuts) {
+      expectBounds(document, traffic);
+      expect(document.killed.every(({ foundAt }) => foundAt !== null)).toBe(true);
+    } else {
+      expect(traffic.unanswered).toEqual([]);
+      expect(watch?.imbalances).toEqual([]);
+      expectExact(end as unknown as Account, document, ids.length, traffic.sent);
+    }
+  });
+});
+
+test('a connection whose beginning only a recorder saw that hung and died has no row with the answer of another', async () => {
+  const origin = await new NumberedOrigin(200, 8 * ANSWER_MS).listen();
+  const directory = join(temporaryDirectory(), 'capture');
+  const recording = await startRecording(origin.port, directory, ['--bodies', 'all']);
+  const { recorder } = recording.children();
+  process.kill(recorder, 'SIGSTOP');
+  const traffic = new PipeliningTraffic(recording.port, new SeededRandom(1), true);
+  await msUntil(30 * SECOND, 'answers', () => traffic.succeeded.length > 5);
+  process.kill(recorder, 'SIGKILL');
+  await msUntil(30 * SECOND, 'another takes its place', () => recording.children().recorder !== recorder);
+  await msUntil(
+    30 * SECOND,
+    'it records',
+    () =>
+      recording.process.stderr.lastIndexOf('"HEALTHY"') >
+      recording.process.stderr.lastIndexOf('recorder started'),
+  );
+  const before = traffic.succeeded.length;
+  await msUntil(30 * SECOND, 'more answers', () => traffic.succeeded.length > before + 20);
+  await traffic.stop();
+  const { end } = await recording.stop();
+  await origin.close();
+  expect(traffic.wrong).toEqual([]);
+  expect(storedIds(directory)).toEqual([]);
+  expect(end).toMatchObject({ lost: { writer_down: { turns: traffic.succeeded.length } }, exchanges: 0 });
+});
