@@ -85,6 +85,15 @@ interface ProtocolCount {
 }
 
 /**
+ * How recording fares. Traffic flows in every state.
+ * - HEALTHY: recorded
+ * - SHEDDING: some is lost and counted
+ * - OFF: nothing is recorded
+ * - FAILED: an error in the proxy ended the recording, and another is being started
+ */
+export const RECORDER_STATES = ['HEALTHY', 'SHEDDING', 'OFF', 'FAILED'] as const;
+
+/**
  * The recorder's status, for the control socket, `reprise status` and the metrics. The equation seen =
  * recorded + lost + omitted + pending holds in each one, in bytes and in turns.
  */
@@ -92,11 +101,7 @@ export interface RecorderStatus {
   readonly schema: 'reprise-status/1';
   readonly version: string;
   readonly mode: 'wire' | 'gateway';
-  /**
-   * HEALTHY: recorded. SHEDDING: some is lost and counted. OFF: nothing is recorded. Traffic flows in every
-   * state.
-   */
-  readonly state: 'HEALTHY' | 'SHEDDING' | 'OFF';
+  readonly state: (typeof RECORDER_STATES)[number];
   /** Why it is not HEALTHY; null if it is, or if the reason is unknown. */
   readonly why: string | null;
   readonly paused: boolean;
@@ -114,6 +119,8 @@ export interface RecorderStatus {
     readonly recorder: number | null;
   };
   readonly restarts: { readonly recorder: number };
+  /** How often an error in the proxy ended the recording of all connections. */
+  readonly recordingFailures: number;
   readonly connections: {
     readonly open: number;
     readonly seen: number;

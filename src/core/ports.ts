@@ -85,3 +85,89 @@ export class NoticeLimit {
     return true;
   }
 }
+
+/** Anything that events can be listened to on. */
+interface Emitter {
+  on(event: string, listener: (...args: never[]) => void): unknown;
+}
+
+/**
+ * The border around work whose exceptions must not reach what surrounds it. In a proxy that work is the recording, and
+ * what surrounds it is traffic. All timers, listeners and background work of a recording are started here, so that none
+ * of them can throw past it. A test of the source allows no others.
+ */
+export class Guard {
+  readonly #failed: (error: unknown) => void;
+  #failing = false;
+
+  /** @param failed called with what was thrown; must end the guarded work or repair it */
+  constructor(failed: (error: unknown) => void) {
+    this.#failed = failed;
+  }
+
+  run(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** A function that never throws, for callbacks. */
+  wrap<Args extends readonly unknown[]>(work: (...args: Args) => void): (...args: Args) => void {
+    return (...args) => {
+      try {
+        work(...args);
+      } catch (error) {
+        this.fail(error);
+      }
+    };
+  }
+
+  after(ms: number, work: () => void): NodeJS.Timeout {
+    return setTimeout(this.wrap(work), ms);
+  }
+
+  every(ms: number, work: () => void): NodeJS.Timeout {
+    return setInterval(this.wrap(work), ms);
+  }
+
+  /** Runs work after everything readable was read. */
+  soon(work: () => void): NodeJS.Immediate {
+    return setImmediate(this.wrap(work));
+  }
+
+  /** Runs work as soon as the current call is over. */
+  next(work: () => void): void {
+    queueMicrotask(this.wrap(work));
+  }
+
+  listen<Args extends readonly unknown[]>(to: Emitter, event: string, work: (...args: Args) => void): void {
+    to.on(event, this.wrap(work) as unknown as (...args: never[]) => void);
+  }
+
+  /** Starts work that nobody waits for. */
+  start(work: () => Promise<unknown>): void {
+    void this.finish(work);
+  }
+
+  /** Waits for work. Never rejects. */
+  async finish(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** What is thrown while a failure is handled belongs to that failure. */
+  fail(error: unknown): void {
+    if (this.#failing) return;
+    this.#failing = true;
+    try {
+      this.#failed(error);
+    } finally {
+      this.#failing = false;
+    }
+  }
+}

@@ -18,6 +18,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     routes: [],
     pids: { proxy: 1, recorder: 3 },
     restarts: { recorder: 0 },
+    recordingFailures: 0,
     connections: { open: 4, seen: 9, turnedAway: 0, failed: {}, refused: {} },
     probesDropped: 0,
     seen: { bytes: 1_000, turns: 10 },

@@ -3,10 +3,12 @@ import { connect, createServer, type NetConnectOpts, type Server, type Socket } 
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Notice } from '../../src/core/ports.ts';
 import type { Endpoint } from '../../src/proxy/net/endpoint.ts';
+import type { Border } from '../../src/proxy/tap/border.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
-import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
+import type { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { TcpProxy, type WireOptions } from '../../src/proxy/tcp/tcp-proxy.ts';
 import { afterwards } from './leftovers.ts';
+import { tapSide } from './tap-side.ts';
 
 /** A TCP address of this machine; port 0 means any free port. */
 export function local(port = 0, tls = false): Endpoint {
@@ -53,6 +55,7 @@ export interface WireStage {
   readonly port: number;
   readonly ledger: Counters;
   readonly link: RecorderClient;
+  readonly border: Border;
   readonly forwarder: TcpProxy;
   readonly notices: Notice[];
 }
@@ -60,13 +63,13 @@ export interface WireStage {
 export async function startWire(options: PlainWire): Promise<WireStage> {
   const ledger = new Counters();
   const { clock = systemClock, onTapFailure = () => undefined, ...wire } = options;
-  const link = new RecorderClient({ clock, counters: ledger, onTapFailure });
+  const { link, border } = tapSide({ clock, counters: ledger, onTapFailure });
   const notices: Notice[] = [];
-  const forwarder = new TcpProxy(wireOptions(wire), link, (notice) => void notices.push(notice));
+  const forwarder = new TcpProxy(wireOptions(wire), border, (notice) => void notices.push(notice));
   const bound = await forwarder.listen();
   afterwards(() => forwarder.drain(0));
   const port = bound[0]?.kind === 'tcp' ? bound[0].port : 0;
-  return { bound, port, ledger, link, forwarder, notices };
+  return { bound, port, ledger, link, border, forwarder, notices };
 }
 
 /** Starts a server that parses nothing and passes each socket to the test. @returns its port, or 0 for a path */

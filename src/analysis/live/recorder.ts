@@ -9,7 +9,7 @@ export const RECORDER_TITLE = 'Recorder';
 const SECONDS = 120;
 /** Statuses and times cover this many of the last seconds. */
 const RECENT_S = 60;
-const TONES = { HEALTHY: 'good', SHEDDING: 'warn', OFF: 'bad' } as const;
+const TONES = { HEALTHY: 'good', SHEDDING: 'warn', OFF: 'bad', FAILED: 'bad' } as const;
 
 /** After a longer pause, earlier readings are discarded. */
 const SILENCE_US = 5_000_000;
@@ -104,6 +104,7 @@ function factsOf(status: RecorderStatus): LiveFact[] {
     ['capture on disk', 'disk', `${size(disk.bytes)} of ${size(disk.maxBytes)}`],
     ['free on its disk', 'free', size(disk.freeBytes)],
     ['restarts of the recorder', 'restarts', String(status.restarts.recorder)],
+    ['times the recording failed', 'failures', String(status.recordingFailures)],
     ['bodies cut', 'bodies-cut', bodiesCut > 0 ? String(bodiesCut) : ''],
     ['answered 4xx', 'client-errors', clientErrorsOf(status)],
   ];

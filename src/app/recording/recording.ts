@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LifeAccount, RecorderStatus } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
-import { AppError, reasonOf } from '../../core/errors.ts';
+import { AppError, originOf, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
-import { type Logger, type Notice, NoticeLimit } from '../../core/ports.ts';
+import { Guard, type Logger, type Notice, NoticeLimit } from '../../core/ports.ts';
 import { isAloneInGroup } from '../../monitors/host.ts';
 import { ControlServer, type ProbeAddress, ProbeServer } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions, RecorderBeat } from '../../proxy/control/messages.ts';
@@ -19,6 +19,7 @@ import type { GatewayRoute } from '../../proxy/http/options.ts';
 import { type Endpoint, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { NO_TRAFFIC } from '../../proxy/recorder/exchange-monitor.ts';
 import { readMark } from '../../proxy/recorder/pipe-server.ts';
+import { Border } from '../../proxy/tap/border.ts';
 import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
 import { FrameQueue } from '../../proxy/tap/frame-queue.ts';
 import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
@@ -30,15 +31,15 @@ import type { RecordOptions } from './record-options.ts';
 /** Creates the selected data plane. Only its own code is loaded, because the wire plane needs no HTTP proxy. */
 async function planeOf(
   options: PlaneOptions,
-  link: RecorderClient,
+  border: Border,
   notify: (notice: Notice) => void,
 ): Promise<DataPlane> {
   if (options.mode === 'gateway') {
     const { ReverseProxy } = await import('../../proxy/http/reverse-proxy.ts');
-    return new ReverseProxy(options, link, notify);
+    return new ReverseProxy(options, border, notify);
   }
   const { TcpProxy } = await import('../../proxy/tcp/tcp-proxy.ts');
-  return new TcpProxy(options, link, notify);
+  return new TcpProxy(options, border, notify);
 }
 
 /** Interval of log lines about refused clients. */
@@ -78,7 +79,8 @@ export class Recording {
   /** The newest segment of this recording; null before the first. */
   #segment: string | null = null;
   readonly #state: RecordingState;
-  readonly #counters = new Counters();
+  readonly #guard = new Guard((error) => this.#onFailure(error));
+  readonly #border: Border;
   readonly #link: RecorderClient;
   readonly #recorder: RecorderSupervisor<RecorderSettings>;
   /** Null until a recorder has the capture open. */
@@ -86,6 +88,8 @@ export class Recording {
   readonly #file: AccountKeeper;
   readonly #turnedAwayLimit: NoticeLimit;
   readonly #tapFailureLimit: NoticeLimit;
+  /** How often the recording in this process failed. */
+  #failures = 0;
   /** Refused connections that the log has reported. */
   #turnedAwayTold = 0;
   readonly #control: ControlServer;
@@ -118,34 +122,40 @@ export class Recording {
     this.#deps = deps;
     const { clock, logger } = deps;
     this.#startedUs = clock.epochUs();
-    this.#state = new RecordingState(logger);
-    this.#link = new RecorderClient({
-      queue: new FrameQueue(memoryBudget().queueBytes),
-      clock,
-      counters: this.#counters,
-      onTapFailure: (error) => this.#onTapFailure(error),
-    });
+    this.#state = new RecordingState(logger, this.#guard);
+    const guard = this.#guard;
+    const counters = new Counters();
+    const queue = new FrameQueue(guard, memoryBudget().queueBytes);
+    this.#link = new RecorderClient({ queue, clock, counters, guard });
+    const onTapFailure = (error: unknown) => this.#onTapFailure(error);
+    this.#border = new Border({ client: this.#link, counters, guard, onTapFailure });
     this.#turnedAwayLimit = new NoticeLimit(clock, TURNED_AWAY_MS);
     this.#tapFailureLimit = new NoticeLimit(clock, TAP_FAILURE_MS);
     this.#file = new AccountKeeper({
       dir: deps.recorder.dir,
       accountOf: () => this.#account(),
-      noticeAt: (turns, notice) => this.#counters.noticeAt(turns, notice),
+      noticeAt: (turns, notice) => counters.noticeAt(turns, notice),
       logger,
+      guard,
     });
     this.#recorder = this.#supervisor();
     this.#control = new ControlServer(this, logger);
-    this.#probes = new ProbeServer({ statusOf: () => this.status(), logger });
+    this.#probes = new ProbeServer({ isReady: () => this.#isReady, statusOf: () => this.status(), logger });
     this.drainAsked = new Promise((resolve) => {
       this.#askDrain = resolve;
     });
+  }
+
+  /** Whether clients are accepted. The recording has no part in it. */
+  get #isReady(): boolean {
+    return !this.#draining && this.#listening && (this.#plane?.accepts ?? false);
   }
 
   /** The current status. */
   status(): RecorderStatus {
     const { version, clock, plane, recorder } = this.#deps;
     const { pid, restarts, lastBeat } = this.#recorder;
-    const { connections: seen, unsettledConnections: _, ...account } = this.#counters.read();
+    const { connections: seen, unsettledConnections: _, ...account } = this.#border.read();
     const { open, turnedAway, failed = {}, refused = {} } = this.#plane?.connections ?? NO_CONNECTIONS;
     // At the end the recorder stops first, with everything recorded. The state is healthy then, although nothing is
     // recorded any more.
@@ -158,7 +168,7 @@ export class Recording {
       why: hasEnded ? 'ended' : this.#state.why,
       paused: this.#paused,
       draining: this.#draining,
-      ready: !this.#draining && this.#listening && (this.#plane?.accepts ?? false),
+      ready: this.#isReady,
       startedUs: this.#startedUs,
       atUs: clock.epochUs(),
       pairs: plane.pairs.map(({ listen, target }, index) => ({
@@ -168,6 +178,7 @@ export class Recording {
       routes: plane.mode === 'gateway' ? plane.routes.map(routeText) : [],
       pids: { proxy: process.pid, recorder: pid },
       restarts: { recorder: restarts },
+      recordingFailures: this.#failures,
       connections: { open, seen, turnedAway, failed, refused },
       probesDropped: this.#probes.dropped,
       ...account,
@@ -195,7 +206,7 @@ export class Recording {
    */
   async start(stopAsked: Promise<unknown> = NEVER): Promise<readonly Endpoint[]> {
     const { logger, failOpen } = this.#deps;
-    const plane = await planeOf(this.#deps.plane, this.#link, ({ level, fields, message }) =>
+    const plane = await planeOf(this.#deps.plane, this.#border, ({ level, fields, message }) =>
       logger[level](fields, message),
     );
     this.#plane = plane;
@@ -232,9 +243,11 @@ export class Recording {
       if (failOpen) resolve(null);
       else this.#onFirstWord = resolve;
     });
-    this.#recorder.start();
+    this.#guard.run(() => this.#recorder.start());
     this.#every(SUPERVISION.heartbeatMs, () => {
       this.#tellTurnedAway();
+      // The pipe of a recorder whose recording failed is gone for good, so it must not go on without one.
+      if (this.#recorder.ready && !this.#link.attached) this.#recorder.abandon();
       this.#recorder.tellAccount();
     });
     this.#every(SUPERVISION.accountMs, () => this.#file.write());
@@ -253,24 +266,27 @@ export class Recording {
 
   /** Stops recording until `resume`. Traffic flows, and its exchanges count as lost (`writer_down`). */
   pause(): Promise<void> {
-    this.#switching = this.#switching.then(async () => {
+    return this.#switch(async () => {
       if (this.#paused || this.#stopping) return;
       this.#paused = true;
       await this.#recorder.stop('writer_down', false);
       this.#state.off('paused', 'NOT RECORDING: paused by an operator; traffic flows, losses are counted');
     });
+  }
+
+  #switch(work: () => Promise<void>): Promise<void> {
+    this.#switching = this.#switching.then(() => this.#guard.finish(work));
     return this.#switching;
   }
 
   resume(): Promise<void> {
-    this.#switching = this.#switching.then(async () => {
+    return this.#switch(async () => {
       if (!this.#paused || this.#stopping) return;
       this.#paused = false;
       this.#recorder.start();
       // Waits for the new state, which the operator's client reads from the response.
       await this.#state.nextWord(SUPERVISION.resumeWaitMs);
     });
-    return this.#switching;
   }
 
   /**
@@ -285,17 +301,21 @@ export class Recording {
     await this.#switching;
     this.#listening = false;
     const cut = (await this.#plane?.drain(this.#hurry.signal.aborted ? 0 : deadlineMs)) ?? 0;
-    this.#recorder.hurry();
-    await this.#link.flush(SUPERVISION.flushMs);
-    await this.#recorder.stop('crash_gap', true);
-    // Only now, because a recorder that was late with the flush may have committed more while it ended.
-    await this.#link.finish(SUPERVISION.lingerMs);
+    // Whatever fails here, the rest is done, and no recorder is left.
+    for (const step of [
+      async () => this.#recorder.hurry(),
+      () => this.#link.flush(SUPERVISION.flushMs),
+      () => this.#recorder.stop('crash_gap', true),
+      // Only now, because a recorder that was late with the flush may have committed more while it ended.
+      () => this.#link.finish(SUPERVISION.lingerMs),
+    ])
+      await this.#guard.finish(step);
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
-    await this.#file.end(SUPERVISION.lingerMs);
+    await this.#guard.finish(() => this.#file.end(SUPERVISION.lingerMs));
     this.#probes.close();
     await this.#control.close();
     const turnedAway = this.#plane?.connections.turnedAway ?? 0;
-    return { account: this.#counters.read(), cut, turnedAway };
+    return { account: this.#border.read(), cut, turnedAway };
   }
 
   /** Ends the waiting of a stop. */
@@ -305,7 +325,7 @@ export class Recording {
   }
 
   #account(): LifeAccount {
-    const { connections: _, unsettledConnections: __, ...counters } = this.#counters.read();
+    const { connections: _, unsettledConnections: __, ...counters } = this.#border.read();
     return {
       life: this.#life,
       startedUs: this.#startedUs,
@@ -328,9 +348,10 @@ export class Recording {
       priority: { niceness: this.#deps.recorderNiceness, isAlone: isAloneInGroup() },
       queueFill: () => this.#link.queue.fill,
       accountOf: () => this.#account(),
+      guard: this.#guard,
       events: {
         spawned: (pipe) => this.#link.attach(pipe),
-        ready: (message) => void this.#onReady(message),
+        ready: (message) => this.#guard.start(() => this.#onReady(message)),
         beat: (beat) => this.#onBeat(beat),
         estimated: (estimate) => this.#deps.estimated(estimate),
         begun: (file) => {
@@ -370,7 +391,7 @@ export class Recording {
 
   /** A recorder that was started only for a test does not count as recording. */
   #records(): void {
-    if (!this.#paused && !this.#recorder.givenUp) this.#state.healthy();
+    if (!this.#paused && !this.#recorder.givenUp && this.#link.attached) this.#state.healthy();
   }
 
   /** Ends a start that waits for the capture. @returns false if none waits */
@@ -384,11 +405,13 @@ export class Recording {
   #onDied({ how, ofItself, keepsWorkMark }: RecorderDeath): void {
     if (this.#refuses(`the recorder ended before the capture was open (${how})`, 'See its last messages.'))
       return;
+    // It was killed for that. The state says more than its death.
+    if (this.#state.name === 'FAILED') return;
     const message = 'recorder ended; traffic flows, losses are counted';
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });
     } else this.#state.shedding('writer_down', message, { how });
-    if (ofItself && keepsWorkMark) void this.#quarantine();
+    if (ofItself && keepsWorkMark) this.#guard.start(() => this.#quarantine());
   }
 
   /**
@@ -413,6 +436,21 @@ export class Recording {
     this.#deps.logger.warn({ connections, turnedAway }, message);
   }
 
+  /**
+   * Something of the recording threw outside of any connection. Nothing of it can be trusted, so the recorder is started
+   * again, as after its death. Traffic is only counted until then.
+   */
+  #onFailure(error: unknown): void {
+    const why = reasonOf(error);
+    if (this.#refuses(`the recording failed: ${why}`, 'See the log.')) return;
+    this.#border.tear();
+    this.#failures += 1;
+    const fields = { ...originOf(error), failures: this.#failures };
+    this.#state.failed(why, 'NOT RECORDING: the recording failed; traffic flows, losses are counted', fields);
+    this.#guard.run(() => this.#link.abandon());
+    this.#guard.run(() => this.#recorder.abandon());
+  }
+
   #onTapFailure(error: unknown): void {
     if (!this.#tapFailureLimit.passes()) return;
     const fields = { reason: reasonOf(error), stack: error instanceof Error ? error.stack : undefined };
@@ -421,7 +459,7 @@ export class Recording {
   }
 
   #every(ms: number, act: () => void): void {
-    this.#timers.push(setInterval(act, ms));
+    this.#timers.push(this.#guard.every(ms, act));
   }
 }
 
@@ -448,13 +486,15 @@ type StateName = RecorderStatus['state'];
 /** The state of the recording. Each change is logged once; repetitions are not. */
 class RecordingState {
   readonly #logger: Logger;
+  readonly #guard: Guard;
   /** Null before the first report of a recorder. */
   #name: StateName | null = null;
   #why: string | null = null;
   #onWord: () => void = () => undefined;
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, guard: Guard) {
     this.#logger = logger;
+    this.#guard = guard;
   }
 
   /** Before the first report, nothing is recorded. */
@@ -470,7 +510,7 @@ class RecordingState {
   /** Resolves at the next report of the state, or after this number of milliseconds. */
   nextWord(limitMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, limitMs);
+      const timer = this.#guard.after(limitMs, resolve);
       this.#onWord = () => {
         clearTimeout(timer);
         resolve();
@@ -484,6 +524,10 @@ class RecordingState {
 
   shedding(why: string, message = 'traffic flows, recording sheds', fields: object = {}): void {
     this.#become('SHEDDING', why, message, { reason: why, ...fields });
+  }
+
+  failed(why: string, message: string, fields: object): void {
+    this.#become('FAILED', why, message, fields);
   }
 
   off(why: string, message: string, fields: object = {}): void {

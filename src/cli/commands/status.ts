@@ -79,6 +79,7 @@ function statusLines(status: RecorderStatus): string[] {
     ['protocols', protocolsText(status.traffic.protocols)],
     ['recorder', sizeText(status.recorderResidentBytes)],
     ['restarts', `recorder ${restarts.recorder}`],
+    ['recording failed', String(status.recordingFailures)],
     ...mirrorRows(status),
     ['capture', disk.directory],
     ['on disk', `${sizeText(disk.bytes)} of ${sizeText(disk.maxBytes)}, ${sizeText(disk.freeBytes)} free`],

@@ -216,6 +216,7 @@ const RETRY_MS = 5_000;
  * Traffic matters more: a port that cannot be bound is only logged.
  */
 export class ProbeServer {
+  readonly #isReady: () => boolean;
   readonly #statusOf: () => RecorderStatus;
   readonly #metrics: MetricsPage;
   readonly #logger: Logger;
@@ -227,12 +228,15 @@ export class ProbeServer {
   /** Connections that were dropped for a new one. */
   dropped = 0;
 
+  /** @param deps.isReady asked apart from the status, which may fail with the recording */
   constructor(deps: {
+    readonly isReady: () => boolean;
     readonly statusOf: () => RecorderStatus;
     readonly logger: Logger;
     readonly retryMs?: number;
     readonly clock?: Clock;
   }) {
+    this.#isReady = deps.isReady;
     this.#statusOf = deps.statusOf;
     this.#metrics = new MetricsPage(deps.statusOf, deps.clock ?? systemClock);
     this.#logger = deps.logger;
@@ -281,8 +285,7 @@ export class ProbeServer {
     if (method !== 'GET' && method !== 'HEAD') return text(405, 'ask with GET', { Allow: 'GET, HEAD' });
     if (path === '/livez') return text(200, 'live');
     if (path === '/metrics') return { status: 200, type: METRICS_TYPE, body: await this.#metrics.text() };
-    const status = this.#statusOf();
-    if (status.ready) return text(200, 'ready');
-    return text(503, status.draining ? 'draining' : 'not accepting connections');
+    if (this.#isReady()) return text(200, 'ready');
+    return text(503, this.#statusOf().draining ? 'draining' : 'not accepting connections');
   }
 }

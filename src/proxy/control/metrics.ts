@@ -4,6 +4,7 @@ import {
   MIRROR_DROPS,
   MIRROR_FAILURES,
   OMISSION_CAUSES,
+  RECORDER_STATES,
   type RecorderStatus,
 } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -139,7 +140,7 @@ function healthOf(status: RecorderStatus): Family[] {
     gauge(
       'state',
       'How recording fares: 1 for the state it is in',
-      by('state', ['HEALTHY', 'SHEDDING', 'OFF'], (state) => Number(status.state === state)),
+      by('state', RECORDER_STATES, (state) => Number(status.state === state)),
     ),
     counter(
       'probe_connections_dropped_total',
@@ -152,6 +153,11 @@ function healthOf(status: RecorderStatus): Family[] {
       'restarts_total',
       'Processes started again after they ended',
       by('process', ['recorder'], (process) => status.restarts[process]),
+    ),
+    counter(
+      'recording_failures_total',
+      'Times an error in the proxy ended the recording of all connections; traffic went on',
+      status.recordingFailures,
     ),
     gauge('capture_queue_depth', 'Bytes of memory held for what waits for the recorder', status.queuedBytes),
     counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),

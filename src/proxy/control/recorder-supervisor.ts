@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
-import { type Logger, NoticeLimit } from '../../core/ports.ts';
+import { type Guard, type Logger, NoticeLimit } from '../../core/ports.ts';
 import { HangWatch, readMainThread } from './hang-watch.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 import { RecorderPriority } from './priority.ts';
@@ -117,6 +117,7 @@ interface RecorderSupervisorDeps<Settings> {
   readonly queueFill: () => number;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly guard: Guard;
   readonly events: RecorderEvents;
 }
 
@@ -187,7 +188,7 @@ export class RecorderSupervisor<Settings> {
     this.#wanted = true;
     this.#hurried = false;
     this.#watchedNs = this.#deps.clock.nowNs();
-    this.#watch ??= setInterval(() => this.#look(), SUPERVISION.heartbeatMs);
+    this.#watch ??= this.#deps.guard.every(SUPERVISION.heartbeatMs, () => this.#look());
     this.#spawn();
   }
 
@@ -219,25 +220,44 @@ export class RecorderSupervisor<Settings> {
     const running = this.#running;
     if (!running) return;
     this.#say({ type: 'stop', account: this.#deps.accountOf(), because, ships });
-    let timer = setTimeout(() => running.child.kill('SIGKILL'), SUPERVISION.recorderStopMs);
+    const { guard } = this.#deps;
+    let timer = guard.after(SUPERVISION.recorderStopMs, () => running.child.kill('SIGKILL'));
     this.#onClosed = () => {
       clearTimeout(timer);
       const restMs = SUPERVISION.sealMs + (ships ? SUPERVISION.sealHookMs : 0) + 2 * SUPERVISION.lingerMs;
-      timer = setTimeout(() => running.child.kill('SIGKILL'), restMs);
+      timer = guard.after(restMs, () => running.child.kill('SIGKILL'));
     };
     await running.ended;
     clearTimeout(timer);
   }
 
+  /** The recording of this process has failed. The recorder is killed, and another is started as after a death. */
+  abandon(): void {
+    this.#running?.child.kill('SIGKILL');
+  }
+
   #spawn(): void {
-    const { settings, accountOf, clock, priority } = this.#deps;
     this.#starts += 1;
     const child = this.#fork();
     if (child === null) return;
+    try {
+      this.#supervise(child);
+    } catch (error) {
+      // A recorder that nobody supervises would keep the capture locked.
+      this.#running = null;
+      child.kill('SIGKILL');
+      throw error;
+    }
+  }
+
+  #supervise(child: ChildProcess): void {
+    const { settings, accountOf, clock, priority, guard } = this.#deps;
     const ended = new Promise<string>((resolve) => {
-      child.on('exit', (code, signal) => resolve(signal ?? `exit ${code}`));
+      guard.listen(child, 'exit', (code: number | null, signal: string | null) =>
+        resolve(signal ?? `exit ${code}`),
+      );
       // A process that could not be started has no exit; this is its end.
-      child.on('error', (error) => {
+      guard.listen(child, 'error', (error: Error) => {
         this.#deps.logger.error({ reason: reasonOf(error) }, 'system refuses to start or end the recorder');
         if (child.pid === undefined) resolve(NOT_STARTED);
       });
@@ -255,11 +275,11 @@ export class RecorderSupervisor<Settings> {
       closed: false,
     };
     this.#running = running;
-    child.on('message', (message) => {
+    guard.listen(child, 'message', (message: unknown) => {
       running.hangs.heard(clock.nowNs());
       this.#hear(running, message as FromRecorder);
     });
-    void ended.then((how) => this.#onEnded(running, how));
+    guard.start(async () => this.#onEnded(running, await ended));
     const pipe = child.stdio[PIPE_FD] as Socket | null | undefined;
     if (pipe) this.#deps.events.spawned(pipe);
     const earlier = this.#lastBeat;
@@ -268,7 +288,7 @@ export class RecorderSupervisor<Settings> {
 
   /** Null if the system refuses at once, perhaps for lack of memory. That stops the recording but never the traffic. */
   #fork(): ChildProcess | null {
-    const { entry, memory, logger } = this.#deps;
+    const { entry, memory, logger, guard } = this.#deps;
     try {
       return fork(entry, {
         execArgv: [...process.execArgv, NO_DEBUGGER, ...heapFlags(memory.recorderHeapMib)],
@@ -277,7 +297,7 @@ export class RecorderSupervisor<Settings> {
     } catch (error) {
       logger.error({ reason: reasonOf(error) }, 'system refuses to start or end the recorder');
       // Like a refusal that comes later, it is reported after the caller is done.
-      process.nextTick(() => {
+      guard.next(() => {
         if (this.#wanted) this.#onDied(NOT_STARTED, { committed: false, livedMs: 0 }, false);
       });
       return null;
@@ -323,6 +343,7 @@ export class RecorderSupervisor<Settings> {
   }
 
   #onEnded(running: RunningRecorder, how: string): void {
+    if (this.#running !== running) return;
     this.#running = null;
     if (!this.#wanted) return;
     if (running.faulted) {
@@ -347,10 +368,10 @@ export class RecorderSupervisor<Settings> {
   }
 
   #restartAfter(delayMs: number): void {
-    this.#restart = setTimeout(() => {
+    this.#restart = this.#deps.guard.after(delayMs, () => {
       this.#restart = null;
       this.#spawn();
-    }, delayMs);
+    });
   }
 
   /** A recorder that hangs, in a native call perhaps, can only be killed. One that waits is left alone. */
@@ -359,7 +380,11 @@ export class RecorderSupervisor<Settings> {
     const nowNs = this.#deps.clock.nowNs();
     const sinceNs = nowNs - this.#watchedNs;
     this.#watchedNs = nowNs;
-    if (!running) return;
+    if (!running) {
+      // An exception kept its end from being handled.
+      if (this.#restart === null) this.#restartAfter(this.#policy.nextDelayMs());
+      return;
+    }
     // This process did not run (in a paused container, say). Messages may lie unread, if the recorder ran at all.
     if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) running.hangs.heard(nowNs);
     const { hung, ...silence } = running.hangs.look(nowNs, running.readyNs === null);

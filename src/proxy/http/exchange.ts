@@ -9,8 +9,8 @@ import {
   resetSocket,
 } from '../net/peer-socket.ts';
 import { connectTimeout } from '../net/upstream-notice.ts';
+import type { Border, BorderTap } from '../tap/border.ts';
 import type { CloseCause } from '../tap/frames.ts';
-import type { ConnectionTap, RecorderClient } from '../tap/recorder-client.ts';
 import {
   type ClientConnection,
   isLate,
@@ -72,7 +72,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#look = look;
     host.limits.add(this);
     this.#progress = new Progress(host.limits);
-    this.#tap = new ExchangeTap(host.link, connection, this.#request, look.chunked);
+    this.#tap = new ExchangeTap(host.border, connection, this.#request, look.chunked);
     this.#nth = connection.begin(this);
     this.#request.on('end', () => this.#onRequestEnd());
     this.#response.on('close', () => this.#onResponseClosed());
@@ -368,7 +368,7 @@ function ignore(): void {}
 
 /** What all exchanges of a gateway share. */
 export interface ExchangeHost {
-  readonly link: RecorderClient;
+  readonly border: Border;
   readonly limits: TimeLimits;
   readonly paused: PausedPeers;
   readonly timeouts: GatewayTimeouts;
@@ -448,49 +448,49 @@ type BodyForm = 'none' | 'length' | 'chunked' | 'until_close';
  */
 export class ExchangeTap {
   /** The tap of that connection. After an upgrade it gets bytes that are not HTTP any more. */
-  readonly wire: ConnectionTap;
+  readonly wire: BorderTap;
   readonly #chunked: boolean;
   #response: BodyForm = 'none';
 
   /** @param chunked whether the request's body is chunked */
-  constructor(
-    link: RecorderClient,
-    connection: ClientConnection,
-    request: IncomingMessage,
-    chunked: boolean,
-  ) {
+  constructor(border: Border, connection: ClientConnection, request: IncomingMessage, chunked: boolean) {
     const { peer, pair, number } = connection;
-    this.wire = link.open({ peer, pair, clientConnection: number }, false);
+    this.wire = border.open({ peer, pair, clientConnection: number }, false);
     connection.number ??= this.wire.connection;
     this.#chunked = chunked;
     const { method, url, httpVersion, rawHeaders } = request;
-    this.wire.client(headOf(`${method} ${url} HTTP/${httpVersion}`, rawHeaders));
+    this.#report(() => this.wire.client(headOf(`${method} ${url} HTTP/${httpVersion}`, rawHeaders)));
   }
 
   requestBytes(bytes: Buffer): void {
-    this.wire.restOfTurn(this.#chunked ? chunkOf(bytes) : bytes);
+    this.#report(() => this.wire.restOfTurn(this.#chunked ? chunkOf(bytes) : bytes));
   }
 
   requestEnd(trailers: RawHeaders): void {
-    if (this.#chunked) this.wire.restOfTurn(lastChunk(trailers));
+    if (this.#chunked) this.#report(() => this.wire.restOfTurn(lastChunk(trailers)));
   }
 
   responseHead(line: string, headers: RawHeaders, form: BodyForm): void {
     this.#response = form;
-    this.wire.server(headOf(line, headers));
+    this.#report(() => this.wire.server(headOf(line, headers)));
   }
 
   responseBytes(bytes: Buffer): void {
-    this.wire.server(this.#response === 'chunked' ? chunkOf(bytes) : bytes);
+    this.#report(() => this.wire.server(this.#response === 'chunked' ? chunkOf(bytes) : bytes));
   }
 
   responseEnd(trailers: RawHeaders): void {
-    if (this.#response === 'chunked') this.wire.server(lastChunk(trailers));
+    if (this.#response === 'chunked') this.#report(() => this.wire.server(lastChunk(trailers)));
     else if (this.#response === 'until_close') this.wire.serverEnd();
   }
 
   close(cause: CloseCause): void {
     this.wire.close(cause);
+  }
+
+  /** Encoding a message is part of the recording too. */
+  #report(pass: () => void): void {
+    this.wire.attempt(pass);
   }
 }
 

@@ -16,7 +16,7 @@ import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
 import { PausedPeers } from '../net/peer-socket.ts';
 import { TlsFiles } from '../net/tls-files.ts';
 import { failureOf, UpstreamNotice } from '../net/upstream-notice.ts';
-import type { RecorderClient } from '../tap/recorder-client.ts';
+import type { Border } from '../tap/border.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
 import { type ExchangeHost, GatewayExchange } from './exchange.ts';
 import {
@@ -46,7 +46,7 @@ interface ReverseProxyCounts {
  * so that it shares assembly and sink with the wire plane.
  */
 export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeHost {
-  readonly link: RecorderClient;
+  readonly border: Border;
   readonly limits: TimeLimits;
   readonly paused = new PausedPeers();
   readonly timeouts: GatewayOptions['timeouts'];
@@ -62,12 +62,12 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
 
   constructor(
     options: GatewayOptions,
-    link: RecorderClient,
+    border: Border,
     notify: (notice: Notice) => void = () => undefined,
     clock: Clock = systemClock,
   ) {
     super(options, notify);
-    this.link = link;
+    this.border = border;
     this.limits = new TimeLimits(clock);
     this.timeouts = options.timeouts;
     this.tellsPeer = options.forwardedHeaders;

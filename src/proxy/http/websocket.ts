@@ -47,7 +47,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     this.#client = connection.socket;
     host.limits.add(this);
     this.#progress = new Progress(host.limits);
-    this.#tap = new ExchangeTap(host.link, connection, asked.request, false);
+    this.#tap = new ExchangeTap(host.border, connection, asked.request, false);
     connection.begin(this);
     this.#client.setTimeout(0);
     if (asked.early.length > 0) this.#client.unshift(asked.early);

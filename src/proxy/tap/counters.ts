@@ -124,6 +124,19 @@ export class Counters {
     }
   }
 
+  /**
+   * After an exception something may not have been counted. Everything that passed is seen, and what no other term
+   * contains has this fate.
+   */
+  settleRest(passed: Readonly<Tally>, fate: Fate): void {
+    Object.assign(this.#seen, passed);
+    const { recorded, lost, omitted, pending } = this.read();
+    const rest = { ...passed };
+    for (const { bytes, turns } of [recorded, pending, ...Object.values(lost), ...Object.values(omitted)])
+      add(rest, -bytes, -turns);
+    this.settle(fate, Math.max(0, rest.bytes), Math.max(0, rest.turns));
+  }
+
   read(): CountersReading {
     const pending: Tally = { bytes: 0, turns: 0, ...this.#doubt?.unsettled };
     for (const account of this.#accounts) {
@@ -193,8 +206,6 @@ export class ConnectionAccount {
   seeSettled(clientBytes: number, serverBytes: number, turnStart: boolean, fate: Fate): void {
     const bytes = clientBytes + serverBytes;
     const turns = turnStart ? 1 : 0;
-    this.#counters.see(bytes, turns);
-    this.#counters.settle(fate, bytes, turns);
     this.seenClient += clientBytes;
     this.seenServer += serverBytes;
     if (this.#openShed?.fate !== fate) {
@@ -206,6 +217,9 @@ export class ConnectionAccount {
     stretch.serverEndOffset = this.seenServer;
     stretch.bytes += bytes;
     this.#shedBytes += bytes;
+    // Comes last: after an exception, what this account knows must not be counted again.
+    this.#counters.see(bytes, turns);
+    this.#counters.settle(fate, bytes, turns);
   }
 
   /** Takes a settlement of everything up to two offsets. Shed bytes within it are already counted. */

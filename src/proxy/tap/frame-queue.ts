@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../../core/limits.ts';
+import type { Guard } from '../../core/ports.ts';
 import { FRAME_HEADER_BYTES, type FrameHead, writeFrameHeader } from './frames.ts';
 
 /**
@@ -38,6 +39,7 @@ interface Taken {
  * are collected for some milliseconds, because each write costs both processes a system call and wakes the recorder.
  */
 export class FrameQueue {
+  readonly #guard: Guard;
   readonly #budgetBytes: number;
   #pipe: Writable | null = null;
   #pieces: Buffer[] = [];
@@ -62,7 +64,8 @@ export class FrameQueue {
   #flushesFull = false;
   #immediate: NodeJS.Immediate | null = null;
 
-  constructor(budgetBytes: number = LIMITS.queueBytes) {
+  constructor(guard: Guard, budgetBytes: number = LIMITS.queueBytes) {
+    this.#guard = guard;
     this.#budgetBytes = Math.max(BLOCK_BYTES, budgetBytes);
   }
 
@@ -122,7 +125,7 @@ export class FrameQueue {
     const { pieces } = taken;
     const last = pieces.pop();
     if (last === undefined) return;
-    const written = () => this.#release(taken);
+    const written = this.#guard.wrap(() => this.#release(taken));
     if (this.#pipe === null) {
       written();
       return;
@@ -189,7 +192,7 @@ export class FrameQueue {
    */
   #flushSoon(): void {
     if (this.#collectedBytes >= WRITTEN_AT_ONCE_BYTES && !this.#pipeIsBehind)
-      this.#immediate ??= setImmediate(() => this.flush());
+      this.#immediate ??= this.#guard.soon(() => this.flush());
     else this.#flushLater(this.#collectedBytes >= BLOCK_BYTES);
   }
 
@@ -197,7 +200,8 @@ export class FrameQueue {
     if (this.#timer !== null && (this.#flushesFull || !full)) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#flushesFull = full;
-    this.#timer = setTimeout(() => this.#flushOrWait(), full ? LIMITS.fullFlushDelayMs : LIMITS.flushDelayMs);
+    const delayMs = full ? LIMITS.fullFlushDelayMs : LIMITS.flushDelayMs;
+    this.#timer = this.#guard.after(delayMs, () => this.#flushOrWait());
   }
 
   #flushOrWait(): void {

@@ -2,8 +2,9 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LossReason, Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
+import type { Guard } from '../../core/ports.ts';
 import type { ConnectionAccount, Counters, Fate } from './counters.ts';
-import { FrameQueue, QueueShare } from './frame-queue.ts';
+import { type FrameQueue, QueueShare } from './frame-queue.ts';
 import {
   type CloseCause,
   type ConnectionOrigin,
@@ -25,8 +26,7 @@ import { OpenRequests } from './open-requests.ts';
  */
 export class RecorderClient {
   readonly queue: FrameQueue;
-  /** Called for an exception that ended the recording of one connection. */
-  readonly tapFailed: (error: unknown) => void;
+  readonly #guard: Guard;
   readonly #counters: Counters;
   readonly #clock: Clock;
   readonly #taps = new Map<number, ConnectionTap>();
@@ -35,6 +35,8 @@ export class RecorderClient {
   #pipe: Duplex | null = null;
   /** Whether the recorder at the other end has opened the capture, so that it may commit. */
   #mayCommit = false;
+  /** Number of recorders that are gone. */
+  gone = 0;
   #nextConnection = 1;
   /** Number of flush requests so far. Each answer names the number of its request. Only the last one is awaited. */
   #flushes = 0;
@@ -42,17 +44,11 @@ export class RecorderClient {
   /** A flush took longer than allowed. */
   #late = false;
 
-  /** @param deps.onTapFailure called for an exception that ended the recording of one connection */
-  constructor(deps: {
-    clock: Clock;
-    counters: Counters;
-    queue?: FrameQueue;
-    onTapFailure?: (error: unknown) => void;
-  }) {
+  constructor(deps: { clock: Clock; counters: Counters; queue: FrameQueue; guard: Guard }) {
     this.#clock = deps.clock;
     this.#counters = deps.counters;
-    this.queue = deps.queue ?? new FrameQueue();
-    this.tapFailed = deps.onTapFailure ?? (() => undefined);
+    this.queue = deps.queue;
+    this.#guard = deps.guard;
   }
 
   get attached(): boolean {
@@ -61,16 +57,16 @@ export class RecorderClient {
 
   /** A new recorder reads the other end. Its predecessor is gone. */
   attach(pipe: Duplex): void {
-    this.#detach();
+    this.abandon();
     this.#pipe = pipe;
     this.#mayCommit = false;
     this.queue.attach(pipe);
     const reader = new SettlementReader((settlement) => this.#settle(settlement));
-    pipe.on('data', (chunk: Buffer) => reader.push(chunk));
+    this.#guard.listen(pipe, 'data', (chunk: Buffer) => reader.push(chunk));
     // The close event follows and is enough: the recorder is gone.
-    pipe.on('error', () => undefined);
-    pipe.on('close', () => {
-      if (this.#pipe === pipe) this.#detach();
+    this.#guard.listen(pipe, 'error', () => undefined);
+    this.#guard.listen(pipe, 'close', () => {
+      if (this.#pipe === pipe) this.abandon();
     });
   }
 
@@ -126,7 +122,8 @@ export class RecorderClient {
    */
   async finish(deadlineMs: number): Promise<void> {
     await this.flush(deadlineMs);
-    for (const tap of this.#taps.values()) tap.giveUp({ kind: 'lost', because: 'shutdown_timeout' });
+    for (const tap of this.#taps.values())
+      this.#guard.run(() => tap.giveUp({ kind: 'lost', because: 'shutdown_timeout' }));
     this.#counters.resolveDoubt(null, this.#late ? 'shutdown_timeout' : 'writer_down');
     this.finished = true;
   }
@@ -147,13 +144,27 @@ export class RecorderClient {
     });
   }
 
-  #detach(): void {
+  /** The recorder is gone, or the recording of this process has failed. Traffic is counted until the next one comes. */
+  abandon(): void {
     if (!this.#pipe) return;
     this.#pipe.destroy();
     this.#pipe = null;
-    this.queue.attach(null);
-    for (const tap of this.#taps.values()) tap.recorderGone(this.#mayCommit);
+    this.gone += 1;
+    this.#guard.run(() => this.queue.attach(null));
+    for (const tap of this.#taps.values()) this.#leave(tap);
     this.#onFlushed?.();
+  }
+
+  #leave(tap: ConnectionTap): void {
+    try {
+      tap.recorderGone(this.#mayCommit);
+    } catch (error) {
+      this.#guard.run(() => {
+        tap.fail(false);
+        tap.giveUp({ kind: 'lost', because: 'tap_failed' });
+      });
+      this.#guard.fail(error);
+    }
   }
 
   #settle(settlement: PipeSettlement): void {
@@ -199,7 +210,8 @@ export class ConnectionTap {
   readonly #origin: ConnectionOrigin;
   readonly #share = new QueueShare();
   #turnDue = true;
-  #announced = false;
+  /** How many recorders were gone when it was announced to the next one; null if it never was. */
+  #announcedAt: number | null = null;
   #opaque = false;
   /** Null if it is not recorded again after a loss. */
   readonly #requests: OpenRequests | null;
@@ -224,17 +236,17 @@ export class ConnectionTap {
   client(bytes: Buffer): void {
     const afterServer = this.#turnDue;
     this.#turnDue = false;
-    this.#pass(FRAME.clientBytes, bytes, afterServer);
+    this.#record(FRAME.clientBytes, bytes, afterServer);
   }
 
   /** Client bytes of the current turn, even if its answer has already begun. */
   restOfTurn(bytes: Buffer): void {
-    this.#pass(FRAME.clientBytes, bytes, false);
+    this.#record(FRAME.clientBytes, bytes, false);
   }
 
   server(bytes: Buffer): void {
     this.#turnDue = true;
-    this.#pass(FRAME.serverBytes, bytes, false);
+    this.#record(FRAME.serverBytes, bytes, false);
   }
 
   clientEnd(): void {
@@ -245,22 +257,18 @@ export class ConnectionTap {
     this.#tellEnd('serverEnd');
   }
 
+  /** Whether the recorder at the other end knows it. A successor does not, even if this tap missed the change. */
+  get #announced(): boolean {
+    return this.#announcedAt === this.#host.gone;
+  }
+
   #tellEnd(kind: 'clientEnd' | 'serverEnd'): void {
-    this.#guard(() => {
-      if (this.#announced && !this.#gap && !this.#opaque) this.#tell({ kind });
-    });
+    if (this.#announced && !this.#gap && !this.#opaque) this.#tell({ kind });
   }
 
   close(cause: CloseCause): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#guard(() => this.#sayClose(cause))) return;
-    // Its end is never sent to the recorder, so the rest is never settled.
-    this.account.settleAll({ kind: 'lost', because: 'tap_failed' });
-    this.#retireIfSettled();
-  }
-
-  #sayClose(cause: CloseCause): void {
     if (!this.#announced && !this.#gap && !this.#opaque) this.#announce();
     if (this.#announced) {
       this.#sendGap();
@@ -290,7 +298,7 @@ export class ConnectionTap {
 
   /** Everything unacknowledged is in doubt, or lost. Bytes that were shed before are counted with their own reason. */
   recorderGone(mayHaveCommitted: boolean): void {
-    this.#announced = false;
+    this.#announcedAt = null;
     this.account.recorderGone(mayHaveCommitted);
     this.#gap = newGap(this.#failed ? 'tap_failed' : 'writer_down');
     this.#retireIfSettled();
@@ -304,30 +312,18 @@ export class ConnectionTap {
   }
 
   /**
-   * Recording must not harm traffic. An exception only ends the recording of this connection, and the rest is counted
-   * as lost.
-   * @returns whether the work was done
+   * An exception came out of this tap: nothing more of the connection is recorded, and the rest is counted as lost.
+   * @param closes whether the connection is over
+   * @returns whether it was recorded until now
    */
-  #guard(work: () => void): boolean {
-    try {
-      work();
-      return true;
-    } catch (error) {
-      if (!this.#failed) this.#host.tapFailed(error);
-      this.#failed = true;
-      this.#gap ??= newGap('tap_failed');
-      return false;
-    }
-  }
-
-  #pass(type: FrameType, bytes: Buffer, afterServer: boolean): void {
-    const { account } = this;
-    const seenBefore = account.seenClient + account.seenServer;
-    if (this.#guard(() => this.#record(type, bytes, afterServer))) return;
-    const missing = bytes.length - (account.seenClient + account.seenServer - seenBefore);
-    if (this.#gap === null || missing === 0) return;
-    const clientBytes = type === FRAME.clientBytes ? missing : 0;
-    this.#shed(this.#gap, clientBytes, missing - clientBytes, afterServer && missing === bytes.length);
+  fail(closes: boolean): boolean {
+    const isFirst = !this.#failed;
+    this.#failed = true;
+    this.#closed ||= closes;
+    this.#gap ??= newGap('tap_failed');
+    // Its end was not sent to the recorder, so the rest is never settled.
+    if (this.#closed) this.giveUp({ kind: 'lost', because: 'tap_failed' });
+    return isFirst;
   }
 
   /** @param afterServer whether they are the first client bytes of the connection, or after server bytes */
@@ -390,7 +386,7 @@ export class ConnectionTap {
   #announce(): void {
     const { seenClient: clientBytes, seenServer: serverBytes } = this.account;
     this.#tell({ kind: 'open', origin: this.#origin, clientBytes, serverBytes });
-    this.#announced = true;
+    this.#announcedAt = this.#host.gone;
   }
 
   /** @returns false if there is no room for it */

@@ -2,8 +2,8 @@ import { WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { PausedPeers, PeerSocket } from '../net/peer-socket.ts';
 import { connectTimeout, isRefusal } from '../net/upstream-notice.ts';
+import type { BorderTap } from '../tap/border.ts';
 import type { CloseCause } from '../tap/frames.ts';
-import type { ConnectionTap } from '../tap/recorder-client.ts';
 import type { TargetWatch } from './target-watch.ts';
 
 const BAD_GATEWAY = 'HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
@@ -40,7 +40,7 @@ export class ProxiedConnection {
   readonly #client: PeerSocket;
   readonly #reach: () => Upstream;
   #upstream: PeerSocket;
-  readonly #tap: ConnectionTap;
+  readonly #tap: BorderTap;
   readonly #host: ConnectionHost;
   /** Ends the current attempt or wait; null once the upstream is connected. */
   #connecting: (() => void) | null = null;
@@ -58,7 +58,7 @@ export class ProxiedConnection {
   #cause: CloseCause | null = null;
   #open = 2;
 
-  constructor(client: PeerSocket, reach: () => Upstream, tap: ConnectionTap, host: ConnectionHost) {
+  constructor(client: PeerSocket, reach: () => Upstream, tap: BorderTap, host: ConnectionHost) {
     this.#client = client;
     this.#reach = reach;
     this.#tap = tap;

@@ -21,7 +21,7 @@ import {
 } from '../net/proxy-protocol.ts';
 import { TlsFiles, type TlsPaths } from '../net/tls-files.ts';
 import { failureOf, isRefusal, UpstreamNotice } from '../net/upstream-notice.ts';
-import type { RecorderClient } from '../tap/recorder-client.ts';
+import type { Border } from '../tap/border.ts';
 import { type ConnectionHost, ProxiedConnection, type Upstream } from './connection.ts';
 import { TargetWatch } from './target-watch.ts';
 
@@ -54,7 +54,7 @@ export const SOCKET_OPTIONS = {
  * neither change, reject, reorder nor delay a message.
  */
 export class TcpProxy extends DataPlane<WireOptions> {
-  readonly #link: RecorderClient;
+  readonly #border: Border;
   /** Clients whose traffic has not begun. */
   readonly #admitting = new Set<Socket>();
   readonly #open = new Set<ProxiedConnection>();
@@ -67,12 +67,12 @@ export class TcpProxy extends DataPlane<WireOptions> {
 
   constructor(
     options: WireOptions,
-    link: RecorderClient,
+    border: Border,
     notify: (notice: Notice) => void = () => undefined,
     clock: Clock = systemClock,
   ) {
     super(options, notify);
-    this.#link = link;
+    this.#border = border;
     const paused = new PausedPeers();
     this.#watches = options.pairs.map((pair, index) => this.#watchOf(pair, index, clock));
     this.#hosts = options.pairs.map(({ target }, index) => this.#hostOf(target, index, paused, clock));
@@ -181,7 +181,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     const peer = client.header?.source?.host ?? socket.remoteAddress ?? null;
     const origin = { peer: peer === null ? null : plainAddress(peer), pair, clientConnection: null };
     const host = this.#hosts[pair] as ConnectionHost;
-    this.#open.add(new ProxiedConnection(client.side, reach, this.#link.open(origin), host));
+    this.#open.add(new ProxiedConnection(client.side, reach, this.#border.open(origin), host));
   }
 
   #security(): UpstreamOptions['security'] {

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { accountFileOf, type LifeAccount } from '../../core/accounting.ts';
 import { reasonOf } from '../../core/errors.ts';
-import type { Logger } from '../../core/ports.ts';
+import type { Guard, Logger } from '../../core/ports.ts';
 import { besideOf, UNNAMED_SUFFIX } from './accounts.ts';
 import { assertOwn, hasCode, isCaptureFile, isMissing, OWN_SUBDIRECTORY } from './directory.ts';
 import { SpareAccount } from './spare-account.ts';
@@ -33,6 +33,7 @@ interface AccountKeeperDeps {
   /** Calls `notice` once, when this many turns have been seen. */
   readonly noticeAt: (turns: number, notice: () => void) => void;
   readonly logger: Logger;
+  readonly guard: Guard;
 }
 
 /**
@@ -90,16 +91,19 @@ export class AccountKeeper {
   }
 
   write(): void {
+    const { accountOf, guard } = this.#deps;
     if (this.#busy !== null) {
-      const account = this.#deps.accountOf();
-      if (account.atUs - this.#busySinceUs > HANG_US) void this.#writeSpare(this.#withAhead(account));
+      const account = accountOf();
+      if (account.atUs - this.#busySinceUs > HANG_US)
+        guard.start(() => this.#writeSpare(this.#withAhead(account)));
       return;
     }
-    this.#busySinceUs = this.#deps.accountOf().atUs;
-    this.#busy = this.#write().finally(() => {
+    this.#busySinceUs = accountOf().atUs;
+    const over = guard.wrap(() => {
       this.#busy = null;
       if (this.#again) this.write();
     });
+    this.#busy = guard.finish(() => this.#write()).then(over);
   }
 
   #writeAgain(): void {
@@ -135,10 +139,10 @@ export class AccountKeeper {
 
   async #write(): Promise<void> {
     this.#again = false;
-    const { accountOf, noticeAt, logger } = this.#deps;
+    const { accountOf, noticeAt, logger, guard } = this.#deps;
     const account = this.#withAhead(accountOf());
     // Not while a chunk is being counted, because the counts are incomplete then.
-    noticeAt(account.seen.turns + account.turnsAhead / 2, () => queueMicrotask(() => this.#writeAgain()));
+    noticeAt(account.seen.turns + account.turnsAhead / 2, () => guard.next(() => this.#writeAgain()));
     const text = textOf(account);
     // Written again every quarter of a second even if unchanged, so that a reader sees that the recording runs.
     const isNews = text !== this.#written;

@@ -7,10 +7,10 @@ import { entryPath } from '../../../src/app/package.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { PIPE_FD } from '../../../src/proxy/control/recorder-supervisor.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
-import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { inspectCapture } from '../../../src/storage/capture/inspect.ts';
 import { LogBook } from '../../support/log-book.ts';
 import { recordingDeps } from '../../support/supervised.ts';
+import { tapSide } from '../../support/tap-side.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 it('a recorder whose proxy is killed as it starts keeps what came through its pipe, and says that more may be lost', async () => {
@@ -19,7 +19,7 @@ it('a recorder whose proxy is killed as it starts keeps what came through its pi
   const child = fork(entryPath('recorder'), { stdio: ['ignore', 'ignore', 'ignore', 'ipc', 'pipe'] });
   const exit = once(child, 'exit');
   const counters = new Counters();
-  const link = new RecorderClient({ clock: systemClock, counters });
+  const { link } = tapSide({ clock: systemClock, counters });
   const pipe = child.stdio[PIPE_FD] as Socket;
   link.attach(pipe);
   const tap = link.open();

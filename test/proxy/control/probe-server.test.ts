@@ -15,7 +15,7 @@ afterEach(() => {
 
 async function probes(statusOf: () => RecorderStatus = someStatus) {
   const log = new LogBook();
-  const server = new ProbeServer({ statusOf, logger: log });
+  const server = new ProbeServer({ isReady: () => statusOf().ready, statusOf, logger: log });
   servers.push(server);
   const { port } = (await server.listen({ host: '127.0.0.1', port: 0 })) as ProbeAddress;
   return {
@@ -136,7 +136,7 @@ describe('the probe port', () => {
     await once(holder, 'listening');
     const { port } = holder.address() as { port: number };
     const log = new LogBook();
-    const server = new ProbeServer({ statusOf: someStatus, logger: log, retryMs: 50 });
+    const server = new ProbeServer({ isReady: () => true, statusOf: someStatus, logger: log, retryMs: 50 });
     servers.push(server);
     expect(await server.listen({ host: '127.0.0.1', port })).toBeNull();
     await sleep(200);

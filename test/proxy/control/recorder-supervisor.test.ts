@@ -5,6 +5,7 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { RecorderSupervisor } from '../../../src/proxy/control/recorder-supervisor.ts';
 import { accountOf } from '../../support/accounts.ts';
 import { LogBook } from '../../support/log-book.ts';
+import { RETHROWING } from '../../support/tap-side.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 afterEach(() => {
@@ -27,6 +28,7 @@ async function supervisedUntilDied(entry: string): Promise<{
       queueFill: () => 0,
       clock: systemClock,
       logger: new LogBook(),
+      guard: RETHROWING,
       events: {
         spawned: ignore,
         ready: ignore,

@@ -7,11 +7,11 @@ import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayOptions } from '../../.
 import { ReverseProxy } from '../../../src/proxy/http/reverse-proxy.ts';
 import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
-import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { afterwards } from '../../support/leftovers.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { socketPair } from '../../support/socket-pair.ts';
+import { tapSide } from '../../support/tap-side.ts';
 import { makeContext } from '../recorder/harness.ts';
 
 export type GatewayUnderTest = Awaited<ReturnType<typeof startGateway>>;
@@ -28,7 +28,7 @@ export async function startGateway(
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
   const ledger = new Counters();
-  const link = new RecorderClient({ clock: systemClock, counters: ledger });
+  const { link, border } = tapSide({ clock: systemClock, counters: ledger });
   const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   recorder.attach(recorderEnd);
   link.attach(forwarderEnd);
@@ -40,7 +40,7 @@ export async function startGateway(
       ...asked,
       timeouts: { ...GATEWAY_TIMEOUTS, ...asked.timeouts },
     },
-    link,
+    border,
     notify,
     clock,
   );
@@ -58,7 +58,7 @@ export async function startGateway(
     gateway,
     ledger,
     sink,
-    link,
+    border,
     bound,
     port: ports[0] ?? 0,
     /** Waits until everything fed is committed and settled. */

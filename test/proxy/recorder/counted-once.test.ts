@@ -6,12 +6,13 @@ import { NO_PROGRESS, type Progress } from '../../../src/core/accounting.ts';
 import type { CommitResult } from '../../../src/core/ports.ts';
 import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
-import { type ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import type { ConnectionTap } from '../../../src/proxy/tap/recorder-client.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { repeated } from '../../support/long-form.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { pipePair } from '../../support/pipe-pair.ts';
+import { tapSide } from '../../support/tap-side.ts';
 import { makeContext } from './harness.ts';
 
 const REQUEST = Buffer.from('POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody');
@@ -64,7 +65,7 @@ class Lives {
   readonly disk = new Disk();
   readonly ledger = new Counters();
   readonly #clock = new ManualClock();
-  readonly link = new RecorderClient({ clock: this.#clock, counters: this.ledger });
+  readonly link = tapSide({ clock: this.#clock, counters: this.ledger }).link;
   #life: { readonly theirs: Duplex; readonly sink: MortalSink; readonly recorder: PipeServer } | null = null;
 
   async start(): Promise<void> {

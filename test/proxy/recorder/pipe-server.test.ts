@@ -5,10 +5,10 @@ import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
 import { UNKNOWN_ORIGIN } from '../../../src/proxy/tap/frames.ts';
-import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { socketPair } from '../../support/socket-pair.ts';
+import { RETHROWING, tapSide } from '../../support/tap-side.ts';
 import { makeContext } from './harness.ts';
 
 const ANSWER_BYTES = 256 * 1024;
@@ -23,8 +23,8 @@ async function bothEnds(budgetBytes: number) {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
   const ledger = new Counters();
-  const queue = new FrameQueue(budgetBytes);
-  const link = new RecorderClient({ clock: systemClock, counters: ledger, queue });
+  const queue = new FrameQueue(RETHROWING, budgetBytes);
+  const { link } = tapSide({ clock: systemClock, counters: ledger, queue });
   const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   link.attach(forwarderEnd);
   ends.push(

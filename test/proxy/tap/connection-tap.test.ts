@@ -3,8 +3,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { FrameQueue, QueueShare } from '../../../src/proxy/tap/frame-queue.ts';
-import { type ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import type { ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { RETHROWING, tapSide } from '../../support/tap-side.ts';
 
 const HANDED = { client: 100, server: 50 };
 const BUDGET_BYTES = 256 * 1024;
@@ -19,7 +20,8 @@ let pipe: Duplex;
 /** A connection of which some was handed over and some shed. */
 beforeEach(() => {
   ledger = new Counters();
-  link = new RecorderClient({ clock: systemClock, counters: ledger, queue: new FrameQueue(BUDGET_BYTES) });
+  const queue = new FrameQueue(RETHROWING, BUDGET_BYTES);
+  link = tapSide({ clock: systemClock, counters: ledger, queue }).link;
   // A recorder that takes everything and says only what a test says for it.
   pipe = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
   link.attach(pipe);

@@ -48,7 +48,7 @@ it.each(['its bytes', 'its end'] as const)(
     for (const socket of [sick, well, late]) socket.end();
     await expect.poll(() => wire.forwarder.connections.open, { timeout: 10_000 }).toBe(0);
     await wire.link.finish(5_000);
-    const reading = wire.ledger.read();
+    const reading = wire.border.read();
     expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
     expect(reading).toMatchObject({ pending: { bytes: 0, turns: 0 }, unsettledConnections: 0 });
     expect(failures.map((error) => (error as Error).message)).toEqual(['planted']);
@@ -99,7 +99,7 @@ it('the clock of the recording may fail as well', async () => {
   expect(await ask(socket, 'two')).toBe(ANSWER);
   fails = false;
   socket.end();
-  await expect.poll(() => wire.ledger.read().unsettledConnections, { timeout: 10_000 }).toBe(0);
-  expect(imbalance(wire.ledger.read())).toEqual({ bytes: 0, turns: 0 });
-  expect(wire.ledger.read().lost.tap_failed?.turns).toBe(1);
+  await expect.poll(() => wire.border.read().unsettledConnections, { timeout: 10_000 }).toBe(0);
+  expect(imbalance(wire.border.read())).toEqual({ bytes: 0, turns: 0 });
+  expect(wire.border.read().lost.tap_failed?.turns).toBe(1);
 });

@@ -7,6 +7,7 @@ import { BLOCK_BYTES, FrameQueue, QueueShare } from '../../../src/proxy/tap/fram
 import { FRAME, FRAME_HEADER_BYTES, type FrameHead, FrameReader } from '../../../src/proxy/tap/frames.ts';
 import { repeated } from '../../support/long-form.ts';
 import { socketPair } from '../../support/socket-pair.ts';
+import { RETHROWING } from '../../support/tap-side.ts';
 
 const HEAD = { type: FRAME.clientBytes, turnStart: true, allAnswered: true, connection: 1, atNs: 0 } as const;
 const LARGE_BYTES = 40_000;
@@ -41,7 +42,7 @@ describe('the queue into the pipe', () => {
     );
     fc.assert(
       fc.property(fc.array(fc.tuple(sizes, fc.boolean()), { minLength: 1, maxLength: 12 }), (payloads) => {
-        const queue = new FrameQueue();
+        const queue = new FrameQueue(RETHROWING);
         const pipe = widePipe();
         queue.attach(pipe);
         const given = payloads.map(([bytes, isControl], connection) => {
@@ -58,7 +59,7 @@ describe('the queue into the pipe', () => {
   });
 
   it('keeps a large payload by reference, and copies a small one', () => {
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     const pipe = widePipe();
     queue.attach(pipe);
     const [small, large] = [Buffer.from('small'), Buffer.alloc(LARGE_BYTES, 'x')];
@@ -73,14 +74,14 @@ describe('the queue into the pipe', () => {
   });
 
   it('copies a piece of something larger, so that no more than its bytes is kept', () => {
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     queue.attach(widePipe());
     put(queue, HEAD, Buffer.alloc(20 * LARGE_BYTES).subarray(0, LARGE_BYTES));
     expect(queue.heldBytes).toBe(BLOCK_BYTES);
   });
 
   it('has nothing of a frame when there is no memory for it', () => {
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     const pipe = widePipe();
     queue.attach(pipe);
     put(queue, HEAD, Buffer.from('before'));
@@ -116,7 +117,7 @@ describe('the budget', () => {
     );
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 6 }), fc.array(sizes, { maxLength: 20 }), (blocks, payloads) => {
-        const queue = new FrameQueue(blocks * BLOCK_BYTES);
+        const queue = new FrameQueue(RETHROWING, blocks * BLOCK_BYTES);
         queue.attach(widePipe());
         for (const bytes of payloads) {
           put(queue, HEAD, Buffer.alloc(bytes));
@@ -129,21 +130,21 @@ describe('the budget', () => {
   });
 
   it('counts what a kept chunk costs beside its bytes', () => {
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     queue.attach(widePipe());
     put(queue, HEAD, Buffer.alloc(LARGE_BYTES));
     expect(queue.heldBytes).toBe(BLOCK_BYTES + LARGE_BYTES + 1024);
   });
 
   it('takes nothing where nobody listens', () => {
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     expect(put(queue, HEAD, Buffer.alloc(1))).toBe(false);
     queue.appendControl(HEAD, Buffer.alloc(1));
     expect([queue.heldBytes, queue.hasRoomFor(new QueueShare())]).toEqual([0, false]);
   });
 
   it('that is spent lets frames through that close accounts', () => {
-    const queue = new FrameQueue(BLOCK_BYTES);
+    const queue = new FrameQueue(RETHROWING, BLOCK_BYTES);
     const pipe = widePipe();
     queue.attach(pipe);
     while (put(queue, HEAD, Buffer.alloc(1_000)));
@@ -159,7 +160,7 @@ describe('a connection that fills the queue', () => {
 
   /** A queue into a pipe that takes nothing, until it is told to. */
   function stuckQueue() {
-    const queue = new FrameQueue(BUDGET);
+    const queue = new FrameQueue(RETHROWING, BUDGET);
     const held: (() => void)[] = [];
     const write = (_: Buffer, __: string, taken: () => void) => void held.push(taken);
     queue.attach(new Writable({ write, highWaterMark: 1 }));
@@ -222,7 +223,7 @@ describe('when it writes', () => {
   /** What the pipe was given, on a clock that only a test moves. */
   function written(): { readonly queue: FrameQueue; readonly sizes: number[] } {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     const sizes: number[] = [];
     const write = (chunk: Buffer, _: string, taken: () => void) => {
       sizes.push(chunk.length);
@@ -257,7 +258,7 @@ describe('when it writes', () => {
 
 describe('a pipe that takes nothing', () => {
   it('costs no block for each few bytes: they are collected until it takes what it has', async () => {
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     let done: () => void = () => undefined;
     const written: number[] = [];
     const pipe = new Writable({
@@ -281,7 +282,7 @@ describe('a pipe that takes nothing', () => {
   });
 
   it('gives its memory back when it is destroyed', async () => {
-    const queue = new FrameQueue();
+    const queue = new FrameQueue(RETHROWING);
     const [pipe, peer] = await socketPair();
     queue.attach(pipe.on('error', () => undefined));
     while (put(queue, HEAD, Buffer.alloc(LARGE_BYTES))) queue.flush();

@@ -6,11 +6,12 @@ import { NO_PROGRESS } from '../../../src/core/accounting.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
-import { type ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import type { ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { repeated } from '../../support/long-form.ts';
 import { ModelRecorder } from '../../support/model-recorder.ts';
 import { socketPair } from '../../support/socket-pair.ts';
+import { RETHROWING, tapSide } from '../../support/tap-side.ts';
 
 const BALANCED = { bytes: 0, turns: 0 };
 
@@ -23,8 +24,8 @@ class Harness {
   #end: Socket | null = null;
 
   constructor(budgetBytes: number) {
-    this.queue = new FrameQueue(budgetBytes);
-    this.link = new RecorderClient({ clock: systemClock, counters: this.ledger, queue: this.queue });
+    this.queue = new FrameQueue(RETHROWING, budgetBytes);
+    this.link = tapSide({ clock: systemClock, counters: this.ledger, queue: this.queue }).link;
   }
 
   async startRecorder(): Promise<void> {

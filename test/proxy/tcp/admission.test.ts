@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
 import { readProxyHeader, writeProxyHeader } from '../../../src/proxy/net/proxy-protocol.ts';
-import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import { Border } from '../../../src/proxy/tap/border.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
@@ -33,7 +33,7 @@ async function echo(): Promise<number> {
 
 /** What the recorder is told of where connections come from. */
 function origins() {
-  const open = vi.spyOn(RecorderClient.prototype, 'open');
+  const open = vi.spyOn(Border.prototype, 'open');
   afterwards(() => open.mockRestore());
   return open;
 }

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { PausedPeers, PeerSocket } from '../../../src/proxy/net/peer-socket.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
-import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { ProxiedConnection } from '../../../src/proxy/tcp/connection.ts';
 import { socketPair } from '../../support/socket-pair.ts';
+import { tapSide } from '../../support/tap-side.ts';
 
 describe('a proxied connection', () => {
   it('closes when it is cut in the very moment in which its own end goes out', async () => {
@@ -13,7 +13,7 @@ describe('a proxied connection', () => {
     const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
     clientPeer.on('error', () => undefined);
     upstreamPeer.on('error', () => undefined);
-    const tap = new RecorderClient({ clock: systemClock, counters: new Counters() }).open();
+    const tap = tapSide({ clock: systemClock, counters: new Counters() }).border.open();
     const closed = new Promise<void>((resolve) => {
       const host = {
         paused: new PausedPeers(),

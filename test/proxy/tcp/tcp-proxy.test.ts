@@ -5,10 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
-import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { TcpProxy } from '../../../src/proxy/tcp/tcp-proxy.ts';
 import { DEAD_PORT } from '../../support/free-port.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { tapSide } from '../../support/tap-side.ts';
 import {
   client,
   everything,
@@ -107,9 +107,9 @@ describe('the wire', () => {
 
   it('refuses a port that is taken with the reason and the way out', async () => {
     const taken = await upstreamServer(() => undefined);
-    const link = new RecorderClient({ clock: systemClock, counters: new Counters() });
+    const { border } = tapSide({ clock: systemClock, counters: new Counters() });
     const listen = local(taken);
-    const forwarder = new TcpProxy(wireOptions({ listen, target: listen }), link);
+    const forwarder = new TcpProxy(wireOptions({ listen, target: listen }), border);
     await expect(forwarder.listen()).rejects.toMatchObject({
       code: 'LISTEN_FAILED',
       message: `cannot listen on 127.0.0.1:${taken}: the port is in use`,
