@@ -124,6 +124,16 @@ describe('the rules', () => {
     expect(breach(path, text)).toHaveLength(1);
   });
 
+  test.each([
+    ['a timer', 'src/proxy/tap/frame-queue.ts', 'const t = setTimeout(() => this.flush(), 5);'],
+    ['a timer of the recording', 'src/app/recording/recording.ts', 'setInterval(() => act(), 5);'],
+    ['a listener', 'src/proxy/tap/recorder-client.ts', "pipe.on('data', (chunk) => this.take(chunk));"],
+    ['background work', 'src/storage/capture/account-keeper.ts', 'void this.write();'],
+    ['a forwarder that knows a tap', 'src/proxy/tcp/a.ts', "import { x } from '../tap/recorder-client.ts';"],
+  ])('refuse %s past the border of the recording', (_, path, text) => {
+    expect(breach(path, text)).toHaveLength(1);
+  });
+
   test('find a circle of types, and a crowded folder', () => {
     const circle: SourceFile[] = [
       { path: 'src/core/a.ts', text: "import type { B } from './b.ts';" },

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { RECORDING_SIDE } from './recording-side.ts';
 import { type ScannedSource, scanSource } from './source-scan.ts';
 
 /** A source file: path from the repository's root, with slashes. */
@@ -46,6 +47,14 @@ const PROGRAMS = 'src/formats/programs/';
 const CLOCK_HOME = 'src/core/clock.ts';
 const CLOCK_READS = /\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\.now\b|\bhrtime\b/g;
 const EDGE_ONLY = /\bconsole\.|\bprocess\.(?:exit|exitCode|stdout|stderr|abort)\b/g;
+/** Files whose exceptions must not reach the traffic of their process. */
+const GUARDED = [...RECORDING_SIDE, 'src/app/recording/recording.ts'];
+/** Callbacks and background work that are not started by a `Guard`. */
+const UNGUARDED =
+  /\b(?:setTimeout|setInterval|setImmediate|queueMicrotask|nextTick)\(|\.(?:on|once|addListener)\(|\bvoid [\w(]/g;
+/** Code that forwards, and the files of the recording that it may know. */
+const FORWARDING = /^src\/proxy\/(?:tcp\/|http\/|net\/|data-plane\.ts)/;
+const BORDER = ['src/proxy/tap/border.ts', 'src/proxy/tap/frames.ts'];
 const DEFAULT_EXPORT = /\bexport\s+default\b|\bas\s+default\b/g;
 const MAX_LINES = 700;
 const MAX_FILES = 25;
@@ -118,6 +127,7 @@ function codeBreaches(path: string, { code }: ScannedSource): string[] {
   return [
     ...(path === CLOCK_HOME ? [] : found(path, code, CLOCK_READS, 'reads the clock; take a Clock')),
     ...(below ? found(path, code, EDGE_ONLY, 'prints or exits below cli') : []),
+    ...(GUARDED.includes(path) ? found(path, code, UNGUARDED, 'may throw into traffic; use the Guard') : []),
     ...found(path, code, DEFAULT_EXPORT, 'has a default export'),
   ];
 }
@@ -145,6 +155,8 @@ function relativeImportBreaches(path: string, specifier: string): string[] {
   const target = posix.join(posix.dirname(path), specifier);
   const breaches = specifier.endsWith('.ts') ? [] : [`imports ${specifier} without its .ts`];
   if (!target.startsWith('src/')) return [...breaches, `imports ${target}, which is outside src`];
+  if (FORWARDING.test(path) && target.startsWith('src/proxy/tap/') && !BORDER.includes(target))
+    return [...breaches, `imports ${target}: forwarding knows only the border of the recording`];
   const from = roomOf(path);
   const to = roomOf(target);
   return mayImport(from, to) ? breaches : [...breaches, `imports ${target}: ${from} must not know ${to}`];

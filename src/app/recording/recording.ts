@@ -79,7 +79,8 @@ export class Recording {
   /** The newest segment of this recording; null before the first. */
   #segment: string | null = null;
   readonly #state: RecordingState;
-  readonly #guard = new Guard((error) => this.#onFailure(error));
+  /** What runs in this process beside forwarding runs here. */
+  readonly guard = new Guard((error) => this.#onFailure(error));
   readonly #border: Border;
   readonly #link: RecorderClient;
   readonly #recorder: RecorderSupervisor<RecorderSettings>;
@@ -122,8 +123,8 @@ export class Recording {
     this.#deps = deps;
     const { clock, logger } = deps;
     this.#startedUs = clock.epochUs();
-    this.#state = new RecordingState(logger, this.#guard);
-    const guard = this.#guard;
+    this.#state = new RecordingState(logger, this.guard);
+    const guard = this.guard;
     const counters = new Counters();
     const queue = new FrameQueue(guard, memoryBudget().queueBytes);
     this.#link = new RecorderClient({ queue, clock, counters, guard });
@@ -243,7 +244,7 @@ export class Recording {
       if (failOpen) resolve(null);
       else this.#onFirstWord = resolve;
     });
-    this.#guard.run(() => this.#recorder.start());
+    this.guard.run(() => this.#recorder.start());
     this.#every(SUPERVISION.heartbeatMs, () => {
       this.#tellTurnedAway();
       // The pipe of a recorder whose recording failed is gone for good, so it must not go on without one.
@@ -275,7 +276,7 @@ export class Recording {
   }
 
   #switch(work: () => Promise<void>): Promise<void> {
-    this.#switching = this.#switching.then(() => this.#guard.finish(work));
+    this.#switching = this.#switching.then(() => this.guard.finish(work));
     return this.#switching;
   }
 
@@ -308,10 +309,12 @@ export class Recording {
       () => this.#recorder.stop('crash_gap', true),
       // Only now, because a recorder that was late with the flush may have committed more while it ended.
       () => this.#link.finish(SUPERVISION.lingerMs),
+      // Again, for a recorder that an exception left running.
+      () => this.#recorder.stop('crash_gap', true),
     ])
-      await this.#guard.finish(step);
+      await this.guard.finish(step);
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
-    await this.#guard.finish(() => this.#file.end(SUPERVISION.lingerMs));
+    await this.guard.finish(() => this.#file.end(SUPERVISION.lingerMs));
     this.#probes.close();
     await this.#control.close();
     const turnedAway = this.#plane?.connections.turnedAway ?? 0;
@@ -348,10 +351,10 @@ export class Recording {
       priority: { niceness: this.#deps.recorderNiceness, isAlone: isAloneInGroup() },
       queueFill: () => this.#link.queue.fill,
       accountOf: () => this.#account(),
-      guard: this.#guard,
+      guard: this.guard,
       events: {
         spawned: (pipe) => this.#link.attach(pipe),
-        ready: (message) => this.#guard.start(() => this.#onReady(message)),
+        ready: (message) => this.guard.start(() => this.#onReady(message)),
         beat: (beat) => this.#onBeat(beat),
         estimated: (estimate) => this.#deps.estimated(estimate),
         begun: (file) => {
@@ -411,7 +414,7 @@ export class Recording {
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });
     } else this.#state.shedding('writer_down', message, { how });
-    if (ofItself && keepsWorkMark) this.#guard.start(() => this.#quarantine());
+    if (ofItself && keepsWorkMark) this.guard.start(() => this.#quarantine());
   }
 
   /**
@@ -447,8 +450,8 @@ export class Recording {
     this.#failures += 1;
     const fields = { ...originOf(error), failures: this.#failures };
     this.#state.failed(why, 'NOT RECORDING: the recording failed; traffic flows, losses are counted', fields);
-    this.#guard.run(() => this.#link.abandon());
-    this.#guard.run(() => this.#recorder.abandon());
+    this.guard.run(() => this.#link.abandon());
+    this.guard.run(() => this.#recorder.abandon());
   }
 
   #onTapFailure(error: unknown): void {
@@ -459,7 +462,7 @@ export class Recording {
   }
 
   #every(ms: number, act: () => void): void {
-    this.#timers.push(this.#guard.every(ms, act));
+    this.#timers.push(this.guard.every(ms, act));
   }
 }
 

@@ -101,7 +101,8 @@ async function record(options: RecordOptions, asksPriority: boolean, logger: Log
   const stop = new StopRequest(recording);
   const bound = await recording.start(stop.asked);
   if (bound.length > 0) {
-    takePriority(options.proxyNiceness, asksPriority, logger, systemClock);
+    const { guard } = recording;
+    takePriority(options.proxyNiceness, asksPriority, { logger, clock: systemClock, guard });
     logger.info(forwardingFields(options, bound, recording.probeAddress), 'forwarding');
   }
   const cause = await stop.asked;

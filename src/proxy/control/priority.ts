@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import type { Clock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
-import type { Logger } from '../../core/ports.ts';
+import type { Guard, Logger } from '../../core/ports.ts';
 
 /** If the queue is this full, or after this silence, the recorder has the priority of the traffic. */
 const EASED_FILL = 1 / 32;
@@ -103,7 +103,11 @@ const LOOK_MS = 250;
  * @param isAsked whether the user asked for this niceness. If not, a niceness that the user started us with stays, and
  *   a refusal is not logged, because most systems refuse.
  */
-export function takePriority(niceness: number, isAsked: boolean, logger: Logger, clock: Clock): void {
+export function takePriority(
+  niceness: number,
+  isAsked: boolean,
+  { logger, clock, guard }: { logger: Logger; clock: Clock; guard: Guard },
+): void {
   if (!isAsked && nicenessOf(process.pid) !== 0) return;
   try {
     const priority = new ProxyPriority(process.pid, niceness);
@@ -113,7 +117,7 @@ export function takePriority(niceness: number, isAsked: boolean, logger: Logger,
       priority.follow((now.takenNs - before.takenNs) / (now.atNs - before.atNs), now.atNs);
       before = now;
     };
-    if (niceness < 0) setInterval(look, LOOK_MS).unref();
+    if (niceness < 0) guard.every(LOOK_MS, look).unref();
   } catch (error) {
     if (!isAsked) return;
     const hint = `a niceness below 0 needs CAP_SYS_NICE, which root has outside containers, or ulimit -e ${20 - niceness}`;
