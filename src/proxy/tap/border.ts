@@ -1,5 +1,5 @@
 import type { Guard } from '../../core/ports.ts';
-import type { Counters, CountersReading, Fate } from './counters.ts';
+import type { Counters, CountersReading, Fate, Passed } from './counters.ts';
 import { type CloseCause, type ConnectionOrigin, UNKNOWN_ORIGIN } from './frames.ts';
 import type { ConnectionTap, RecorderClient } from './recorder-client.ts';
 
@@ -18,18 +18,21 @@ interface BorderDeps {
  * call here throws. An exception ends the recording of the connection. If that fails too, the recording of the process
  * has failed, and the guard is told.
  *
- * Everything that passes is also counted here, by additions that cannot fail. What an exception kept from being counted
+ * All bytes that pass are also counted here, by additions that cannot fail. What an exception kept from being counted
  * behind the border is lost.
  */
 export class Border {
-  /** Everything that passed, in both units. Only the taps write it. */
-  readonly passed = { bytes: 0, turns: 0 };
+  /** Only the taps write it. */
+  readonly passed: Passed = { bytes: 0, missedTurns: 0 };
+  /** What is counted behind the border. */
+  readonly seen: Counters['seen'];
   readonly #deps: BorderDeps;
   /** Whether something was thrown, so that counts behind the border may lack something. */
   #torn = false;
 
   constructor(deps: BorderDeps) {
     this.#deps = deps;
+    this.seen = deps.counters.seen;
   }
 
   /**
@@ -41,19 +44,16 @@ export class Border {
     try {
       tap = this.#deps.client.open(origin, resumes);
     } catch (error) {
-      this.lose(null, error);
+      this.lose(error, () => true);
     }
     return new BorderTap(this, tap);
   }
 
-  /**
-   * Ends the recording of a connection that has thrown; null if it never began.
-   * @param closes whether the connection is over
-   */
-  lose(tap: ConnectionTap | null, error: unknown, closes = false): void {
+  /** @param giveUp ends the recording of a connection that has thrown. @returns whether that is news */
+  lose(error: unknown, giveUp: () => boolean): void {
     this.#torn = true;
     this.#deps.guard.run(() => {
-      if (tap?.fail(closes) ?? true) this.#deps.onTapFailure(error);
+      if (giveUp()) this.#deps.onTapFailure(error);
     });
   }
 
@@ -89,14 +89,17 @@ export class BorderTap {
   }
 
   client(bytes: Buffer): void {
-    const { passed } = this.#border;
-    passed.bytes += bytes.length;
-    if (this.#turnDue) passed.turns += 1;
+    const { passed, seen } = this.#border;
+    const { turns } = seen;
+    const isTurn = this.#turnDue;
     this.#turnDue = false;
+    passed.bytes += bytes.length;
     try {
       this.#tap?.client(bytes);
+      if (isTurn && this.#tap === null) passed.missedTurns += 1;
     } catch (error) {
-      this.#border.lose(this.#tap, error);
+      if (isTurn && seen.turns === turns) passed.missedTurns += 1;
+      this.#lose(error);
     }
   }
 
@@ -106,7 +109,7 @@ export class BorderTap {
     try {
       this.#tap?.restOfTurn(bytes);
     } catch (error) {
-      this.#border.lose(this.#tap, error);
+      this.#lose(error);
     }
   }
 
@@ -116,7 +119,7 @@ export class BorderTap {
     try {
       this.#tap?.server(bytes);
     } catch (error) {
-      this.#border.lose(this.#tap, error);
+      this.#lose(error);
     }
   }
 
@@ -132,7 +135,7 @@ export class BorderTap {
     try {
       this.#tap?.close(cause);
     } catch (error) {
-      this.#border.lose(this.#tap, error, true);
+      this.#lose(error, true);
     }
   }
 
@@ -141,7 +144,11 @@ export class BorderTap {
     try {
       work();
     } catch (error) {
-      this.#border.lose(this.#tap, error);
+      this.#lose(error);
     }
+  }
+
+  #lose(error: unknown, closes = false): void {
+    this.#border.lose(error, () => this.#tap?.fail(this.#turnDue, closes) ?? true);
   }
 }

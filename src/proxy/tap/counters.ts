@@ -20,6 +20,13 @@ export interface CountersReading {
   readonly exchanges: number;
 }
 
+/** What the border to the traffic counts by itself. */
+export interface Passed {
+  bytes: number;
+  /** Turns that began with an exception, or on a connection without a tap. */
+  missedTurns: number;
+}
+
 /** The term of the equation that bytes finally belong to, with its reason. */
 export type Fate =
   | { readonly kind: 'recorded'; readonly because: null }
@@ -43,7 +50,10 @@ interface Shed {
 /** The proxy's counts: running totals, and the accounts of connections with pending bytes. */
 export class Counters {
   readonly #accounts = new Set<ConnectionAccount>();
-  readonly #seen: Tally = { bytes: 0, turns: 0 };
+  /** Everything that passed. */
+  readonly seen: Tally = { bytes: 0, turns: 0 };
+  /** The part of `seen` that exceptions kept from being counted as it passed. */
+  #missedTurns = 0;
   readonly #recorded: Tally = { bytes: 0, turns: 0 };
   readonly #lost: Partial<Record<LossReason, CountedTally>> = {};
   readonly #omitted: Partial<Record<OmissionCause, CountedTally>> = {};
@@ -101,8 +111,8 @@ export class Counters {
   }
 
   see(bytes: number, turns: number): void {
-    add(this.#seen, bytes, turns);
-    if (this.#seen.turns < this.#noticeAtTurns) return;
+    add(this.seen, bytes, turns);
+    if (this.seen.turns < this.#noticeAtTurns) return;
     this.#noticeAtTurns = Number.POSITIVE_INFINITY;
     this.#notice();
   }
@@ -128,10 +138,12 @@ export class Counters {
    * After an exception something may not have been counted. Everything that passed is seen, and what no other term
    * contains has this fate.
    */
-  settleRest(passed: Readonly<Tally>, fate: Fate): void {
-    Object.assign(this.#seen, passed);
+  settleRest({ bytes, missedTurns }: Readonly<Passed>, fate: Fate): void {
+    this.seen.bytes = bytes;
+    this.seen.turns += missedTurns - this.#missedTurns;
+    this.#missedTurns = missedTurns;
     const { recorded, lost, omitted, pending } = this.read();
-    const rest = { ...passed };
+    const rest = { ...this.seen };
     for (const { bytes, turns } of [recorded, pending, ...Object.values(lost), ...Object.values(omitted)])
       add(rest, -bytes, -turns);
     this.settle(fate, Math.max(0, rest.bytes), Math.max(0, rest.turns));
@@ -146,7 +158,7 @@ export class Counters {
     return {
       connections: this.#connections,
       unsettledConnections: this.#accounts.size,
-      seen: { ...this.#seen },
+      seen: { ...this.seen },
       recorded: { ...this.#recorded },
       lost: structuredClone(this.#lost),
       omitted: structuredClone(this.#omitted),

@@ -160,7 +160,7 @@ export class RecorderClient {
       tap.recorderGone(this.#mayCommit);
     } catch (error) {
       this.#guard.run(() => {
-        tap.fail(false);
+        tap.fail(true, false);
         tap.giveUp({ kind: 'lost', because: 'tap_failed' });
       });
       this.#guard.fail(error);
@@ -313,12 +313,14 @@ export class ConnectionTap {
 
   /**
    * An exception came out of this tap: nothing more of the connection is recorded, and the rest is counted as lost.
+   * @param turnDue whether its next client bytes begin a turn
    * @param closes whether the connection is over
    * @returns whether it was recorded until now
    */
-  fail(closes: boolean): boolean {
+  fail(turnDue: boolean, closes: boolean): boolean {
     const isFirst = !this.#failed;
     this.#failed = true;
+    this.#turnDue = turnDue;
     this.#closed ||= closes;
     this.#gap ??= newGap('tap_failed');
     // Its end was not sent to the recorder, so the rest is never settled.
@@ -328,7 +330,7 @@ export class ConnectionTap {
 
   /** @param afterServer whether they are the first client bytes of the connection, or after server bytes */
   #record(type: FrameType, bytes: Buffer, afterServer: boolean): void {
-    const requests = this.#opaque ? null : this.#requests;
+    const requests = this.#opaque || this.#failed ? null : this.#requests;
     if (type !== FRAME.clientBytes) requests?.server(bytes);
     if (type !== FRAME.clientBytes || requests === null) {
       this.#copy({ type, turnStart: afterServer, allAnswered: false }, bytes);
