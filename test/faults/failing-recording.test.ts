@@ -17,7 +17,8 @@ const NOTHING = 'nothing';
 const origin = await new NumberedOrigin().listen();
 afterAll(() => origin.close());
 const methods = (await methodsIn(RECORDING_SIDE)).map(({ name }) => name);
-const EACH = Math.ceil(repeated(10_000, 10_000 * methods.length) / methods.length);
+/** Requests of each plane. */
+const REQUESTS = repeated(10_000, 500_000);
 
 /** A recording in whose proxy exceptions can be planted. */
 async function planted(flags: readonly string[]) {
@@ -51,38 +52,43 @@ function killIfAlive(pid: number): void {
 
 describe.each(PLANES)(
   'a recording (%s) with exceptions in every method of its own in the proxy',
-  (_, flags) => {
+  (plane, flags) => {
     it('fails no request, counts what it lost, and records again', async () => {
       const { recording, directory, plant } = await planted(flags);
       const { port, process: running } = recording;
       const [, probePort] = await running.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
       const kept = new NumberedTraffic(port, { clients: 2, thinkMs: 5 });
       let passed = 0;
-      for (const name of methods) {
+      // In CI each plane has every other method.
+      const nth = PLANES.findIndex(([name]) => name === plane);
+      const half = methods.filter((_, index) => index % 2 === nth);
+      const some = repeated(half, methods);
+      const each = Math.ceil(REQUESTS / some.length);
+      for (const name of some) {
         plant(name);
-        const first = await traffic(port, EACH / 2);
+        const first = await traffic(port, each / 2);
         // What only the start of a recorder calls throws too.
         killIfAlive(recording.children().recorder);
-        const second = await traffic(port, EACH / 2);
+        const second = await traffic(port, each / 2);
         await sleep(300);
         passed += first.succeeded.length + second.succeeded.length;
         const { status: ready } = await fetch(`http://127.0.0.1:${probePort}/readyz`);
         const failed = [...first.failed, ...second.failed, ...kept.failed];
         const { exitCode } = running.child;
+        plant(NOTHING);
+        await sleep(50);
+        // Restarts may have become rare, so an operator asks for one.
+        await askFor(directory, '/pause');
+        await askFor(directory, '/resume');
         expect({ name, failed, ready, exitCode }).toEqual({ name, failed: [], ready: 200, exitCode: null });
       }
-      plant(NOTHING);
-      await sleep(100);
-      // Restarts may have become rare; an operator asks for one.
-      await askFor(directory, '/pause');
-      await askFor(directory, '/resume');
       const { exchanges } = await untilStatus(directory, ({ state }) => state === 'HEALTHY');
       const last = await traffic(port, 50);
       await untilStatus(directory, (status) => status.exchanges >= exchanges + 50);
       await kept.stop();
       passed += last.succeeded.length + kept.succeeded.length;
       expect([last.failed, kept.failed]).toEqual([[], []]);
-      expect(passed).toBeGreaterThanOrEqual(repeated(10_000, 10_000 * methods.length));
+      expect(passed).toBeGreaterThanOrEqual(REQUESTS);
       const status = await untilStatus(directory, ({ pending }) => pending.turns === 0);
       expect(status.recordingFailures).toBeGreaterThan(0);
       expect(imbalance(status)).toEqual({ bytes: 0, turns: 0 });

@@ -16,6 +16,7 @@ export const RECORDING_SIDE: readonly string[] = [
   'src/proxy/control/priority.ts',
   'src/proxy/control/recorder-supervisor.ts',
   'src/storage/capture/account-keeper.ts',
+  'src/storage/capture/spare-account.ts',
 ];
 
 /** A method or getter, and how to replace it. */
@@ -35,9 +36,12 @@ export async function methodsIn(files: readonly string[]): Promise<FoundMethod[]
     const module = await import(pathToFileURL(join(repositoryRoot, file)).href);
     for (const [className, value] of Object.entries(module)) {
       const prototype = typeof value === 'function' ? (value.prototype as object | undefined) : undefined;
-      for (const [key, member] of Object.entries(Object.getOwnPropertyDescriptors(prototype ?? {}))) {
-        if (key !== 'constructor')
-          found.push(foundMethod(`${className}.${key}`, prototype as object, key, member));
+      if (prototype === undefined) continue;
+      for (const owner of [prototype, value as object]) {
+        for (const [key, member] of Object.entries(Object.getOwnPropertyDescriptors(owner))) {
+          const isMethod = key !== 'constructor' && (member.get ?? member.value) instanceof Function;
+          if (isMethod) found.push(foundMethod(`${className}.${key}`, owner, key, member));
+        }
       }
     }
   }
