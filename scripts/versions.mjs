@@ -11,6 +11,7 @@ const wrong = [];
 const PLACES = [
   ['deploy', /\breprise[:@](?<version>\d+\.\d+\.\d+[\w.-]*)/g],
   ['docs', /\breprise[:@](?<version>\d+\.\d+\.\d+[\w.-]*)/g],
+  ['deploy/Dockerfile', /image\.version="(?<version>[^"]+)"/g],
   ['deploy/helm/reprise/Chart.yaml', /^(?:appVersion|version): (?<version>\S+)$/gm],
   ['deploy/helm/model/Chart.yaml', /name: reprise\n +version: (?<version>\S+)$/gm],
   ['docs/guides/helm.md', /name: reprise\n +version: (?<version>\S+)$/gm],

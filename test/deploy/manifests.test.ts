@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
@@ -169,6 +169,27 @@ describe('the image', () => {
     expect(npm).toHaveLength(2);
     for (const command of npm) expect(command).toMatch(/^npm ci --ignore-scripts /);
     expect(npm.at(-1)).toContain('--omit=dev');
+  });
+
+  test('says what it is, under which licence, and holds that licence', () => {
+    const text = lines.join('\n');
+    const { version, license } = JSON.parse(readFileSync(join(deploy, '../package.json'), 'utf8'));
+    const labels = Object.fromEntries(
+      [...text.matchAll(/org\.opencontainers\.image\.([\w.]+)="([^"]+)"/g)].map(([, name, value]) => [
+        name,
+        value,
+      ]),
+    );
+    expect(labels).toMatchObject({ version, licenses: license, title: 'reprise' });
+    expect(text).toContain(`FROM ${labels['base.name']?.replace('docker.io/library/', '')}@`);
+    expect(text).toMatch(/^COPY --from=package .*\/opt\/reprise\/LICENSE/m);
+  });
+
+  test('is released for amd64 and arm64, for which its native parts are there', () => {
+    const workflow = readFileSync(join(deploy, '../.github/workflows/release.yml'), 'utf8');
+    expect(workflow).toMatch(/^ +platforms: linux\/amd64,linux\/arm64$/m);
+    const prebuilt = readdirSync(join(deploy, '../node_modules/better-sqlite3/prebuilds'));
+    expect(prebuilt).toEqual(expect.arrayContaining(['linux-x64.node', 'linux-arm64.node']));
   });
 
   test('starts the recorder and nothing beside it', () => {

@@ -84,6 +84,7 @@ interface ImageConfig {
   readonly Env: readonly string[];
   readonly Volumes: object;
   readonly ExposedPorts: object;
+  readonly Labels: Readonly<Record<string, string>>;
   readonly Healthcheck: { readonly Test: readonly string[] };
 }
 
@@ -134,6 +135,11 @@ describe.skipIf(absent.length > 0)(`the image ${absent.join('; ')}`, () => {
       ],
       Volumes: { '/rec': {} },
       ExposedPorts: { '8080/tcp': {}, '9464/tcp': {} },
+      Labels: {
+        'org.opencontainers.image.licenses': 'Apache-2.0',
+        'org.opencontainers.image.title': 'reprise',
+        'org.opencontainers.image.base.name': `docker.io/library/${base}`,
+      },
     });
     const { uid, gid, mode } = statSync(join(root, 'rec'));
     expect([uid, gid, mode & 0o777]).toEqual([USER, USER, 0o700]);
@@ -141,6 +147,7 @@ describe.skipIf(absent.length > 0)(`the image ${absent.join('; ')}`, () => {
 
   test('holds the package as it is published, and nothing of its development', () => {
     expect(readdirSync(join(root, 'opt/reprise')).sort()).toEqual([
+      'LICENSE',
       'bin',
       'dist',
       'image.yaml',

@@ -1,16 +1,17 @@
-import { cpSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
-import { parseAllDocuments } from 'yaml';
+import { parseAllDocuments, stringify } from 'yaml';
 import { runCommand } from '../../support/command-here.ts';
 import { deploy, type Manifest, yamlOf } from '../../support/manifests.ts';
-import { goProgram } from '../../support/peer-tools.ts';
+import { goModule, goProgram } from '../../support/peer-tools.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import { KUBERNETES, needingAll, runTool, validators } from '../../support/validators.ts';
 
 const helm = goProgram('helm.sh/helm/v3/cmd/helm@v3.21.4', 'helm');
 const kustomize = goProgram('sigs.k8s.io/kustomize/kustomize/v5@v5.7.1', 'kustomize');
+const operator = goModule('github.com/prometheus-operator/prometheus-operator@v0.85.0');
 const checker = join(repositoryRoot, 'test', 'peers', 'deploy', 'validate-kubernetes.py');
 
 const home = temporaryDirectory();
@@ -80,8 +81,126 @@ describe('the chart', () => {
       objectsOf(yaml)
         .map(({ kind }) => kind)
         .sort(),
-    ).toEqual(['CronJob', 'NetworkPolicy', 'Service', 'StatefulSet']);
-    expect(runTool(interpreter as string, [checker, KUBERNETES], yaml)).toMatchObject({ status: 0 });
+    ).toEqual([
+      'ConfigMap',
+      'ConfigMap',
+      'CronJob',
+      'NetworkPolicy',
+      'PodDisruptionBudget',
+      'PodMonitor',
+      'PrometheusRule',
+      'Service',
+      'Service',
+      'StatefulSet',
+    ]);
+    const known = withoutCustom(yaml);
+    expect(runTool(interpreter as string, [checker, KUBERNETES], known)).toMatchObject({ status: 0 });
+  });
+
+  needingAll(
+    [helm, validators, operator],
+    'renders a monitor and alerts that the Prometheus operator knows',
+    (program, interpreter, source) => {
+      const definitions = join(source as string, 'example/prometheus-operator-crd');
+      for (const [kind, file] of [
+        ['PodMonitor', 'podmonitors'],
+        ['PrometheusRule', 'prometheusrules'],
+      ]) {
+        const object = objectsOf(rendered(program, 'reprise', ...everything)).find(
+          (each) => each.kind === kind,
+        );
+        const crd = join(definitions, `monitoring.coreos.com_${file}.yaml`);
+        const check = (text: string) =>
+          runTool(interpreter as string, [join(checker, '../validate-crd.py'), crd], text);
+        expect(check(stringify(object))).toMatchObject({ status: 0 });
+        expect(check(stringify(object).replace('spec:', 'spec:\n  nothing: 1')).status).toBe(1);
+      }
+    },
+  );
+
+  needingAll([helm], 'chooses its own recorders wherever it chooses pods', (program) => {
+    const objects = objectsOf(rendered(program, 'reprise', ...everything));
+    const set = specOf(objects, 'StatefulSet');
+    const { labels, annotations } = set.template.metadata;
+    const recorders = {
+      'app.kubernetes.io/name': 'reprise',
+      'app.kubernetes.io/instance': 'model',
+      'app.kubernetes.io/component': 'recorder',
+    };
+    expect(labels).toMatchObject(recorders);
+    expect(annotations).toEqual({ 'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false' });
+    const [spread] = set.template.spec.topologySpreadConstraints;
+    const services = objects.filter(({ kind }) => kind === 'Service');
+    expect([
+      set.selector.matchLabels,
+      spread.labelSelector.matchLabels,
+      specOf(objects, 'PodDisruptionBudget').selector.matchLabels,
+      specOf(objects, 'PodMonitor').selector.matchLabels,
+      specOf(objects, 'NetworkPolicy').podSelector.matchLabels,
+      ...services.map(({ spec }) => spec.selector),
+    ]).toEqual(Array.from({ length: 7 }, () => recorders));
+    // A StatefulSet names its pods by a Service without an address.
+    const [headless] = services.filter(({ metadata }) => metadata.name === set.serviceName);
+    expect(headless?.spec.clusterIP).toBe('None');
+    const ports = set.template.spec.containers[0].ports.map(({ name }: Manifest) => name);
+    expect(ports).toContain(specOf(objects, 'PodMonitor').podMetricsEndpoints[0].port);
+  });
+
+  needingAll([helm], 'carries the alerts and dashboards of deploy, for a sidecar as well', (program) => {
+    const monitored = [
+      ...['--set', 'monitoring.podMonitor.enabled=true', '--set', 'monitoring.alerts.enabled=true'],
+      ...['--set', 'monitoring.dashboards.enabled=true'],
+      ...['--set', 'monitoring.podMonitor.matchLabels.app=mine'],
+    ];
+    const objects = objectsOf(rendered(program, 'reprise', ...monitored));
+    expect(specOf(objects, 'PodMonitor').selector.matchLabels).toEqual({ app: 'mine' });
+    expect(specOf(objects, 'PrometheusRule')).toEqual(yamlOf('kubernetes/monitoring/alerts.yaml').spec);
+    const boards = objects
+      .filter(({ kind }) => kind === 'ConfigMap')
+      .map(({ data }) => Object.values(data)[0]);
+    const files = readdirSync(join(deploy, 'grafana')).filter((name) => name.endsWith('.json'));
+    expect(boards).toEqual(files.sort().map((name) => readFileSync(join(deploy, 'grafana', name), 'utf8')));
+  });
+
+  needingAll([helm], 'says which file a copy lacks that was made without links', (program) => {
+    const copy = join(temporaryDirectory(), 'reprise');
+    cpSync(join(charts, 'reprise'), copy, { recursive: true, filter: (path) => !path.endsWith('/files') });
+    for (const [option, file] of [
+      ['alerts', 'files/alerts.yaml'],
+      ['dashboards', 'files/dashboards'],
+    ]) {
+      const args = ['template', 'model', copy, '--kube-version', KUBERNETES];
+      const { status, said } = run(program, ...args, '--set', `monitoring.${option}.enabled=true`);
+      expect(status).toBe(1);
+      expect(said).toContain(`${file} is not in this copy`);
+    }
+  });
+
+  needingAll([helm], 'refuses a capture that would fill its volume', (program) => {
+    const refuses = (chart: string, ...settings: string[]) => {
+      const args = ['template', 'model', join(charts, chart), '--kube-version', KUBERNETES];
+      const enabled = chart === 'reprise' ? ['--set', 'standalone.enabled=true'] : [];
+      const { status, said } = run(
+        program,
+        ...args,
+        ...enabled,
+        ...settings.flatMap((each) => ['--set-string', each]),
+      );
+      return status === 1 && said.includes('max-disk');
+    };
+    const withSet = (...settings: string[]) =>
+      refuses('reprise', 'standalone.record.target=http://m', ...settings);
+    expect(withSet()).toBe(false);
+    for (const size of ['91Gi', '97G', '0.1Ti', '100000000000'])
+      expect([size, withSet(`standalone.storage.size=${size}`)]).toEqual([size, false]);
+    for (const size of ['90Gi', '96G', '50Gi', '90000M', '0.05Ti', '90000000000'])
+      expect([size, withSet(`standalone.storage.size=${size}`)]).toEqual([size, true]);
+    for (const most of ['100GiB', '1.5 TB', '200000000000'])
+      expect([most, withSet(`standalone.record.max-disk=${most}`)]).toEqual([most, true]);
+    // The sidecar of a chart of one's own.
+    expect(run(program, 'dependency', 'build', join(charts, 'model'))).toMatchObject({ status: 0 });
+    expect(refuses('model', 'reprise.capture.sizeLimit=9Gi')).toBe(false);
+    expect(refuses('model', 'reprise.capture.sizeLimit=8Gi')).toBe(true);
   });
 
   needingAll([helm], 'refuses what would not start', (program) => {
@@ -188,6 +307,14 @@ describe('a chart of one’s own with the sidecar', () => {
     },
   );
 });
+
+/** Without the objects whose schema is not one of Kubernetes itself. */
+function withoutCustom(yaml: string): string {
+  return yaml
+    .split(/^---$/m)
+    .filter((document) => !document.includes('monitoring.coreos.com'))
+    .join('---');
+}
 
 function specOf(objects: readonly Manifest[], kind: string): Manifest {
   return objects.find((object) => object.kind === kind)?.spec;

@@ -119,6 +119,10 @@ describe('the release workflow', () => {
     const chart = join(copy, `out/chart/reprise-${version}.tgz`);
     const values = parse(runTool('tar', ['-xzOf', chart, 'reprise/values.yaml']).stdout);
     expect(values.image.repository).toBe('ghcr.io/example/reprise');
+    // Links in the checkout, files in the package.
+    const { stdout: packedFiles } = runTool('tar', ['-tzvf', chart]);
+    for (const file of ['alerts.yaml', 'dashboards/recorder.json', 'dashboards/replay.json'])
+      expect(packedFiles).toMatch(new RegExp(`^-.* reprise/files/${file}$`, 'm'));
   });
 
   test('announces what the newest entry of the changelog says', () => {

@@ -11,6 +11,7 @@ What a chart of your own includes. Each takes the scope of this chart: `.Subchar
 {{- end -}}
 
 {{- define "reprise.sidecarVolumes" -}}
+{{- include "reprise.assertRoom" (dict "record" .Values.record "room" "capture.sizeLimit" "size" .Values.capture.sizeLimit) -}}
 - name: reprise-capture
   emptyDir:
     sizeLimit: {{ .Values.capture.sizeLimit }}
