@@ -11,6 +11,8 @@ const wrong = [];
 const PLACES = [
   ['deploy', /\breprise[:@](?<version>\d+\.\d+\.\d+[\w.-]*)/g],
   ['docs', /\breprise[:@](?<version>\d+\.\d+\.\d+[\w.-]*)/g],
+  ['deploy', /\breprise-(?<version>\d\S*?)\.tgz/g],
+  ['docs', /\breprise-(?<version>\d\S*?)\.tgz/g],
   ['deploy/Dockerfile', /image\.version="(?<version>[^"]+)"/g],
   ['deploy/helm/reprise/Chart.yaml', /^(?:appVersion|version): (?<version>\S+)$/gm],
   ['deploy/helm/model/Chart.yaml', /name: reprise\n +version: (?<version>\S+)$/gm],

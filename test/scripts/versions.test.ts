@@ -34,7 +34,8 @@ describe('scripts/versions.mjs', () => {
   test('names each place that differs', async () => {
     const places = [
       ['deploy/kubernetes/base/deployment.yaml', `reprise:${version}`],
-      ['deploy/github/action.yml', `reprise@${version}`],
+      ['deploy/github/action.yml', `reprise-${version}.tgz`],
+      ['deploy/Dockerfile', `image.version="${version}"`],
       ['deploy/helm/reprise/Chart.yaml', `appVersion: ${version}`],
       ['deploy/helm/model/Chart.yaml', `version: ${version}\n    #`],
       ['docs/guides/helm.md', `version: ${version}`],
