@@ -5,7 +5,7 @@ import { temporaryDirectory } from './temp-dir.ts';
 
 /**
  * A library preloaded before the C library. Below some paths every write fails with EROFS, as on a disk that was
- * remounted read-only: always, or while a file exists.
+ * remounted read-only: always, or while a file exists. Or it waits for as long as that file exists.
  */
 const SOURCE = `
 #define _GNU_SOURCE
@@ -29,8 +29,11 @@ static int below(const char *path, const char *list) {
 
 static int refused(const char *path) {
   const char *flag = getenv("REFUSE_WHILE");
-  return below(path, getenv("REFUSE_ALWAYS")) || below(path, getenv("REFUSE_ALWAYS_TOO")) ||
-    (below(path, getenv("REFUSE_BELOW")) && flag != NULL && access(flag, F_OK) == 0);
+  if (below(path, getenv("REFUSE_ALWAYS")) || below(path, getenv("REFUSE_ALWAYS_TOO"))) return 1;
+  if (flag == NULL || !below(path, getenv("REFUSE_BELOW")) || access(flag, F_OK) != 0) return 0;
+  if (getenv("REFUSE_BY_WAITING") == NULL) return 1;
+  while (access(flag, F_OK) == 0) usleep(20000);
+  return 0;
 }
 
 static int refusedFile(int fd) {
@@ -80,13 +83,17 @@ export class RefusingDisk {
   readonly env: Readonly<Record<string, string>>;
   readonly #flag = join(temporaryDirectory(), 'read-only');
 
-  /** @param always two paths that never take a write */
-  constructor(below: string, always: readonly [string, string] = ['', '']) {
+  /**
+   * @param always two paths that never take a write
+   * @param hangs whether a read-only disk lets writes wait
+   */
+  constructor(below: string, always: readonly [string, string] = ['', ''], hangs = false) {
     if (LIBRARY === null) throw new Error('no C compiler on this host');
     this.env = {
       LD_PRELOAD: LIBRARY,
       REFUSE_BELOW: below,
       REFUSE_WHILE: this.#flag,
+      ...(hangs && { REFUSE_BY_WAITING: '1' }),
       REFUSE_ALWAYS: always[0],
       REFUSE_ALWAYS_TOO: always[1],
     };

@@ -42,9 +42,7 @@ import { orGone } from './sqlite.ts';
 
 /** Summarises one capture by UTC days, without its mix: no exchange is read. @throws like `inspectCaptures` */
 export function inspectCapture(captureDirectory: string): InspectDocument {
-  const inspection = new Inspection(new DayCalendar('UTC'));
-  inspection.addDirectory(captureDirectory);
-  return inspection.document();
+  return inspectionOf([captureDirectory], new DayCalendar('UTC')).document();
 }
 
 /**
@@ -52,8 +50,7 @@ export function inspectCapture(captureDirectory: string): InspectDocument {
  * @throws like `inspectCaptures`
  */
 export function surveyCapture(captureDirectory: string, recorders: readonly string[] = []) {
-  const inspection = new Inspection(new DayCalendar('UTC'), recorders);
-  inspection.addDirectory(captureDirectory);
+  const inspection = inspectionOf([captureDirectory], new DayCalendar('UTC'), recorders);
   return {
     document: inspection.document(),
     coverageWithin: (ranges: readonly TimeRange[]) => inspection.coverageWithin(ranges),
@@ -67,12 +64,29 @@ export function surveyCapture(captureDirectory: string, recorders: readonly stri
  * @throws AppError CAPTURE_DAMAGED or SCHEMA_TOO_NEW, naming the segment
  */
 export function inspectCaptures(directories: readonly string[], calendar: DayCalendar): InspectDocument {
-  const inspection = new Inspection(calendar);
-  for (const directory of directories) inspection.addDirectory(directory);
+  const inspection = inspectionOf(directories, calendar);
   return { ...inspection.document(), mix: inspection.mix() };
 }
 
+/** How often captures are read if retention removes a segment each time. */
+const ATTEMPTS = 3;
+
+/** Reads again if a segment expired meanwhile. Its expiry may be recorded in one that was read before, so it would look missing. */
+function inspectionOf(
+  directories: readonly string[],
+  calendar: DayCalendar,
+  recorders: readonly string[] = [],
+): Inspection {
+  for (let attempt = 1; ; attempt += 1) {
+    const inspection = new Inspection(calendar, recorders);
+    for (const directory of directories) inspection.addDirectory(directory);
+    if (!inspection.missedSegments || attempt === ATTEMPTS) return inspection;
+  }
+}
+
 class Inspection {
+  /** Whether a segment was removed between being listed and being read. */
+  missedSegments = false;
   readonly #calendar: DayCalendar;
   /** Empty for all recorders. */
   readonly #recorders: ReadonlySet<string>;
@@ -234,7 +248,7 @@ class Inspection {
 
   /** Skips a segment that has no tables yet, or that retention just removed. */
   #readSegment(segment: SegmentFile): void {
-    orGone(() => {
+    const isRead = orGone(() => {
       if (segment.sealed) manifestOfWhole(segment.path);
       this.#read.addSegment(segment, (reader, summary) => {
         this.#identities.assertNew(segment, summary);
@@ -243,7 +257,9 @@ class Inspection {
           this.#days.set(day, amountOf([amount, this.#days.get(day) ?? NOTHING]));
         }
       });
+      return true;
     });
+    this.missedSegments ||= isRead === null;
   }
 
   /** If only some recorders were asked for, these are the fleet. */
