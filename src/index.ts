@@ -67,7 +67,15 @@ export type PublishOptions = StatedOptions<typeof PUBLISH_OPTIONS>;
 export type CompareOptions = StatedOptions<typeof COMPARE_OPTIONS>;
 export type MergeOptions = StatedOptions<typeof MERGE_OPTIONS>;
 export type ExportOptions = StatedOptions<typeof EXPORT_OPTIONS>;
-export type ImportOptions<Format extends ImportName> = StatedOptions<(typeof IMPORT_OPTIONS)[Format]>;
+/** Written out, so that the published type names no package. */
+type ImportOptionsByFormat = {
+  readonly [Format in ImportName]: {
+    readonly [Option in keyof StatedOptions<(typeof IMPORT_OPTIONS)[Format]>]: StatedOptions<
+      (typeof IMPORT_OPTIONS)[Format]
+    >[Option];
+  };
+};
+export type ImportOptions<Format extends ImportName> = ImportOptionsByFormat[Format];
 export type ForgetOptions = StatedOptions<typeof FORGET_OPTIONS>;
 export type FaultsOptions = StatedOptions<typeof FAULTS_OPTIONS>;
 export type MockOptions = StatedOptions<typeof MOCK_OPTIONS>;

@@ -30,6 +30,7 @@ export const VERIFY_OPTIONS = {
     'file with the key of an encrypted capture; without it, only checksums are checked',
   ),
 };
+type VerifyOptions = ResolvedOptions<typeof VERIFY_OPTIONS>;
 
 /**
  * Reads a complete capture, and checks it against its manifests and for consistency.
@@ -38,7 +39,7 @@ export const VERIFY_OPTIONS = {
  */
 export function verify(
   directory: string,
-  options: ResolvedOptions<typeof VERIFY_OPTIONS>,
+  options: VerifyOptions,
   onSegment: (file: string, index: number, count: number) => void = () => undefined,
 ): VerifyDocument {
   return verifyCapture(resolveCaptureDirectory(directory, 'read'), {

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
@@ -141,7 +141,7 @@ import {
   type ReplayOptions, replay, runScenario,
 } from '@reprise-load/reprise';
 
-const options: ReplayOptions = { target: 'http://127.0.0.1:1', multiplier: 1.5, slo: ['latency: p(99)<200'] };
+const options = { target: 'http://127.0.0.1:1', multiplier: 1.5, slo: ['latency: p(99)<200'] } satisfies ReplayOptions;
 export const document: Promise<ProfileDocument> = profile('capture', { peak: '15m', omitNames: true });
 export const verdict: Promise<string | null> = replay('capture', options).then((run) => run.document.verdict);
 export const tests: HistoryDocument['tests'] = history('history.sqlite', { name: 'nightly' }).tests;
@@ -157,24 +157,46 @@ export const misspelt: ReplayOptions = { tarket: 'http://127.0.0.1:1' };
 export const mistaken: ReplayOptions = { multiplier: [1] };
 `;
 
-test('the packed library has types that a TypeScript program is checked against', async () => {
+test('the packed library has types that a TypeScript program is checked against, with those of Node alone', async () => {
   const compilerOptions = {
     strict: true,
     noEmit: true,
-    skipLibCheck: true,
+    skipLibCheck: false,
     target: 'es2024',
     module: 'nodenext',
     types: ['node'],
-    typeRoots: [join(repositoryRoot, 'node_modules', '@types')],
   };
-  writeFileSync(join(installed.project, 'package.json'), '{"type":"module"}');
-  writeFileSync(join(installed.project, 'consumer.ts'), CONSUMER);
-  writeFileSync(
-    join(installed.project, 'tsconfig.json'),
-    JSON.stringify({ compilerOptions, files: ['consumer.ts'] }),
-  );
+  // What a user has of types: the package's own and `@types/node` with what it depends on.
+  const project = temporaryDirectory();
+  const modules = join(project, 'node_modules');
+  mkdirSync(join(modules, '@types'), { recursive: true });
+  cpSync(join(installed.project, 'node_modules', '@reprise-load'), join(modules, '@reprise-load'), {
+    recursive: true,
+  });
+  for (const name of ['@types/node', 'undici-types'])
+    cpSync(join(repositoryRoot, 'node_modules', name), join(modules, name), { recursive: true });
+  writeFileSync(join(project, 'package.json'), '{"type":"module"}');
+  writeFileSync(join(project, 'consumer.ts'), CONSUMER);
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }));
   const tsc = join(repositoryRoot, 'node_modules', '.bin', 'tsc');
-  const { status, stdout } = await runProcess(tsc, ['-p', 'tsconfig.json'], { cwd: installed.project });
+  const { status, stdout } = await runProcess(tsc, ['-p', 'tsconfig.json'], { cwd: project });
   expect(stdout).toBe('');
   expect(status).toBe(0);
+});
+
+test('the packed library has one file of types, which names no package', () => {
+  const types = installed.files.filter((path) => path.endsWith('.d.ts'));
+  expect(types).toEqual(['dist/index.d.ts']);
+  const text = readFileSync(
+    join(installed.project, 'node_modules/@reprise-load/reprise/dist/index.d.ts'),
+    'utf8',
+  );
+  expect(text).not.toMatch(/\bfrom '|\bimport\(|\bZod/);
+});
+
+test('the page on the library is made from its types: npm run library-page', async () => {
+  const { stdout } = await runProcess(process.execPath, ['scripts/library-page.mjs', '--print'], {
+    cwd: repositoryRoot,
+  });
+  expect(readFileSync(join(repositoryRoot, 'docs', 'reference', 'library.md'), 'utf8')).toBe(stdout);
 });
