@@ -1,4 +1,4 @@
-import { monitoredPartOf, monitoredValues } from '../analysis/run/monitored.ts';
+import { monitoredPartOf, monitoredValues } from '../analysis/metrics/monitored.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import { type RunFigures, RunStatistics, rowDifferences } from '../analysis/run/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
+import { pointsOf } from '../analysis/metrics/monitored.ts';
 import { buildReport } from '../analysis/report/build-report.ts';
 import { asksForMore, shownObjective } from '../analysis/report/objective-steps.ts';
 import { monitoredSteps } from '../analysis/report/over-time.ts';
 import { ReportStatistics } from '../analysis/report/statistics.ts';
-import { pointsOf } from '../analysis/run/monitored.ts';
 import { AppError } from '../core/errors.ts';
 import { text } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';

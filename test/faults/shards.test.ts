@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { trustedLatencyMs } from '../../src/analysis/run/latency.ts';
+import { trustedLatencyMs } from '../../src/analysis/metrics/answer-times.ts';
 import { RunStatistics } from '../../src/analysis/run/run-statistics.ts';
 import type { MergedDocument, ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';

@@ -1,9 +1,10 @@
-import { hasFailed, type Send } from '../../core/run.ts';
-import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
+import type { Send } from '../../core/run.ts';
+import { NS_PER_S } from '../../core/units.ts';
 import type { AutoscalingDocument, ElasticityFigures, LoadStep } from '../../documents/autoscaling.ts';
+import { factsOf, isOfWholeAnswers } from '../../documents/metrics/metrics.ts';
 import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
-import { latencyOf } from '../run/latency.ts';
+import { measureOf } from '../metrics/index.ts';
 
 /**
  * Counts the load of each second. A request counts when it is due, not when it is answered; otherwise an overloaded
@@ -53,23 +54,18 @@ export class LoadSeconds {
   }
 }
 
-function allowedShare({ metric, aggregation, operator, limit, slice }: Threshold): number | null {
-  if (slice !== null || !operator.startsWith('<')) return null;
-  if (metric === 'errors') return aggregation.kind === 'rate' ? limit : null;
-  if (metric !== 'latency' && metric !== 'service') return null;
-  if (aggregation.kind === 'percentile') return 1 - aggregation.percent / 100;
-  return aggregation.kind === 'max' ? 0 : null;
+/** Only times of whole answers and failures are judged by the second. */
+function allowedShare(threshold: Threshold): number | null {
+  const isOfSeconds = isOfWholeAnswers(threshold) || factsOf(threshold).explainsOthers;
+  if (!isOfSeconds || threshold.slice !== null || !threshold.operator.startsWith('<')) return null;
+  return measureOf(threshold).allowedShare?.(threshold) ?? null;
 }
 
 /** Whether a request is over the limit. Failed and unsent requests are; requests cancelled as recorded are not. */
-function isOver({ metric, limit }: Threshold, send: Send): boolean {
+function isOver(threshold: Threshold, send: Send): boolean {
   if (send.cancelled) return false;
   if (send.refused || send.actualOffsetNs === null) return true;
-  const failed = hasFailed(send);
-  if (metric === 'errors' || failed) return failed;
-  const latency = latencyOf({ ...send, actualOffsetNs: send.actualOffsetNs }, true);
-  if (latency === null) return true;
-  return (metric === 'latency' ? latency.scheduledNs : latency.serviceNs) > limit * NS_PER_MS;
+  return measureOf(threshold).isBroken?.(threshold, send, 'planned') === true;
 }
 
 /** Load and replicas in one window of a run. */

@@ -13,8 +13,8 @@ import {
   sliceText,
   sliceValueOf,
 } from '../../documents/metrics/slices.ts';
+import { keepsLimits } from '../metrics/goodput.ts';
 import { isServed, outcomeOf } from '../run/outcomes.ts';
-import { keepsLimits } from '../run/slice-statistics.ts';
 import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
 import type { Tier } from './tiers.ts';
 

@@ -1,14 +1,12 @@
-import { addGaps } from '../../core/gap-counts.ts';
 import type { Send } from '../../core/run.ts';
-import { isOfStreams, isTimed } from '../../documents/metrics/metrics.ts';
 import { type Threshold, thresholdOf } from '../../documents/metrics/objectives.ts';
 import { isInSlice } from '../../documents/metrics/slices.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { ObjectiveSteps } from '../../documents/report.ts';
-import { latencyOf } from '../run/latency.ts';
-import { isRefusal, isServed, type SendOutcome } from '../run/outcomes.ts';
-import { GoodputCounts } from '../run/slice-statistics.ts';
-import { completedStream } from '../run/streams.ts';
+import { measureOf } from '../metrics/index.ts';
+import type { TimeCourse } from '../metrics/measure.ts';
+import { TIMES } from '../metrics/times.ts';
+import type { SendOutcome } from '../run/outcomes.ts';
 import { SteppedTimes, stepAt, together, widthFor } from './stepped.ts';
 
 /** The percentile to show if no objective names one. */
@@ -55,8 +53,8 @@ export function percentOf({ aggregation }: Threshold): number | null {
 }
 
 /** Whether the objective is on the latency of all requests, which every report shows. */
-export function isPlainLatency({ metric, slice }: Threshold): boolean {
-  return metric === 'latency' && slice === null;
+export function isPlainLatency(threshold: Threshold): boolean {
+  return measureOf(threshold) === TIMES.latency && threshold.slice === null;
 }
 
 /** Whether higher is better. Then the least of several values is the worst. */
@@ -66,26 +64,19 @@ export function asksForMore({ operator }: Pick<Threshold, 'operator'>): boolean 
 
 /** Whether an objective can be shown over time. Rows of a run do not contain stages and faults. */
 function hasCourse(threshold: Threshold): boolean {
-  const { metric, slice, aggregation } = threshold;
-  if (metric === 'monitored') return true;
+  const { series, slice, aggregation } = threshold;
+  if (series !== undefined) return true;
   if (slice?.tags.some(({ key }) => key === 'stage' || key === 'fault')) return false;
-  return isShare(threshold) ? aggregation.kind === 'rate' : isTimed(metric) && percentOf(threshold) !== null;
-}
-
-/** Whether a request counts as infinitely slow in objectives on latency. */
-export function isUnanswered(outcome: SendOutcome): boolean {
-  return outcome === 'failed' || outcome === 'refused' || outcome === 'unreached';
-}
-
-function isShare({ metric }: Threshold): boolean {
-  return metric === 'errors' || metric === 'rejected' || metric === 'goodput';
+  const { addTimes, isCounted } = measureOf(threshold);
+  if (isCounted !== undefined) return aggregation.kind === 'rate';
+  return addTimes !== undefined && percentOf(threshold) !== null;
 }
 
 /** Numbers of samples in a step to calculate its share, tried in this order. */
 const SHARE_SAMPLES = [100, 20, 1] as const;
 
 /** One objective over the steps of a run. The memory is proportional to the number of steps. */
-export class ObjectiveCourse {
+export class ObjectiveCourse implements TimeCourse {
   readonly #threshold: Threshold;
   readonly #expression: string;
   readonly #stepS: number;
@@ -109,14 +100,28 @@ export class ObjectiveCourse {
     const { slice } = this.#threshold;
     // The stage does not matter: objectives on stages and faults are not shown over time.
     if (slice !== null && !isInSlice(slice, { ...send, stage: 1 })) return;
-    if (isTimed(this.#threshold.metric)) this.#addTime(send, outcome);
-    else this.#addShare(send, outcome);
+    const { addTimes } = measureOf(this.#threshold);
+    if (addTimes === undefined) this.#addShare(send, outcome);
+    else addTimes(this, send, outcome);
+  }
+
+  record(intendedNs: number, ns: number, times?: number): void {
+    this.#times.record(intendedNs, ns, times);
+  }
+
+  addUnanswered(intendedNs: number): void {
+    this.#times.addUnanswered(intendedNs);
+  }
+
+  addStream(gaps: number): void {
+    this.#streams += 1;
+    this.#gaps += gaps;
   }
 
   steps(): ObjectiveSteps {
     const { metric } = this.#threshold;
     const named = { expression: this.#expression, metric };
-    if (isTimed(metric)) {
+    if (measureOf(this.#threshold).addTimes !== undefined) {
       // A stream without an answer counts as often as the mean number of gaps of other streams.
       const gapsOfStream = this.#streams === 0 ? 1 : Math.max(1, this.#gaps / this.#streams);
       const { p50Ms, tailMs, ...course } = this.#times.course(
@@ -142,75 +147,12 @@ export class ObjectiveCourse {
     };
   }
 
-  /** Adds the time as the verdict counts it. Failed requests count as infinitely slow. */
-  #addTime(send: Send, outcome: SendOutcome): void {
-    const { metric } = this.#threshold;
-    const { intendedOffsetNs, actualOffsetNs } = send;
-    if (isOfStreams(this.#threshold)) {
-      if (send.streamed || send.unstreamed) this.#addStream(send, outcome);
-    } else if (isUnanswered(outcome)) this.#times.addUnanswered(intendedOffsetNs);
-    else if (actualOffsetNs !== null) {
-      const ended = isServed(send, outcome) || outcome === 'cancelled';
-      const latency = latencyOf({ ...send, actualOffsetNs }, ended);
-      const ns = metric === 'latency' ? latency?.scheduledNs : latency?.serviceNs;
-      if (ns !== undefined) this.#times.record(intendedOffsetNs, ns);
-    }
-  }
-
-  #addStream(send: Send, outcome: SendOutcome): void {
-    // A request that was never sent is a failure of the generator, not of a stream.
-    if (outcome === 'unreached') return;
-    const completed = outcome === 'completed' ? completedStream(send) : null;
-    if (completed === 'refusedAsRecorded') return;
-    if (isUnanswered(outcome) || completed === 'whole' || completed === 'turnedAway')
-      this.#times.addUnanswered(send.intendedOffsetNs);
-    else this.#addTokens(send);
-  }
-
-  /** Adds the times of a completed stream, or of a cancelled one as far as it was received. */
-  #addTokens({ intendedOffsetNs, lastByteOffsetNs, cancelled, answer }: Send): void {
-    if (cancelled && lastByteOffsetNs === null) return;
-    const { metric } = this.#threshold;
-    const record = (ns: number, times = 1) =>
-      this.#times.record(intendedOffsetNs, Math.max(0, Math.round(ns)), times);
-    const { firstTokenOffsetNs: firstNs = null, lastTokenOffsetNs: lastNs = null } = answer ?? {};
-    if (firstNs === null || lastNs === null) {
-      if (metric !== 'ttft') return;
-      if (cancelled) record(lastByteOffsetNs! - intendedOffsetNs);
-      else if (answer?.contentEvents === 0) this.#times.addUnanswered(intendedOffsetNs);
-      return;
-    }
-    const { gaps = null, outputTokens = null } = answer ?? {};
-    if (metric === 'ttft') record(firstNs - intendedOffsetNs);
-    else if (metric === 'itl') {
-      this.#streams += 1;
-      if (gaps !== null) this.#gaps += addGaps(gaps, { record });
-      if (cancelled) record(lastByteOffsetNs! - lastNs);
-    } else if (!cancelled && outputTokens !== null && outputTokens > 1)
-      record((lastNs - firstNs) / (outputTokens - 1));
-  }
-
   #addShare(send: Send, outcome: SendOutcome): void {
     const at = stepAt(send.intendedOffsetNs, this.#stepS, this.#all.length);
     if (at === null) return;
-    const counted = this.#isCounted(send, outcome);
+    const counted = measureOf(this.#threshold).isCounted?.(this.#threshold, send, outcome) ?? null;
     if (counted === null) return;
     this.#all[at]! += 1;
     if (counted) this.#counted[at]! += 1;
-  }
-
-  /** Whether a request counts for the share; null if it does not belong to the whole either. */
-  #isCounted(send: Send, outcome: SendOutcome): boolean | null {
-    if (this.#threshold.metric === 'goodput') {
-      const { limits } = this.#threshold;
-      const goodput = new GoodputCounts(limits);
-      goodput.add(send, outcome);
-      const { good, left, served, leftOver, failed, refused, unreached, unserved } = goodput.figures;
-      const all = served + left + leftOver + failed + refused + unreached + unserved;
-      return all === 0 ? null : good + left > 0;
-    }
-    if (outcome !== 'completed' && outcome !== 'failed') return null;
-    if (this.#threshold.metric === 'errors') return outcome === 'failed';
-    return send.error === null && send.status !== null && isRefusal(send.status);
   }
 }

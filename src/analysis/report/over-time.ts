@@ -1,7 +1,7 @@
 import type { RunSecond } from '../../core/run.ts';
 import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
 import type { LatencyMap, LatencySteps, TimeColumns } from '../../documents/report.ts';
-import type { MonitorPoint } from '../run/monitored.ts';
+import type { MonitorPoint } from '../metrics/monitored.ts';
 import { SteppedTimes } from './stepped.ts';
 
 /** Maximum number of steps. A page is not wide enough for more. */

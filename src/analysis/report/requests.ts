@@ -7,8 +7,8 @@ import {
 } from '../../core/run.ts';
 import type { MismatchExample, ReplayDocument, SendId, SloLine } from '../../documents/replay.ts';
 import type { ErrorLine, ReportDocument, ReportedCounts, SkippedLine } from '../../documents/report.ts';
+import { judgedSends } from '../metrics/measure.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
-import { judgedSends } from '../verdict/evaluate.ts';
 import type { RowFigures } from './statistics.ts';
 
 /** The states of an objective in words. `kept` means with the required confidence. */

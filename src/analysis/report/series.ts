@@ -1,10 +1,12 @@
 import { formatMs } from '../../core/units.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
+import { holds } from '../../documents/metrics/objectives.ts';
 import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
+import { measureOf } from '../metrics/index.ts';
+import { TIMES } from '../metrics/times.ts';
 import { drawnSeries } from '../render/charts.ts';
 import type { ChartMark } from '../render/html.ts';
 import { shareText } from '../render/table.ts';
-import { holds } from '../verdict/evaluate.ts';
 import { monitorCharts, monitorId } from './monitors.ts';
 import {
   asksForMore,
@@ -181,32 +183,27 @@ function recordedBand(
 
 /** A percentile of the recording that corresponds to an objective; undefined if unknown. */
 export function recordedMs(
-  { latencyMs, streams }: ReportDocument,
+  document: ReportDocument,
   objective: JudgedObjective | null,
   percent: number | null,
 ): number | undefined {
-  const { metric, slice = null } = objective?.threshold ?? { metric: 'latency' };
-  const ladder =
-    slice !== null
-      ? null
-      : metric === 'ttft'
-        ? streams.recordedTtft
-        : metric === 'latency'
-          ? latencyMs.recorded
-          : null;
+  const { recorded } = objective === null ? TIMES.latency : measureOf(objective.threshold);
+  const ladder = objective?.threshold.slice == null ? recorded?.(document) : null;
   return ladder?.steps.find((step) => step.percent === percent && step.enough)?.ms ?? undefined;
 }
 
-const FIRST_SERVER_ERROR = 500;
-
 /** Null if unknown. */
 function recordedShare({ recording }: ReportDocument, { threshold }: JudgedObjective): number | null {
-  const { metric, slice } = threshold;
   const { statuses, found } = recording;
-  if (slice !== null || statuses === null || statuses['none'] !== undefined) return null;
-  const isCounted = (status: number) =>
-    metric === 'errors' ? status >= FIRST_SERVER_ERROR : metric === 'rejected' && status === 429;
-  const counted = Object.entries(statuses).filter(([status]) => isCounted(Number(status)));
+  const { isRecordedIn } = measureOf(threshold);
+  if (
+    threshold.slice !== null ||
+    isRecordedIn === undefined ||
+    statuses === null ||
+    statuses['none'] !== undefined
+  )
+    return null;
+  const counted = Object.entries(statuses).filter(([status]) => isRecordedIn(Number(status)));
   return counted.reduce((sum, [, times]) => sum + times, 0) / found;
 }
 

@@ -4,16 +4,21 @@ import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_US } from '../../core/units.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { LatencySteps, ObjectiveSteps } from '../../documents/report.ts';
-import { latencyOf, type SentSend } from '../run/latency.ts';
-import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
-import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
+import { latencyOf, type SentSend } from '../metrics/answer-times.ts';
+import { type StreamFigures, StreamStatistics } from '../metrics/streams.ts';
+import {
+  isServed,
+  isUnanswered,
+  OutcomeCounts,
+  type OutcomeFigures,
+  type SendOutcome,
+} from '../run/outcomes.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
 import { NamedGroups, Tally } from '../stats/tally.ts';
 import { Group, sizeName } from './groups.ts';
 import {
   isPlainLatency,
-  isUnanswered,
   ObjectiveCourse,
   percentOf,
   shownLatency,
@@ -170,7 +175,7 @@ export class ReportStatistics {
   #measure(send: SentSend, outcome: SendOutcome): number | null {
     const latency = latencyOf(send, isServed(send, outcome) || outcome === 'cancelled');
     if (latency === null) return null;
-    const { scheduledNs, serviceNs } = latency;
+    const { scheduled: scheduledNs, service: serviceNs } = latency;
     if (outcome === 'cancelled') {
       this.time.addLeft(send.intendedOffsetNs, scheduledNs);
       return null;

@@ -3,8 +3,8 @@ import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
 import { formatBytes, formatMs, NS_PER_MS } from '../../core/units.ts';
 import type { Calibration, CalibrationLimits } from '../../documents/replay.ts';
+import type { SentSend } from '../metrics/answer-times.ts';
 import { shareDistance, Tally } from '../stats/tally.ts';
-import type { SentSend } from './latency.ts';
 
 /** The fewest pairs of answers from which medians are compared. */
 const MIN_PAIRS = 20;

@@ -4,6 +4,7 @@ import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core
 import { NS_PER_MS } from '../../core/units.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
 import { boundsRefusals, type Threshold } from '../../documents/metrics/objectives.ts';
+import { measureOf } from '../metrics/index.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
 /** Objectives count as recovered if they hold for this time and for this number of requests. */
@@ -100,22 +101,12 @@ function isRefused({ status }: { readonly status: number | null }): boolean {
   return status !== null && isTurnedAway(status);
 }
 
-function gateOf({ expression, metric, aggregation, operator, limit, slice }: Threshold): Gate | null {
-  if (slice !== null || !operator.startsWith('<')) return null;
-  if (metric === 'errors' && aggregation.kind === 'rate')
-    return { expression, isBroken: hasFailed, share: limit };
-  if (metric === 'rejected' && aggregation.kind === 'rate')
-    return { expression, isBroken: isRefused, share: limit };
-  if (metric !== 'latency' && metric !== 'service') return null;
-  const share =
-    aggregation.kind === 'percentile' ? 1 - aggregation.percent / 100 : aggregation.kind === 'max' ? 0 : null;
-  if (share === null) return null;
-  const isBroken = (send: Send) => hasFailed(send) || (serviceNs(send) ?? 0) > limit * NS_PER_MS;
-  return { expression, isBroken, share };
-}
-
-function serviceNs({ actualOffsetNs, lastByteOffsetNs }: Send): number | null {
-  return actualOffsetNs === null || lastByteOffsetNs === null ? null : lastByteOffsetNs - actualOffsetNs;
+function gateOf(threshold: Threshold): Gate | null {
+  const { expression, operator, slice } = threshold;
+  const { allowedShare, isBroken } = measureOf(threshold);
+  const share = slice === null && operator.startsWith('<') ? (allowedShare?.(threshold) ?? null) : null;
+  if (share === null || isBroken === undefined) return null;
+  return { expression, isBroken: (send) => isBroken(threshold, send, 'sent'), share };
 }
 
 /**

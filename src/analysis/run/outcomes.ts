@@ -113,6 +113,11 @@ export function isServed({ status }: Pick<Send, 'status'>, outcome: SendOutcome)
   return outcome === 'completed' && (status === null || !isTurnedAway(status));
 }
 
+/** Whether a request counts as infinitely slow in objectives on latency. */
+export function isUnanswered(outcome: SendOutcome): boolean {
+  return outcome === 'failed' || outcome === 'refused' || outcome === 'unreached';
+}
+
 export interface StatusMixFigures {
   /** Recorded answers below 500 for the planned requests; 0 if the recording has no statuses. */
   readonly recordedAnswers: number;

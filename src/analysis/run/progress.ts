@@ -2,8 +2,8 @@ import { Histogram } from '../../core/histogram.ts';
 import { hasFailed, isTurnedAway, type RunPosition, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { RecentMs, SecondEvent } from '../../documents/events.ts';
+import { lagNsOf, latencyMs, latencyOf } from '../metrics/answer-times.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
-import { lagNsOf, latencyMs, latencyOf } from './latency.ts';
 
 /** Counts since the last call; they are no rates. The warm-up is included. */
 export interface Pulse
@@ -46,7 +46,7 @@ export class RunPulse {
     const isServed = !cancelled && !hasFailed(send) && status !== null && !isTurnedAway(status);
     const latency = latencyOf(send, isServed);
     if (latency === null) return;
-    this.#latency.record(latency.scheduledNs);
+    this.#latency.record(latency.scheduled);
     const firstTokenNs = answer?.firstTokenOffsetNs ?? null;
     if (firstTokenNs !== null) this.#ttft.record(Math.max(0, firstTokenNs - intendedOffsetNs));
   }

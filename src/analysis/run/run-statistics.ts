@@ -10,9 +10,11 @@ import type {
   WaitsFor,
   WarmupFigures,
 } from '../../documents/replay.ts';
+import { limitsOf } from '../metrics/goodput.ts';
+import type { GoodputFigures, PartFigures } from '../metrics/measure.ts';
+import type { MonitoredByName } from '../metrics/monitored.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
-import type { MonitoredByName } from './monitored.ts';
 import {
   CheckStatistics,
   isServed,
@@ -24,11 +26,8 @@ import {
 } from './outcomes.ts';
 import { RepeatStatistics } from './repeats.ts';
 import {
-  type GoodputFigures,
-  limitsOf,
   NO_OBJECTIVES,
   type Objectives,
-  type PartFigures,
   PartStatistics,
   type SlicedFigures,
   SliceStatistics,

@@ -566,6 +566,7 @@ const CATALOGUE = {
   recorded_violation: entry<Observed>({
     severity: 'note',
     title: 'The recording itself violates an objective',
+    about: ofThreshold,
     text: (observed) =>
       `the recording itself violates ${observed.threshold.expression}: ${observedText(observed)}`,
     means: 'Production did not meet this objective either, so a FAIL shows nothing about this target alone.',

@@ -12,10 +12,11 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
-import { lagUs, latencyMs, trustedLatencyMs } from '../run/latency.ts';
-import type { StreamFigures } from '../run/streams.ts';
+import { lagUs, latencyMs, trustedLatencyMs } from '../metrics/answer-times.ts';
+import { goodputOf, judgedByLimits } from '../metrics/goodput.ts';
+import type { StreamFigures } from '../metrics/streams.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
-import { goodputOf, judgedByLimits, type SloResult, type SloSoFar } from './evaluate.ts';
+import type { SloResult, SloSoFar } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import {
   connectionWaitsOf,
@@ -242,7 +243,7 @@ export function sloState({ threshold, observed, ok }: SloSoFar) {
 function sloLine(result: SloResult): SloLine {
   const { threshold, requests, figures, margin } = result;
   const { slice } = threshold;
-  const goodput = goodputOf(result);
+  const goodput = goodputOf(threshold, figures);
   const perSecond = goodput && figures.makespanNs ? goodput.good / (figures.makespanNs / NS_PER_S) : null;
   return {
     slice: slice && Object.fromEntries(slice.tags.map(({ key, value }) => [key, value])),

@@ -1,9 +1,10 @@
 import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
+import { measureOf } from '../metrics/index.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import { samplesNeeded } from '../stats/percentiles.ts';
-import { evaluateSlo, floorOf, holdsWith, isBounded, type SloResult, sampleCount } from './evaluate.ts';
+import { evaluateSlo, holdsWith, isBounded, type SloResult, sampleCount } from './evaluate.ts';
 
 /** Most looks (judgements) of a run. Each costs confidence, and each has only half the answers of the next one. */
 const MOST_LOOKS = 6;
@@ -46,11 +47,10 @@ export function needsOf(
 }
 
 function answersFor(threshold: Threshold, confidence: number | null): number {
-  const { aggregation, limit, metric } = threshold;
-  const floor = floorOf(threshold);
-  if (confidence === null) return floor;
-  const share = metric === 'goodput' ? limit : 1 - limit;
-  const percent = aggregation.kind === 'percentile' ? aggregation.percent : share * 100;
+  const measure = measureOf(threshold);
+  const floor = measure.floor(threshold);
+  const percent = measure.provenPercent(threshold);
+  if (confidence === null || percent === null) return floor;
   return Math.max(floor, Math.ceil(samplesNeeded(percent, confidence, 0)));
 }
 
@@ -86,7 +86,8 @@ function isDecided(result: SloResult, open: number): boolean {
   const { threshold, ok, brokenBy, margin, mayHold, censored, figures, requests } = result;
   if (!isBounded(threshold) || requests === 0 || ok === null) return false;
   if (!ok) return brokenBy === 'target' && mayHold === null;
-  const isEnough = sampleCount(figures, true, threshold) >= floorOf(threshold);
+  const floor = measureOf(threshold).floor(threshold);
+  const isEnough = (sampleCount(figures, true, threshold) ?? floor) >= floor;
   return margin?.holds === true && !censored && isEnough && holdsWith(open, result);
 }
 

@@ -1,24 +1,18 @@
 import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { formatBytes, NS_PER_MS } from '../../core/units.ts';
 import { factsOf, isOfStreams, needsComparison } from '../../documents/metrics/metrics.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import { holds, type Threshold } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
+import { goodputOf } from '../metrics/goodput.ts';
+import { measureOf } from '../metrics/index.ts';
+import { judgedSends, type Margin } from '../metrics/measure.ts';
+import { isBrokenByChecked } from '../metrics/shares.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, type StatusMixFigures, uncheckedOf } from '../run/outcomes.ts';
 import { lessLoad, type SendingSide } from './advice.ts';
-import {
-  floorOf,
-  goodputOf,
-  holds,
-  isBrokenByChecked,
-  isOfPlan,
-  judgedSends,
-  type Margin,
-  type SloResult,
-  sampleCount,
-} from './evaluate.ts';
+import { type SloResult, sampleCount } from './evaluate.ts';
 import { type FactsOf, type Reason, reason } from './reasons.ts';
 import {
   beyondMultiplier,
@@ -233,9 +227,9 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
     });
   }
   // Requests without a stream have no token. An objective that only they violate is undecided.
-  const unserved = open.filter((each) => each.brokenBy === 'streams' && goodputOf(each) !== null);
+  const unserved = open.filter((each) => each.brokenBy === 'streams' && countsOf(each) !== null);
   if (unserved.length > 0) {
-    const requests = Math.max(...unserved.map((each) => goodputOf(each)?.unserved ?? 0));
+    const requests = Math.max(...unserved.map((each) => countsOf(each)?.unserved ?? 0));
     const violated = expressions(unserved, 'streams');
     yield reason('not_comparable', { kind: 'unserved', requests, violated });
   }
@@ -269,7 +263,7 @@ function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gener
     yield reason('slices_beyond', { expression, key: slice.each, beyond, mostParts });
   }
   for (const result of slo) {
-    const goodput = goodputOf(result);
+    const goodput = countsOf(result);
     const all = goodput === null ? 0 : goodput.served + goodput.unknown;
     if (goodput === null || goodput.unknown <= bounds.unreadShare * all) continue;
     const { expression } = result.threshold;
@@ -290,25 +284,24 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   }
   const short = new Map<Threshold, FactsOf<'too_few_samples'>>();
   for (const { threshold, asked, observed, margin, figures: judged, requests } of slo) {
-    const { expression, metric } = threshold;
-    // `answers_unchecked` and `slice_empty` report why nothing was measured.
-    if (metric === 'mismatch' && observed !== null && margin?.holds === false) {
-      yield tooClose({ threshold, observed, margin }, figures, late);
-    }
-    if (metric === 'mismatch' || metric === 'monitored' || requests === 0) continue;
+    const { expression } = threshold;
+    const measure = measureOf(threshold);
+    // `slice_empty` reports why nothing was measured.
+    if (requests === 0) continue;
     // `interrupted` reports why the complete plan is unknown.
-    if (observed === null && isStopped && isOfPlan(threshold)) continue;
+    if (observed === null && isStopped && measure.isOfPlan?.(threshold) === true) continue;
     const samples = sampleCount(judged, isStopped, threshold);
-    const floor = floorOf(threshold);
-    if (observed !== null && (floor === 1 || samples >= floor)) {
-      if (margin?.holds === false) yield tooClose({ threshold, observed, margin }, figures, late);
+    const floor = measure.floor(threshold);
+    if (samples === null || (observed !== null && (floor === 1 || samples >= floor))) {
+      if (observed !== null && margin?.holds === false)
+        yield tooClose({ threshold, observed, margin }, figures, late);
       continue;
     }
     // `not_comparable` reports that these answers were refusals.
     const { turnedAwayExcess } = context.figures.statusMix;
     if (observed === null && turnedAwayExcess > bounds.statusShare) continue;
     // There are enough streams, but none with two tokens.
-    const gapless = metric === 'itl' && samples >= floor;
+    const gapless = measure.isOfGaps === true && samples >= floor;
     const known = short.get(asked);
     const parts = [...(known?.parts ?? []), expression];
     const least = known === undefined || samples < known.samples ? { samples, gapless } : known;
@@ -345,6 +338,10 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   if (share > bounds.unreadShare && thresholds.some(isOfStreams)) {
     yield reason('streams_unread', { share });
   }
+}
+
+function countsOf({ threshold, figures }: SloResult) {
+  return goodputOf(threshold, figures);
 }
 
 /** The share of a monitor's readings that may have failed, because a peak may be hidden in a longer gap. */
@@ -458,19 +455,11 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
 const CLIENT_ERRORS = 0.05;
 
 /** Notes about what was recorded: client errors, and objectives that production did not meet. */
-export function* recordingNotes(
-  thresholds: readonly Threshold[],
-  { recordedClientErrors, recordedTook, recordedFailed, recordedKnown }: StatusMixFigures,
-): Generator<Reason> {
-  if ((recordedClientErrors ?? 0) >= CLIENT_ERRORS)
-    yield reason('recorded_client_errors', { share: recordedClientErrors ?? 0 });
-  for (const threshold of thresholds) {
-    const { metric, aggregation, slice } = threshold;
-    if (slice !== null) continue;
-    const isTime = metric === 'latency' && aggregation.kind === 'percentile' && recordedTook.count > 0;
-    const ns = isTime ? recordedTook.percentile(aggregation.percent, recordedFailed) : null;
-    const isShare = metric === 'errors' && aggregation.kind === 'rate' && recordedKnown > 0;
-    const observed = isShare ? recordedFailed / recordedKnown : ns && ns / NS_PER_MS;
+export function* recordingNotes(thresholds: readonly Threshold[], mix: StatusMixFigures): Generator<Reason> {
+  const { recordedClientErrors: share } = mix;
+  if (share !== null && share >= CLIENT_ERRORS) yield reason('recorded_client_errors', { share });
+  for (const threshold of thresholds.filter(({ slice }) => slice === null)) {
+    const observed = measureOf(threshold).inRecording?.(threshold, mix) ?? null;
     if (observed !== null && !holds(observed, threshold))
       yield reason('recorded_violation', { threshold, observed });
   }

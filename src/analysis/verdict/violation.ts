@@ -1,6 +1,7 @@
 import { countOf, formatMs, percent } from '../../core/units.ts';
 import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
 import { shownBy } from '../../documents/metrics/slices.ts';
+import { measureOf } from '../metrics/index.ts';
 import {
   capText,
   type Failures,
@@ -8,7 +9,6 @@ import {
   failuresText,
   type RefusingCap,
   raiseAdvice,
-  statusAdvice,
   timeAdvice,
 } from './advice.ts';
 
@@ -87,14 +87,6 @@ export function violationAdvice({ threshold, failures = null, refusals = null }:
   if (refusals !== null)
     return `${raiseAdvice(refusals.caps, refusals.scaling)}. ${timeAdvice(false, shown)}`;
   if (failures !== null) return failureAdvice(failures, shown);
-  switch (threshold.metric) {
-    case 'mismatch':
-      return 'Look both answers up by their ids: their rows in table send of run.sqlite have a check_result.';
-    case 'rejected':
-      return statusAdvice('429');
-    case 'monitored':
-      return 'See the series over time: reprise report RUN --html report.html.';
-    default:
-      return timeAdvice(unitOf(threshold) === 'ms' && threshold.operator.startsWith('>'), shown);
-  }
+  const isTooFast = unitOf(threshold) === 'ms' && threshold.operator.startsWith('>');
+  return measureOf(threshold).advice ?? timeAdvice(isTooFast, shown);
 }

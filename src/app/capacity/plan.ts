@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/build-document.ts';
 import { CapacitySearch, type SearchEnd, type SearchOptions } from '../../analysis/capacity/search.ts';
-import { sampleFloor } from '../../analysis/stats/percentiles.ts';
+import { measureOf } from '../../analysis/metrics/index.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { formatMs } from '../../core/units.ts';
@@ -216,10 +216,9 @@ function scalingOf({ run, isScalingStated }: CapacityOptions, multiplier: number
   return { name, ...SCALING_KINDS[name] };
 }
 
-function samplesOf({ aggregation, metric, limit }: Threshold): number {
-  if (aggregation.kind === 'percentile') return sampleFloor(aggregation.percent);
-  if (metric === 'goodput') return sampleFloor(limit * 100);
-  return aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1;
+function samplesOf(threshold: Threshold): number {
+  const { floor, floorOfWindow = floor } = measureOf(threshold);
+  return floorOfWindow(threshold);
 }
 
 /** With an objective on a monitored series, the minimum length of a window: two readings. */

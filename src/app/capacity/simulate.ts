@@ -10,7 +10,7 @@ import {
 import { type DueRequest, hopelessAtS, playQueue, uniformBy } from '../../analysis/capacity/queue-model.ts';
 import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts';
 import { HEALTH_UNKNOWN, StepWindows } from '../../analysis/capacity/step-windows.ts';
-import { latencyMs } from '../../analysis/run/latency.ts';
+import { latencyMs } from '../../analysis/metrics/answer-times.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';

@@ -4,7 +4,7 @@ import {
   type MonitoredValues,
   monitoredFigures,
   monitoredValues,
-} from '../../analysis/run/monitored.ts';
+} from '../../analysis/metrics/monitored.ts';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';

@@ -21,7 +21,7 @@ export interface RequestLimit {
   readonly limit: number;
 }
 
-export type SloOperator = '<' | '<=' | '>' | '>=';
+type SloOperator = '<' | '<=' | '>' | '>=';
 
 /** `percentile` of a time. `total` is the value of a metric that has only one. */
 type Aggregation =
@@ -88,6 +88,18 @@ export function unitOf({ aggregation, series }: Threshold): SloUnit {
   if (aggregation.kind === 'count') return 'count';
   if (series !== undefined) return 'number';
   return aggregation.kind === 'rate' ? 'share' : 'ms';
+}
+
+const HOLDS: Readonly<Record<SloOperator, (observed: number, limit: number) => boolean>> = {
+  '<': (observed, limit) => observed < limit,
+  '<=': (observed, limit) => observed <= limit,
+  '>': (observed, limit) => observed > limit,
+  '>=': (observed, limit) => observed >= limit,
+};
+
+/** Whether a value is within the limit of an objective. */
+export function holds(observed: number, { operator, limit }: Pick<Threshold, 'operator' | 'limit'>): boolean {
+  return HOLDS[operator](observed, limit);
 }
 
 /** Usual objectives of some kinds of services. */

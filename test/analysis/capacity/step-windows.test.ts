@@ -150,6 +150,18 @@ describe('windows of a step', () => {
     expect(windows.over[1]?.observed['rejected: rate<0.01']).toBe(0);
   });
 
+  test('lost an objective on the refusals of a slice to the implied one on all requests', () => {
+    const windows = played(
+      windowsOf('rejected{model=resnet}: count<5'),
+      sendsOf(20, () => 10),
+    );
+    windows.finish('complete');
+    expect(windows.over[0]?.goals).toMatchObject({
+      'rejected{model=resnet}: count<5': true,
+      'rejected: rate<0.01': true,
+    });
+  });
+
   test('are bad by failures where these break first', () => {
     const sends = sendsOf(10, () => 10).map((each, index) => (index < 2 ? failed(index) : each));
     const windows = played(windowsOf(), sends);

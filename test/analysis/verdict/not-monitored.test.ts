@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { MonitoredValues } from '../../../src/analysis/run/monitored.ts';
+import type { MonitoredValues } from '../../../src/analysis/metrics/monitored.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { monitoredOf } from '../../../src/app/replay/monitors.ts';
 import { parseSlo } from '../../../src/documents/metrics/objectives.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { LatencyStatistics } from '../../../src/analysis/run/latency.ts';
+import { LatencyStatistics } from '../../../src/analysis/metrics/answer-times.ts';
 import { send } from '../../support/sends.ts';
 
 describe('LatencyStatistics', () => {

@@ -2,9 +2,9 @@ import { addGaps } from '../../core/gap-counts.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send } from '../../core/run.ts';
 import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts';
+import { isRefusal, type SendOutcome } from '../run/outcomes.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
-import { isRefusal, type SendOutcome } from './outcomes.ts';
 
 /** Counts of streams, and distributions in nanoseconds. A cancelled stream counts as far as it was received. */
 export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {

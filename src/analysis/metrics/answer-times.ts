@@ -7,16 +7,20 @@ import { type Interval, WindowPercentiles } from '../stats/percentiles.ts';
 /** A request that was sent. */
 export type SentSend = Send & { readonly actualOffsetNs: number };
 
-/** Distributions in nanoseconds over all sent requests. */
-export interface LatencyFigures {
-  /** Last byte minus intended send, of served requests only, because refusals are fast. */
-  readonly scheduled: Histogram;
-  /** Last byte minus actual send, of the same requests. */
-  readonly service: Histogram;
-  /** The same two by windows of the run, for the confidence of their percentiles. */
-  readonly byWindow: { readonly scheduled: WindowPercentiles; readonly service: WindowPercentiles };
+/** The times of a whole answer: from the intended and from the actual send to the last byte. */
+const ANSWER_TIMES = ['scheduled', 'service'] as const;
+export type AnswerTime = (typeof ANSWER_TIMES)[number];
+
+function ofEach<Value>(make: (time: AnswerTime) => Value): Record<AnswerTime, Value> {
+  return Object.fromEntries(ANSWER_TIMES.map((time) => [time, make(time)])) as Record<AnswerTime, Value>;
+}
+
+/** Distributions in nanoseconds over all sent requests. Times are of served requests only, because refusals are fast. */
+export interface LatencyFigures extends Readonly<Record<AnswerTime, Histogram>> {
+  /** The times by windows of the run, for the confidence of their percentiles. */
+  readonly byWindow: Readonly<Record<AnswerTime, WindowPercentiles>>;
   /** Cancelled requests: the time until the replay left. An answer would have taken at least this long. */
-  readonly censored: { readonly scheduled: Histogram; readonly service: Histogram };
+  readonly censored: Readonly<Record<AnswerTime, Histogram>>;
   /** Actual minus intended send, without the wait for a recorded connection. */
   readonly lag: Histogram;
   /** From the actual send to the first byte on the wire: choosing or opening a connection. */
@@ -39,13 +43,9 @@ export class LatencyStatistics {
   constructor(originNs = 0, ofRun: LatencyFigures | null = null) {
     this.#ofRun = ofRun;
     this.figures = {
-      scheduled: new Histogram(),
-      service: new Histogram(),
-      byWindow: {
-        scheduled: new WindowPercentiles(originNs, true, ofRun?.byWindow.scheduled),
-        service: new WindowPercentiles(originNs, true, ofRun?.byWindow.service),
-      },
-      censored: { scheduled: new Histogram(), service: new Histogram() },
+      ...ofEach(() => new Histogram()),
+      byWindow: ofEach((time) => new WindowPercentiles(originNs, true, ofRun?.byWindow[time])),
+      censored: ofEach(() => new Histogram()),
       lag: ofRun?.lag ?? new Histogram(),
       connect: ofRun?.connect ?? new Histogram(),
       connectionWait: ofRun?.connectionWait ?? new Histogram(),
@@ -54,19 +54,17 @@ export class LatencyStatistics {
 
   /** Adds a request that was sent: completed, failed or cancelled. */
   add(send: SentSend, served: boolean): void {
-    const { scheduled, service, byWindow, censored } = this.figures;
+    const { figures } = this;
     if (this.#ofRun === null) this.#addOurs(send);
     const latency = latencyOf(send, served || send.cancelled);
     if (latency === null) return;
-    if (send.cancelled) {
-      censored.scheduled.record(latency.scheduledNs);
-      censored.service.record(latency.serviceNs);
-      return;
+    for (const time of ANSWER_TIMES) {
+      if (send.cancelled) figures.censored[time].record(latency[time]);
+      else {
+        figures[time].record(latency[time]);
+        figures.byWindow[time].record(send.intendedOffsetNs, latency[time]);
+      }
     }
-    scheduled.record(latency.scheduledNs);
-    service.record(latency.serviceNs);
-    byWindow.scheduled.record(send.intendedOffsetNs, latency.scheduledNs);
-    byWindow.service.record(send.intendedOffsetNs, latency.serviceNs);
   }
 
   /** Records times of the generator itself, for every send regardless of its outcome. */
@@ -86,15 +84,19 @@ export function lagNsOf(send: SentSend): number {
   return Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs);
 }
 
-/** The duration of a request from its due instant and from its send; null if it did not end normally. */
+/** The times of a request, nanoseconds; null if it did not end normally. */
 export function latencyOf(
-  { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs }: SentSend,
+  {
+    intendedOffsetNs,
+    actualOffsetNs,
+    lastByteOffsetNs,
+  }: Pick<SentSend, 'intendedOffsetNs' | 'actualOffsetNs' | 'lastByteOffsetNs'>,
   ended: boolean,
-): { readonly scheduledNs: number; readonly serviceNs: number } | null {
+): Readonly<Record<AnswerTime, number>> | null {
   if (!ended || lastByteOffsetNs === null) return null;
   return {
-    scheduledNs: Math.max(0, lastByteOffsetNs - intendedOffsetNs),
-    serviceNs: Math.max(0, lastByteOffsetNs - actualOffsetNs),
+    scheduled: Math.max(0, lastByteOffsetNs - intendedOffsetNs),
+    service: Math.max(0, lastByteOffsetNs - actualOffsetNs),
   };
 }
 

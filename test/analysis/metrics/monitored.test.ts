@@ -4,7 +4,7 @@ import {
   monitoredPartOf,
   monitoredValue,
   monitoredValues,
-} from '../../../src/analysis/run/monitored.ts';
+} from '../../../src/analysis/metrics/monitored.ts';
 import type { MonitorSample } from '../../../src/documents/monitors.ts';
 
 /** A look each second: from a second before the run. */

@@ -1,0 +1,127 @@
+import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
+import { hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
+import { holds, type Threshold } from '../../documents/metrics/objectives.ts';
+import { isRefusal, refusalsIn, type SendOutcome, type StatusMixFigures } from '../run/outcomes.ts';
+import { lowerShare, samplesNeeded } from '../stats/percentiles.ts';
+import { statusAdvice } from '../verdict/advice.ts';
+import {
+  answersIn,
+  EVERYTHING,
+  type Measure,
+  marginOf,
+  type Observable,
+  ratio,
+  type Scope,
+} from './measure.ts';
+
+/** What differs between metrics that are shares of requests or answers. */
+interface ShareSource {
+  /** Null if nothing is known. */
+  count(figures: Observable, scope: Scope): number | null;
+  whole(figures: Observable, scope: Scope): number;
+}
+
+/** Whether an objective is an upper limit of a share. A limit of 0 can never be proved. */
+function isUpperLimit({ aggregation, limit, operator }: Threshold): boolean {
+  return aggregation.kind === 'rate' && operator.startsWith('<') && limit > 0;
+}
+
+/** Requests count as independent. For failures in clusters this overstates the confidence. */
+function shareMeasure<Extra extends Partial<Measure>>(source: ShareSource, extra: Extra): Measure & Extra {
+  const observe: Measure['observe'] = ({ aggregation }, figures, scope) => {
+    const count = source.count(figures, scope);
+    if (count === null || aggregation.kind === 'count') return count;
+    return ratio(count, source.whole(figures, scope));
+  };
+  return {
+    observe,
+    samples: (_, figures) => answersIn(figures),
+    floor: () => 1,
+    floorOfWindow: ({ aggregation, limit }) =>
+      aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1,
+    provenPercent: (threshold) => (isUpperLimit(threshold) ? 100 * (1 - threshold.limit) : null),
+    // The observed share of a complete run is the share. Only a run that may end early needs a bound.
+    margin: (threshold, figures, confidence, isRepeated) => {
+      if (!isRepeated || !isUpperLimit(threshold)) return null;
+      const share = observe(threshold, figures, EVERYTHING) ?? 0;
+      const known = source.whole(figures, EVERYTHING);
+      const samples = samplesNeeded(100 * (1 - threshold.limit), confidence, share);
+      const upper = 1 - lowerShare(1 - share, confidence, known);
+      return marginOf(threshold, confidence, upper, { samples, known });
+    },
+    best: (threshold, figures, confidence) => {
+      if (!isUpperLimit(threshold)) return null;
+      const share = observe(threshold, figures, EVERYTHING) ?? 0;
+      return lowerShare(share, confidence, source.whole(figures, EVERYTHING));
+    },
+    ...extra,
+  };
+}
+
+/** Cancelled requests without a status may have failed. */
+function unknownIn({ outcomes }: Observable, { cancelled }: Scope): number {
+  return cancelled === 'worst' ? outcomes.leftUnanswered : 0;
+}
+
+function allowedShare({ aggregation, limit }: Threshold): number | null {
+  return aggregation.kind === 'rate' ? limit : null;
+}
+
+function isOfSent(outcome: SendOutcome): boolean {
+  return outcome === 'completed' || outcome === 'failed';
+}
+
+export const ERRORS = shareMeasure(
+  {
+    count: (figures, scope) => figures.unanswered.failed + unknownIn(figures, scope),
+    whole: (figures, scope) => figures.unanswered.sent + unknownIn(figures, scope),
+  },
+  {
+    allowedShare,
+    isBroken: (_: Threshold, send: Send) => hasFailed(send),
+    isCounted: (_: Threshold, __: Send, outcome: SendOutcome) =>
+      isOfSent(outcome) ? outcome === 'failed' : null,
+    isRecordedIn: (status: number) => status >= FIRST_SERVER_ERROR,
+    inRecording: ({ aggregation }: Threshold, { recordedFailed, recordedKnown }: StatusMixFigures) =>
+      aggregation.kind === 'rate' ? ratio(recordedFailed, recordedKnown) : null,
+  },
+);
+
+export const REJECTED = shareMeasure(
+  {
+    count: ({ outcomes }) => refusalsIn(outcomes.statuses),
+    whole: ({ unanswered }) => unanswered.sent,
+  },
+  {
+    allowedShare,
+    isBroken: (_: Threshold, { status }: Send) => status !== null && isTurnedAway(status),
+    isCounted: (_: Threshold, { error, status }: Send, outcome: SendOutcome) =>
+      isOfSent(outcome) ? error === null && status !== null && isRefusal(status) : null,
+    isRecordedIn: isRefusal,
+    advice: statusAdvice('429'),
+  },
+);
+
+/** Null without answers, because then nothing is known. `answers_unchecked` reports too few of them. */
+export const MISMATCH = shareMeasure(
+  {
+    count: ({ check }) => (check == null || check.checked === 0 ? null : check.mismatched),
+    whole: ({ check }) => check?.checked ?? 0,
+  },
+  {
+    samples: () => null,
+    advice: 'Look both answers up by their ids: their rows in table send of run.sqlite have a check_result.',
+  },
+);
+
+/**
+ * Whether an objective on mismatches is violated even if all answers that could not be compared are counted as equal.
+ */
+export function isBrokenByChecked(
+  threshold: Threshold,
+  { check = null }: Pick<Observable, 'check'>,
+): boolean {
+  if (check === null || check.answers === 0) return false;
+  const { mismatched, answers } = check;
+  return !holds(threshold.aggregation.kind === 'count' ? mismatched : mismatched / answers, threshold);
+}

@@ -1,0 +1,365 @@
+import { addGaps } from '../../core/gap-counts.ts';
+import { Histogram } from '../../core/histogram.ts';
+import { hasFailed, type Send, type SendAnswer } from '../../core/run.ts';
+import { NS_PER_MS } from '../../core/units.ts';
+import type { TimedMetric } from '../../documents/metrics/metrics.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
+import { isServed, isUnanswered, type SendOutcome } from '../run/outcomes.ts';
+import {
+  fewest,
+  type IndependentSamples,
+  lowerBound,
+  sampleFloor,
+  samplesNeeded,
+  upperBound,
+  type WindowPercentiles,
+} from '../stats/percentiles.ts';
+import { type AnswerTime, latencyOf } from './answer-times.ts';
+import {
+  answersIn,
+  EVERYTHING,
+  type Margin,
+  type Measure,
+  marginOf,
+  type Observable,
+  OF_TARGET,
+  type PartFigures,
+  type Scope,
+  type TimeCourse,
+} from './measure.ts';
+import { completedStream } from './streams.ts';
+
+/** Times of answers, and the number of infinitely slow ones. */
+interface Times {
+  readonly histogram: Histogram;
+  readonly infinite: number;
+}
+
+/** An upper bound of a percentile, ms, with the independent samples that it rests on. */
+interface UpperBound {
+  readonly upper: number;
+  readonly samples: IndependentSamples;
+}
+
+/** What differs between metrics that are times of requests. */
+interface TimeSource {
+  times(figures: Observable, scope: Scope): Times;
+  windows(figures: PartFigures): WindowPercentiles;
+  /** Answers and failures. */
+  count(figures: Observable): number;
+  /** The time of one finished request. Infinity if no token ever came; null if the time could not be read. */
+  ofSend(send: Send, from: Scope['from']): number | null;
+  addTimes(course: TimeCourse, send: Send, outcome: SendOutcome): void;
+}
+
+/** A time of requests. Failed and refused requests count as infinitely slow in every aggregation. */
+export interface TimeMeasure extends Measure {
+  readonly ofSend: TimeSource['ofSend'];
+  bound(percent: number, confidence: number, figures: Observable): UpperBound;
+  /** Independent samples of a percentile among this number of requests. */
+  worth(percent: number, confidence: number, figures: Observable, count: number): number;
+}
+
+type Extra = Pick<Measure, 'allowedShare' | 'isBroken' | 'isOfGaps' | 'recorded' | 'inRecording'> & {
+  /** Replaces the bound by a lower one, if another figure gives it. */
+  readonly tightened?: (
+    bound: UpperBound,
+    percent: number,
+    confidence: number,
+    figures: Observable,
+  ) => UpperBound;
+};
+
+/** Lower percentiles are tried too. A stall leaves fast answers independent, so they have more samples. */
+const LOWER_PERCENTS = [50, 5];
+
+function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): TimeMeasure {
+  const worth: TimeMeasure['worth'] = (percent, confidence, figures, count) =>
+    Math.min(count, fewest(source.windows(figures).independentSamples(percent, confidence, count)));
+  const bound: TimeMeasure['bound'] = (percent, confidence, figures) => {
+    const { histogram, infinite } = source.times(figures, EVERYTHING);
+    const count = source.count(figures);
+    const all = histogram.count + infinite;
+    const { own, body, queue } = source.windows(figures).independentSamples(percent, confidence, all);
+    const samples = { own: Math.min(own, count), body: Math.min(body, count), queue };
+    const upper = upperBound(percent, confidence, samples, histogram, infinite) / NS_PER_MS;
+    return tightened?.({ upper, samples }, percent, confidence, figures) ?? { upper, samples };
+  };
+  return {
+    ...extra,
+    ofSend: (send, from) => source.ofSend(send, from),
+    addTimes: (course, send, outcome) => source.addTimes(course, send, outcome),
+    bound,
+    worth,
+    observe: (threshold, figures, scope) => timeMs(threshold, source.times(figures, scope)),
+    samples: (_, figures) => source.count(figures),
+    floor: ({ aggregation }) => (aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1),
+    provenPercent: ({ aggregation, operator }) => {
+      const isBelow = aggregation.kind === 'percentile' && aggregation.percent < 100;
+      return isBelow && operator.startsWith('<') ? aggregation.percent : null;
+    },
+    margin: (threshold, figures, confidence): Margin | null => {
+      const { aggregation, operator, limit } = threshold;
+      if (aggregation.kind !== 'percentile' || !operator.startsWith('<')) return null;
+      const { percent } = aggregation;
+      const { histogram, infinite } = source.times(figures, EVERYTHING);
+      const { upper, samples } = bound(percent, confidence, figures);
+      const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / (histogram.count + infinite);
+      const needed = samplesNeeded(percent, confidence, over);
+      return marginOf(threshold, confidence, upper, { samples: needed, known: fewest(samples) });
+    },
+    best: ({ aggregation, operator }, figures, confidence) => {
+      if (aggregation.kind !== 'percentile' || !operator.startsWith('<')) return null;
+      const { percent } = aggregation;
+      const { histogram, infinite } = source.times(figures, OF_TARGET);
+      // A lower bound of a lower percentile also applies to a higher one.
+      const percents = [percent, ...LOWER_PERCENTS.filter((each) => each < percent)];
+      const each = 1 - (1 - confidence) / percents.length;
+      const samplesAt = (at: number) => worth(at, each, figures, source.count(figures));
+      const bounds = percents.map((at) => lowerBound(at, each, samplesAt(at), histogram, infinite) ?? 0);
+      return Math.max(...bounds) / NS_PER_MS;
+    },
+  };
+}
+
+/** A time of whole answers. @param planned which time counts from the planned instant, and which from the send */
+function answerTime(planned: AnswerTime, sent: AnswerTime, extra: Extra = {}): TimeMeasure {
+  const at = { planned, sent };
+  const source: TimeSource = {
+    times: ({ latency, unanswered }, scope) => {
+      const from = at[scope.from];
+      const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
+      return withCensored(latency[from], latency.censored[from], scope, infinite);
+    },
+    windows: ({ latency }) => latency.byWindow[planned],
+    count: answersIn,
+    ofSend: ({ intendedOffsetNs, actualOffsetNs, lastByteOffsetNs }, from) => {
+      const sentNs = actualOffsetNs ?? intendedOffsetNs;
+      const ended = latencyOf({ intendedOffsetNs, actualOffsetNs: sentNs, lastByteOffsetNs }, true);
+      return ended?.[at[from]] ?? null;
+    },
+    addTimes: (course, send, outcome) => {
+      const { intendedOffsetNs, actualOffsetNs } = send;
+      if (isUnanswered(outcome)) course.addUnanswered(intendedOffsetNs);
+      else if (actualOffsetNs !== null) {
+        const ended = isServed(send, outcome) || outcome === 'cancelled';
+        const ns = latencyOf({ ...send, actualOffsetNs }, ended)?.[planned];
+        if (ns !== undefined) course.record(intendedOffsetNs, ns);
+      }
+    },
+  };
+  return timeMeasure(source, {
+    ...extra,
+    allowedShare: ({ aggregation }) => {
+      if (aggregation.kind === 'percentile') return 1 - aggregation.percent / 100;
+      return aggregation.kind === 'max' ? 0 : null;
+    },
+    isBroken: ({ limit }, send, from) =>
+      hasFailed(send) || (source.ofSend(send, from) ?? 0) > limit * NS_PER_MS,
+  });
+}
+
+const SERVICE = answerTime('service', 'service');
+
+/** The lag is known exactly, so scheduled latency is also below the bound of service latency plus the greatest lag. */
+const LATENCY = answerTime('scheduled', 'service', {
+  recorded: ({ latencyMs }) => latencyMs.recorded,
+  inRecording: (threshold, { recordedTook, recordedFailed }) =>
+    threshold.aggregation.kind === 'percentile' && recordedTook.count > 0
+      ? timeMs(threshold, { histogram: recordedTook, infinite: recordedFailed })
+      : null,
+  tightened: (bound, percent, confidence, figures) => {
+    const { lag, connectionWait } = figures.latency;
+    const ourMs = ((lag.max ?? 0) + (connectionWait.max ?? 0)) / NS_PER_MS;
+    const service = SERVICE.bound(percent, confidence, figures);
+    return { ...bound, upper: Math.min(bound.upper, service.upper + ourMs) };
+  },
+});
+
+/** An answer with a token. */
+interface Tokens extends SendAnswer {
+  readonly firstTokenOffsetNs: number;
+  readonly lastTokenOffsetNs: number;
+}
+
+/** A time of streamed answers, by their tokens. */
+interface TokenTime extends Pick<TimeSource, 'times' | 'count'> {
+  readonly name: 'ttft' | 'itl' | 'tpot';
+  ofTokens(tokens: Tokens, startNs: number): number | null;
+  /** The time of a request that was cancelled before its first token. */
+  ofLeft(waitedNs: number): number | null;
+  record(tokens: Tokens, send: Send, record: (ns: number, times?: number) => void, course: TimeCourse): void;
+}
+
+function tokenTime(of: TokenTime, extra: Extra = {}): TimeMeasure {
+  return timeMeasure(
+    {
+      ...of,
+      windows: ({ streams }) => streams.byWindow[of.name],
+      ofSend: (send, from) => {
+        const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, answer, cancelled } = send;
+        const startNs = from === 'planned' ? intendedOffsetNs : (actualOffsetNs ?? intendedOffsetNs);
+        // The first token would have taken at least the time until the cancellation.
+        if (cancelled && answer?.firstTokenOffsetNs == null)
+          return lastByteOffsetNs === null ? null : of.ofLeft(lastByteOffsetNs - startNs);
+        if (answer === null) return null;
+        if (hasTokens(answer)) return of.ofTokens(answer, startNs);
+        return answer.contentEvents === 0 ? Number.POSITIVE_INFINITY : null;
+      },
+      addTimes: (course, send, outcome) => {
+        // A request that was never sent is a failure of the generator, not of a stream.
+        if ((!send.streamed && !send.unstreamed) || outcome === 'unreached') return;
+        const completed = outcome === 'completed' ? completedStream(send) : null;
+        if (completed === 'refusedAsRecorded') return;
+        if (isUnanswered(outcome) || completed === 'whole' || completed === 'turnedAway')
+          course.addUnanswered(send.intendedOffsetNs);
+        else addTokens(of, course, send);
+      },
+    },
+    extra,
+  );
+}
+
+function hasTokens(answer: SendAnswer): answer is Tokens {
+  return answer.firstTokenOffsetNs !== null && answer.lastTokenOffsetNs !== null;
+}
+
+/** Adds the times of a completed stream, or of a cancelled one as far as it was received. */
+function addTokens(of: TokenTime, course: TimeCourse, send: Send): void {
+  const { intendedOffsetNs, lastByteOffsetNs, cancelled, answer } = send;
+  if (cancelled && lastByteOffsetNs === null) return;
+  const record = (ns: number, times = 1) =>
+    course.record(intendedOffsetNs, Math.max(0, Math.round(ns)), times);
+  if (answer !== null && hasTokens(answer)) {
+    of.record(answer, send, record, course);
+    return;
+  }
+  const leftNs = of.ofLeft((lastByteOffsetNs ?? intendedOffsetNs) - intendedOffsetNs);
+  if (leftNs === null) return;
+  if (cancelled) record(leftNs);
+  else if (answer?.contentEvents === 0) course.addUnanswered(intendedOffsetNs);
+}
+
+const TTFT = tokenTime(
+  {
+    name: 'ttft',
+    times: (figures, scope) => {
+      const { ttft, ttftService, censored } = figures.streams;
+      const infinite = slowStreams(figures, scope) + figures.streams.withoutContent;
+      return scope.from === 'sent'
+        ? withCensored(ttftService, censored.ttftService, scope, infinite)
+        : withCensored(ttft, censored.ttft, scope, infinite);
+    },
+    count: (figures) => figures.streams.ttft.count + figures.streams.withoutContent + failedStreams(figures),
+    ofTokens: ({ firstTokenOffsetNs }, startNs) => firstTokenOffsetNs - startNs,
+    ofLeft: (waitedNs) => waitedNs,
+    record: ({ firstTokenOffsetNs }, { intendedOffsetNs }, record) =>
+      record(firstTokenOffsetNs - intendedOffsetNs),
+  },
+  { recorded: ({ streams }) => streams.recordedTtft },
+);
+
+const ITL = tokenTime(
+  {
+    name: 'itl',
+    times: (figures, scope) => {
+      const { itl, censored } = figures.streams;
+      const each = gapsOfStream(figures);
+      const unbegun = scope.cancelled === 'worst' ? Math.round(censored.ttft.count * each) : 0;
+      const slow = Math.round(slowStreams(figures, scope) * each);
+      return withCensored(itl, censored.itl, scope, slow + unbegun);
+    },
+    // A stream is one sample, not one for each gap: a slow moment of a server affects all gaps of that moment.
+    count: (figures) => figures.streams.ttft.count + failedStreams(figures),
+    ofTokens: ({ firstTokenOffsetNs, lastTokenOffsetNs, contentEvents }) =>
+      (lastTokenOffsetNs - firstTokenOffsetNs) / Math.max(1, contentEvents - 1),
+    ofLeft: () => null,
+    record: ({ gaps, lastTokenOffsetNs }, { cancelled, lastByteOffsetNs }, record, course) => {
+      course.addStream(gaps === null ? 0 : addGaps(gaps, { record }));
+      if (cancelled) record((lastByteOffsetNs ?? lastTokenOffsetNs) - lastTokenOffsetNs);
+    },
+  },
+  { isOfGaps: true },
+);
+
+const TPOT = tokenTime({
+  name: 'tpot',
+  times: (figures, scope) => {
+    const { tpot, censored } = figures.streams;
+    const infinite = slowStreams(figures, scope) + (scope.cancelled === 'worst' ? censored.streams : 0);
+    return { histogram: tpot, infinite };
+  },
+  count: (figures) => figures.streams.tpot.count + failedStreams(figures),
+  ofTokens: ({ firstTokenOffsetNs, lastTokenOffsetNs, outputTokens, contentEvents }) => {
+    // An answer in one piece has no time between tokens, however many tokens it contains.
+    if (contentEvents === 1) return 0;
+    if (outputTokens === null) return null;
+    return outputTokens < 2 ? 0 : (lastTokenOffsetNs - firstTokenOffsetNs) / (outputTokens - 1);
+  },
+  ofLeft: () => null,
+  record: ({ firstTokenOffsetNs, lastTokenOffsetNs, outputTokens }, { cancelled }, record) => {
+    if (!cancelled && outputTokens !== null && outputTokens > 1)
+      record((lastTokenOffsetNs - firstTokenOffsetNs) / (outputTokens - 1));
+  },
+});
+
+/** The times of requests. Limits of goodput are on these. */
+export const TIMES: Readonly<Record<TimedMetric, TimeMeasure>> = {
+  latency: LATENCY,
+  service: SERVICE,
+  ttft: TTFT,
+  itl: ITL,
+  tpot: TPOT,
+};
+
+/** @param censored times until the replay cancelled a request */
+function withCensored(
+  histogram: Histogram,
+  censored: Histogram,
+  { cancelled }: Scope,
+  infinite: number,
+): Times {
+  if (censored.count === 0) return { histogram, infinite };
+  if (cancelled === 'worst') return { histogram, infinite: infinite + censored.count };
+  const least = new Histogram();
+  least.merge(histogram);
+  least.merge(censored);
+  return { histogram: least, infinite };
+}
+
+function failedStreams({ unanswered }: Observable): number {
+  return unanswered.failedStreams + unanswered.refusedStreams;
+}
+
+/**
+ * Requests that were turned away, or answered without streaming, count as infinitely slow streams, so that they do not
+ * hide a tail. Alone they do not violate an objective, because a fast refusal is not slow.
+ */
+function slowStreams({ streams, unanswered }: Observable, scope: Scope): number {
+  return (
+    unanswered.failedStreams +
+    (scope.unsent ? unanswered.refusedStreams : 0) +
+    (scope.streamless ? streams.turnedAway + streams.whole : 0)
+  );
+}
+
+/** The mean over streams with a token. At least 1, for runs in which every stream failed. */
+function gapsOfStream({ streams }: PartFigures): number {
+  return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
+}
+
+function timeMs({ aggregation }: Threshold, { histogram, infinite }: Times): number | null {
+  const ns = timeNs(aggregation, histogram, infinite);
+  return ns === null ? null : ns / NS_PER_MS;
+}
+
+function timeNs(
+  aggregation: Threshold['aggregation'],
+  histogram: Histogram,
+  infinite: number,
+): number | null {
+  if (aggregation.kind === 'percentile') return histogram.percentile(aggregation.percent, infinite);
+  const slowest = infinite > 0 ? Number.POSITIVE_INFINITY : null;
+  if (aggregation.kind === 'min') return histogram.min ?? slowest;
+  return slowest ?? (aggregation.kind === 'avg' ? histogram.mean : histogram.max);
+}
