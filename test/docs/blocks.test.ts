@@ -2,17 +2,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runCommand } from '../support/command-here.ts';
-import { blocksOf, commandsOf, type DocBlock, docPages } from '../support/doc-blocks.ts';
+import { blocksOf, commandsOf, docPages, isShell } from '../support/doc-blocks.ts';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { type Ground, makeGround, Scene } from './scene.ts';
 
-const isShell = ({ language }: DocBlock): boolean => /^(?:sh|bash|shell|console)$/.test(language);
+/** The demo records for half a minute. */
+const GROUND_MS = 180_000;
 
 let ground: Ground;
 beforeAll(async () => {
   ground = await makeGround();
-});
+}, GROUND_MS);
 afterAll(() => ground.close());
 
 describe('every command of a page is run as it is printed', () => {

@@ -12,7 +12,14 @@ export interface DocBlock {
   readonly notRun: string | null;
   /** The file name under which the page says to save it; null otherwise. */
   readonly file: string | null;
+  /** The verdict that the page shows as its output; null if it shows none. */
+  readonly verdict: string | null;
 }
+
+export const isShell = ({ language }: Pick<DocBlock, 'language'>): boolean =>
+  /^(?:sh|bash|shell|console)$/.test(language);
+
+const VERDICT = /^(?:Verdict: )?(PASS|FAIL|INCONCLUSIVE|SAME|BETTER|WORSE)[:.]/m;
 
 const FENCE = /^([ \t]*)```(\S*)[^\n]*\n([\s\S]*?)^\1```[ \t]*$/gm;
 
@@ -30,7 +37,7 @@ export function pageText(page: string): string {
 
 export function blocksOf(page: string): DocBlock[] {
   const markdown = pageText(page);
-  return [...markdown.matchAll(FENCE)].map((match) => {
+  const blocks = [...markdown.matchAll(FENCE)].map((match) => {
     const [, indent = '', language = '', body = ''] = match;
     const before = markdown.slice(0, match.index).trimEnd();
     const lastLine = before.slice(before.lastIndexOf('\n') + 1).trim();
@@ -41,6 +48,12 @@ export function blocksOf(page: string): DocBlock[] {
       notRun: /^\*(Not run by our tests.*)\*$/.exec(lastLine)?.[1] ?? null,
       file: /`([\w./-]+\.\w+)`:$/.exec(lastLine)?.[1] ?? null,
     };
+  });
+  return blocks.map((block, at) => {
+    // Output is in the session itself, or in the block after the commands.
+    const next = blocks[at + 1];
+    const output = next === undefined || isShell(next) ? block.text : `${block.text}\n${next.text}`;
+    return { ...block, verdict: isShell(block) ? (VERDICT.exec(output)?.[1] ?? null) : null };
   });
 }
 
