@@ -263,7 +263,7 @@ function countOf(overview: CaptureOverview, parts: readonly TimeRange[]): number
 const SEALED =
   'the payloads are encrypted and were not looked into; --encryption-key-file names the key that opens them';
 const KILLED =
-  'a recording was killed or left no readable account (inspect names it): what it saw last is unknown, so coverage is unknown';
+  'a recording was killed, left no readable account or lacks segments (inspect names it): a part of what it saw is unknown, so coverage is unknown';
 const FILTERED =
   'a filter left a part of the traffic out: gaps, bursts and concurrency are those of what is left, and sessions may lack requests';
 
