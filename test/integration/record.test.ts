@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { getPriority } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
@@ -233,6 +234,49 @@ describe('reprise record', () => {
     }
     expect(readdirSync(directory).filter((file) => file.includes('account'))).toEqual([]);
     held.release();
+  });
+
+  it('adds to a capture only if target, policy and key are the same, or if it is told to', async () => {
+    const directory = `${temporaryDirectory()}/capture`;
+    const answer = plainAnswer('{}');
+    origin.expect([{ requestBytes: REQUEST.length, answer: [answer] }]);
+    const first = await startRecording(origin.port, directory);
+    const client = await clientOf(first.port);
+    await ask(client, REQUEST, answer.length);
+    client.end();
+    await first.stop();
+    const files = readdirSync(directory).toSorted();
+    const again = async (target: string, flags: readonly string[]) => {
+      const where = ['--dir', directory, '--listen', '127.0.0.1:0', '--probe-listen', 'off'];
+      const recording = startReprise([
+        'record',
+        '--target',
+        target,
+        ...where,
+        '--drain-delay',
+        '0s',
+        ...flags,
+      ]);
+      const open = recording.waitFor('stderr', /"?forwarding/).catch(() => null);
+      if ((await open) !== null) recording.child.kill('SIGTERM');
+      const { status, stderr } = await recording.finished;
+      return { status, stderr };
+    };
+    const same = `127.0.0.1:${origin.port}`;
+    const key = join(temporaryDirectory(), 'key');
+    writeFileSync(key, 'k'.repeat(32));
+    const others = [
+      await again('127.0.0.1:9', []),
+      await again(same, ['--bodies', 'none']),
+      await again(same, ['--hash-key-file', key]),
+    ];
+    expect(others.map(({ status }) => status)).toEqual([2, 2, 2]);
+    expect(others[0]?.stderr).toContain(`its target is ${same} and not 127.0.0.1:9`);
+    expect(others[1]?.stderr).toContain('its bodies is "requests" and not "none"');
+    expect(others[2]?.stderr).toContain('another hash key');
+    expect(readdirSync(directory).toSorted()).toEqual(files);
+    expect((await again(same, [])).status).toBe(0);
+    expect((await again('127.0.0.1:9', ['--append'])).status).toBe(0);
   });
 
   it('names what a new capture holds, once, and says when it adds to one that is there', async () => {

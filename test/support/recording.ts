@@ -19,9 +19,11 @@ export interface FinalAccount {
 
 export type LogLine = Readonly<Record<string, unknown>> & { readonly message: string };
 
-/** Flags for tests: no drain delay, because there is no load balancer, and fail open, as in deployments. */
+/** Flags for tests: no drain delay, because there is no load balancer, and fail open
+ * and append, as in deployments. */
 const QUICK = [
   '--fail-open',
+  '--append',
   '--drain-delay',
   '0s',
   '--drain-deadline',

@@ -40,6 +40,7 @@ export function recordingDeps(
     plane: planeTo(targetPort, mode),
     recorder: {
       dir: directory,
+      append: true,
       targets: [`127.0.0.1:${targetPort}`],
       policy: DEFAULT_RECORDING_POLICY,
       hashKeyFile: null,

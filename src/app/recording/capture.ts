@@ -1,6 +1,8 @@
 import { hostname } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { growthOf, type LifeAccount, type LossReason, type Progress } from '../../core/accounting.ts';
 import { AnchoredClock, type Clock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
@@ -24,7 +26,7 @@ import {
 } from '../../storage/capture/directory.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
 import { removeLeftovers } from '../../storage/capture/forget.ts';
-import { keyChanges, loadHashKey } from '../../storage/capture/keys.ts';
+import { type KeyChange, keyChanges, latestMetas, loadHashKey } from '../../storage/capture/keys.ts';
 import { DirectoryLock } from '../../storage/capture/lock.ts';
 import type { CaptureOrigin } from '../../storage/capture/schema.ts';
 import { CaptureWriter, type CaptureWriterOptions } from '../../storage/capture/writer.ts';
@@ -34,6 +36,8 @@ import type { MirrorSettings } from './mirror-options.ts';
 /** The settings of a recorder process. Plain data, because it is sent between processes. */
 export interface RecorderSettings {
   readonly dir: string;
+  /** Whether to add to a capture of another target, policy or key. */
+  readonly append: boolean;
   /** All servers that traffic is forwarded to, including those of routes. A replay refuses them as targets. */
   readonly targets: readonly string[];
   readonly policy: RecordingPolicy;
@@ -83,7 +87,7 @@ export function openCapture(
     const encryption = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
     const hash = new KeyedHash(loadHashKey(directory, hashKeyFile, encryption));
     const hashKeyFingerprint = hash.fingerprint();
-    const changes = keyChanges(directory, { encryption, hashKeyFingerprint });
+    const changes = allowedChanges(directory, settings, { encryption, hashKeyFingerprint });
     const epoch = new AnchoredClock(clock.anchor());
     const { life: id, startedUs } = account;
     takeInAccounts(directory, id);
@@ -156,6 +160,38 @@ export function openCapture(
     lock.release();
     throw error;
   }
+}
+
+/**
+ * The keys that change with this recording. Without `--append` a capture continues only as it is: nothing may differ
+ * from its latest recorded segment. A part of the policy that an earlier version did not store is not compared.
+ * @throws AppError OUTPUT_EXISTS naming every difference
+ */
+function allowedChanges(
+  directory: string,
+  settings: RecorderSettings,
+  keys: Parameters<typeof keyChanges>[1],
+): readonly KeyChange[] {
+  const changes = keyChanges(directory, keys);
+  const [latest] = latestMetas(directory);
+  if (settings.append || latest?.origin.kind !== 'recorded') return changes;
+  const { target, targets = [target] } = latest.origin;
+  const now = storedPolicy(settings.policy);
+  const isSameTarget = isDeepStrictEqual(targets.toSorted(), settings.targets.toSorted());
+  const parts = Object.entries(latest.policy).filter(
+    ([part, value]) => part in now && JSON.stringify(now[part]) !== JSON.stringify(value),
+  );
+  const differences = [
+    ...(isSameTarget ? [] : [`its target is ${targets.join(', ')} and not ${settings.targets.join(', ')}`]),
+    ...parts.map(
+      ([part, value]) => `its ${part} is ${JSON.stringify(value)} and not ${JSON.stringify(now[part])}`,
+    ),
+    ...changes.map(({ message }) => message),
+  ];
+  if (differences.length === 0) return changes;
+  throw new AppError('OUTPUT_EXISTS', `${directory} has another recording: ${differences.join('; ')}`, {
+    hint: 'Record into another --dir, or add to this capture with --append.',
+  });
 }
 
 /** The known committed progress. A capture that was removed and created again contains less than the account says. */

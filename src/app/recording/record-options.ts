@@ -202,6 +202,7 @@ const DISK_OPTIONS = grouped('Disk', {
     '--on-seal <command>',
     'command to run for each sealed segment; $1 is its path, $2 its manifest',
   ),
+  append: toggle('--append', 'add to a capture even if its target, policy or key was another'),
   fleetSize: value(
     '--fleet-size <n>',
     'number of recorders in the fleet, to detect a missing one',
@@ -630,6 +631,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
     estimate: flags.estimate,
     recorder: {
       dir,
+      append: flags.append,
       hashKeyFile,
       encryptionKeyFile,
       fleetSize,
