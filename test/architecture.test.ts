@@ -114,6 +114,27 @@ describe('the rules', () => {
   });
 
   test.each([
+    ['a comparison with the name of a metric', 'src/analysis/a.ts', "if (metric === 'goodput') return 1;"],
+    ['the same the other way round', 'src/app/a.ts', "if ('errors' !== metric) return 1;"],
+    ['a case for a metric', 'src/formats/a.ts', "switch (metric) { case 'ttft': return 1; }"],
+    ['a list with a metric', 'src/cli/a.ts', "if (WHOLE.includes('makespan')) return 1;"],
+    [
+      'logic on the text of a reason',
+      'src/analysis/verdict/a.ts',
+      'if (reason.text.startsWith(x)) return 1;',
+    ],
+    ['logic on an expression', 'src/analysis/report/a.ts', 'if (/^errors/.test(line.expression)) return 1;'],
+  ])('refuse %s', (_, path, text) => {
+    expect(breach(path, text)).toHaveLength(1);
+  });
+
+  test('let metrics name themselves, and answers be compared', () => {
+    expect(breach('src/analysis/metrics/a.ts', "if (metric === 'goodput') return 1;")).toEqual([]);
+    expect(breach('src/analysis/compare/a.ts', "if (check.result === 'mismatch') return 1;")).toEqual([]);
+    expect(breach('src/replay/a.ts', "if (check.result === 'mismatch') return 1;")).toEqual([]);
+  });
+
+  test.each([
     ['console', 'src/proxy/a.ts', "console.error('no');"],
     ['process.exit', 'src/storage/a.ts', 'process.exit(1);'],
     ['process.stdout', 'src/replay/a.ts', "process.stdout.write('x');"],

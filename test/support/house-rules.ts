@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { METRIC_NAMES } from '../../src/documents/metrics/metrics.ts';
 import { RECORDING_SIDE } from './recording-side.ts';
 import { type ScannedSource, scanSource } from './source-scan.ts';
 
@@ -56,6 +57,17 @@ const UNGUARDED =
 const FORWARDING = /^src\/proxy\/(?:tcp\/|http\/|net\/|data-plane\.ts)/;
 const BORDER = ['src/proxy/tap/border.ts', 'src/proxy/tap/frames.ts'];
 const DEFAULT_EXPORT = /\bexport\s+default\b|\bas\s+default\b/g;
+/** Rooms that know metrics only by what documents/metrics and analysis/metrics say of them. */
+const ASKING_ROOMS = ['index', 'cli', 'app', 'analysis', 'formats', 'trackers', 'telemetry'];
+const OF_METRICS = ['src/documents/metrics/', 'src/analysis/metrics/'];
+const METRIC: ReadonlySet<string> = new Set([...METRIC_NAMES, 'monitored']);
+/** A comparison with a text. The result of a comparison of answers is no metric. */
+const COMPARED = /(?:(?<!\bresult\s*)[=!]==|\bcase|\.(?:has|includes)\()\s*'|'(?=\s*[=!]==)/g;
+/** Texts for people. What they say is a fact elsewhere. */
+const PROSE_READ =
+  /\b(?:text|title|expression|headline|means|advice)\s*\.(?:startsWith|endsWith|includes|match|matchAll|search|indexOf|lastIndexOf)\(|\.(?:test|exec)\(\s*(?:\w+\.)*(?:text|title|expression|headline|means|advice)\b/g;
+/** Here texts are captured payloads, or documents that lose their addresses, or lines to fold. */
+const READS_TEXTS = ['src/analysis/profile/', 'src/analysis/publication/', 'src/analysis/render/'];
 const MAX_LINES = 700;
 const MAX_FILES = 25;
 
@@ -71,6 +83,7 @@ export function breachesOf(files: readonly SourceFile[]): string[] {
         importBreaches(file.path, specifier).map((reason) => `${file.path}:${line} ${reason}`),
       ),
       ...codeBreaches(file.path, scanned),
+      ...factBreaches(file, scanned),
     ];
   });
 }
@@ -132,10 +145,31 @@ function codeBreaches(path: string, { code }: ScannedSource): string[] {
   ];
 }
 
+/** Facts that are read back out of names and texts. */
+function factBreaches({ path, text }: SourceFile, { code }: ScannedSource): string[] {
+  const isIn = (folders: readonly string[]) => folders.some((folder) => path.startsWith(folder));
+  const room = roomOf(path);
+  const breaches: string[] = [];
+  if (room === 'analysis' && !isIn(READS_TEXTS))
+    breaches.push(...found(path, code, PROSE_READ, 'reads a text for people'));
+  if (!ASKING_ROOMS.includes(room) || isIn(OF_METRICS)) return breaches;
+  for (const match of code.matchAll(COMPARED)) {
+    const quote = match.index + match[0].length - 1;
+    const opening = match[0].length === 1 ? code.lastIndexOf("'", quote - 1) : quote;
+    const name = text.slice(opening + 1, code.indexOf("'", opening + 1));
+    if (METRIC.has(name))
+      breaches.push(`${path}:${lineAt(code, quote)} knows the metric ${name} by its name`);
+  }
+  return breaches;
+}
+
+function lineAt(code: string, index: number): number {
+  return code.slice(0, index).split('\n').length;
+}
+
 function found(path: string, code: string, pattern: RegExp, reason: string): string[] {
   return [...code.matchAll(pattern)].map((match) => {
-    const line = code.slice(0, match.index).split('\n').length;
-    return `${path}:${line} ${reason} (${match[0]})`;
+    return `${path}:${lineAt(code, match.index)} ${reason} (${match[0]})`;
   });
 }
 

@@ -31,9 +31,9 @@ export function planMetrics(pairs: PairedAnswers): MetricsPlan {
   const outcomes = [FAILED, TURNED_AWAY].filter(
     (each) => a.outcome.includes(each) || b.outcome.includes(each),
   );
-  const isKnown = (times: ComparedTimes) => times.name === 'latency' || times.a.length > 0;
-  const kinds = comparedTimes(pairs);
-  const times = kinds.filter(isKnown).flatMap(planTimes);
+  const [latency, ...tokens] = comparedTimes(pairs);
+  const isKnown = ({ a: times }: ComparedTimes) => times.length > 0;
+  const times = [latency, ...tokens.filter(isKnown)].flatMap(planTimes);
   const shares = outcomes.length + (checked.length > 0 ? 1 : 0);
   const metricsOf = (bounds: ComparisonBounds, judged: number) => {
     const shareOf = (name: 'failed' | 'turned_away', outcome: number) => {
@@ -49,7 +49,7 @@ export function planMetrics(pairs: PairedAnswers): MetricsPlan {
   };
   return {
     judged: Math.max(1, times.filter(({ windows }) => windows > 0).length + shares),
-    unknown: kinds.filter((kind) => !isKnown(kind)).map(({ name }) => name),
+    unknown: tokens.filter((each) => !isKnown(each)).map(({ name }) => name),
     metricsOf,
   };
 }
@@ -65,7 +65,7 @@ function windowNeeded({ pairs, pairsNeeded }: ComparedMetric, spanS: number): nu
 }
 
 /** Latencies of all pairs. For streams also times of tokens, which SAME needs unless few pairs have them. */
-function comparedTimes(pairs: PairedAnswers): ComparedTimes[] {
+function comparedTimes(pairs: PairedAnswers): [latency: ComparedTimes, ...tokens: ComparedTimes[]] {
   const { a, b, count } = pairs;
   const isLate = ({ lagNs }: SideAnswers) => lagNs.some((each) => each > 0);
   const onTime = isLate(a) || isLate(b) ? withoutLag(pairs) : null;

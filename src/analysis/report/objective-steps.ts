@@ -30,8 +30,8 @@ export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null 
   });
   const [first] = known;
   if (first === undefined || (violated.length === 0 && first.line !== slo[0])) return null;
-  const subjectOf = ({ line }: JudgedObjective) =>
-    line.expression.slice(0, line.expression.lastIndexOf(': '));
+  const subjectOf = ({ threshold: { metric, series, slice } }: JudgedObjective) =>
+    JSON.stringify([metric, series, slice]);
   return known
     .filter((each) => subjectOf(each) === subjectOf(first))
     .toSorted((a, b) => (percentOf(b.threshold) ?? 0) - (percentOf(a.threshold) ?? 0))[0]!;

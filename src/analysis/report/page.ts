@@ -123,10 +123,16 @@ function judgedLatency({ latencyMs, summary }: ReportDocument): PercentileLadder
   return summary?.closedLoop === undefined ? latencyMs.scheduled : latencyMs.service;
 }
 
+/** Figures before and after the tables of a section. */
+const FIGURES: Partial<Record<SectionKey, (document: ReportDocument, clock: RunClock) => [string, string]>> =
+  {
+    latency: (document, clock) => [latencyCurve(document), latencyMapFigure(document, clock)],
+    fidelity: (document) => ['', dispersionOf(document)],
+  };
+
 function drawnSection(each: Section<SectionKey>, document: ReportDocument, clock: RunClock): Part {
-  if (each.key === 'latency')
-    return tablesPart(each, latencyCurve(document), latencyMapFigure(document, clock));
-  return tablesPart(each, '', each.key === 'fidelity' ? dispersionOf(document) : '');
+  const [before, after] = FIGURES[each.key]?.(document, clock) ?? ['', ''];
+  return tablesPart(each, before, after);
 }
 
 /** Every fourth column has a label, because more do not fit. */

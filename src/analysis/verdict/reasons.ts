@@ -1,5 +1,6 @@
 import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
+import { factsOf } from '../../documents/metrics/metrics.ts';
 import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { RepeatFigures } from '../../documents/replay.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
@@ -502,7 +503,7 @@ const CATALOGUE = {
     severity: 'doubt',
     title: 'Repeated requests were answered faster',
     text: ({ time, pairs, firstMs, repeatMs }) =>
-      `second sends of the same request had a ${time === 'ttft' ? 'time to first token' : 'latency'} of ${formatMs(repeatMs)}, first ones of ${formatMs(firstMs)} (geometric means of ${countOf(pairs, 'pair')})`,
+      `second sends of the same request had a ${factsOf({ metric: time }).chart?.title.toLowerCase()} of ${formatMs(repeatMs)}, first ones of ${formatMs(firstMs)} (geometric means of ${countOf(pairs, 'pair')})`,
     means: 'A cache answered what --loop or copies repeated, and production would not have sent that again.',
     advice: ({ scaling }) =>
       followsRecordedTimes(scaling)
