@@ -21,7 +21,7 @@ import {
 } from './directory.ts';
 import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts';
 import { DirectoryLock } from './lock.ts';
-import { expiringSegments, finishExpiries } from './retention.ts';
+import { expiringSegments, finishExpiries } from './quota.ts';
 import { SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-ups.ts';
 import { createSchema, type Forgotten, readMeta, setMeta } from './schema.ts';
 import {

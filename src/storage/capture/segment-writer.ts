@@ -13,7 +13,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { BlockWriter, encodeHeads } from './blocks.ts';
 import { sizeOf, syncPath } from './directory.ts';
 import type { BlockCipher } from './encryption.ts';
-import type { Expiry } from './retention.ts';
+import type { Expiry } from './quota.ts';
 import { rollUpsOf } from './roll-ups.ts';
 import { createSchema, type NewSegmentMeta, setMeta, UNKNOWN_OUTCOME, writeMeta } from './schema.ts';
 import {

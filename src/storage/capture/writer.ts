@@ -16,7 +16,7 @@ import {
   sizeOf,
 } from './directory.ts';
 import { cipherFor, type EncryptionKey } from './encryption.ts';
-import { DiskQuota, type OpenSegment, type Refusal, Retention, SegmentExpiry } from './retention.ts';
+import { DiskQuota, type OpenSegment, type Refusal, Retention, SegmentExpiry } from './quota.ts';
 import type { NewSegmentMeta } from './schema.ts';
 import { withSegment } from './segment-reader.ts';
 import {

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { directoryBytes, fileSizesOf, segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { DirectoryLock } from '../../../src/storage/capture/lock.ts';
-import { DiskQuota, Retention, SegmentExpiry } from '../../../src/storage/capture/retention.ts';
+import { DiskQuota, Retention, SegmentExpiry } from '../../../src/storage/capture/quota.ts';
 import { captureOf } from '../../support/captures.ts';
 import { contentOf, conversation, forget, ofSession, verified } from '../../support/forgetting.ts';
 import { StandingClock } from '../../support/standing-clock.ts';

@@ -10,7 +10,7 @@ import { forgetExchanges, removeLeftovers } from '../../../src/storage/capture/f
 import { inspectCapture } from '../../../src/storage/capture/inspect.ts';
 import { DirectoryLock } from '../../../src/storage/capture/lock.ts';
 import { CaptureReader } from '../../../src/storage/capture/reader.ts';
-import { SegmentExpiry } from '../../../src/storage/capture/retention.ts';
+import { SegmentExpiry } from '../../../src/storage/capture/quota.ts';
 import { readManifest, settleSegment } from '../../../src/storage/capture/sealing.ts';
 import { openForFilling } from '../../../src/storage/capture/sqlite.ts';
 import { SegmentCheck } from '../../../src/storage/capture/verify.ts';

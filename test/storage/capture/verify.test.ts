@@ -16,7 +16,7 @@ import { segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { EncryptionKey } from '../../../src/storage/capture/encryption.ts';
 import { inspectCapture } from '../../../src/storage/capture/inspect.ts';
 import { CaptureReader } from '../../../src/storage/capture/reader.ts';
-import { SegmentExpiry } from '../../../src/storage/capture/retention.ts';
+import { SegmentExpiry } from '../../../src/storage/capture/quota.ts';
 import { sealSegment } from '../../../src/storage/capture/sealing.ts';
 import { type VerifyDocument, verifyCapture } from '../../../src/storage/capture/verify.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
