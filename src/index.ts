@@ -27,7 +27,7 @@ import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './app/p
 import { PUBLISH_OPTIONS, type PublishedTo, publish as publishTo } from './app/publish/publish.ts';
 import { RECORD_OPTIONS, readRecordOptions, withinRoom } from './app/recording/record-options.ts';
 import { Recording, type RecordingEnd } from './app/recording/recording.ts';
-import { RUN_OPTIONS, resolveRunOptions } from './app/replay/prepare.ts';
+import { RUN_OPTIONS, resolveRunOptions } from './app/replay/options.ts';
 import type { ReplayReporter } from './app/replay/progress.ts';
 import { replayCapture } from './app/replay/replay.ts';
 import type { StopSource } from './app/replay/run.ts';

@@ -33,7 +33,7 @@ import type { CalibrationLimits } from '../../documents/replay.ts';
 import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
 import { withOpenSlo } from '../open-slo.ts';
-import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
+import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/options.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 
 /** Options of a replay that its steps can have: those that the search does not set itself. */

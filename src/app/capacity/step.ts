@@ -18,7 +18,7 @@ import type { ReplayEnd } from '../../replay/run.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { waitsForOf } from '../replay/document.ts';
 import { statedBounds } from '../replay/plan.ts';
-import type { RunOptions } from '../replay/prepare.ts';
+import type { RunOptions } from '../replay/options.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import { carryOut, planOpened, sendSome } from '../replay/replay.ts';
 import type { RunRows, StopSource } from '../replay/run.ts';

@@ -38,7 +38,7 @@ import {
   requestsLeft,
   windowsDocument,
 } from './plan.ts';
-import { type RunOptions, thresholdsOf } from './prepare.ts';
+import { type RunOptions, thresholdsOf } from './options.ts';
 import { planDigest } from './shard.ts';
 import { boundsOfRun, looksOf, needsOfRun } from './until-sure.ts';
 

@@ -6,7 +6,7 @@ import { makeReady } from '../verdict-outputs.ts';
 import { requireComparableAnswers } from './document.ts';
 import { choiceFacts, chooseReplay } from './plan.ts';
 import { countPlan, type PlannedReplay, planReplay } from './planned-replay.ts';
-import type { RunOptions } from './prepare.ts';
+import type { RunOptions } from './options.ts';
 import type { ReplayRunParts, ReplayRunResult } from './run.ts';
 
 /** Who watches a replay, and what stops it. */

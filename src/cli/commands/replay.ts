@@ -6,7 +6,7 @@ import { runText } from '../../analysis/report/run-text.ts';
 import { runScreen } from '../../analysis/report/screen.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { askedPlan } from '../../app/replay/planned-replay.ts';
-import { RUN_OPTIONS, resolveRunOptions } from '../../app/replay/prepare.ts';
+import { RUN_OPTIONS, resolveRunOptions } from '../../app/replay/options.ts';
 import { endEvent } from '../../app/replay/progress.ts';
 import { replayCapture } from '../../app/replay/replay.ts';
 import type { ReplayRunResult } from '../../app/replay/run.ts';
