@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { buildHistory, MOST_RUNS } from '../analysis/history/build-history.ts';
-import { type Outcome, testNameOf } from '../analysis/outcome/outcome.ts';
+import { type Outcome, testNameOf } from '../analysis/verdict/ci-report.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import type { HistoryDocument } from '../documents/history.ts';

@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { githubReport, junitXml, type Outcome, openMetrics } from '../analysis/outcome/outcome.ts';
+import { githubReport, junitXml, type Outcome, openMetrics } from '../analysis/verdict/ci-report.ts';
 import { grouped, listOf, type ResolvedOptions, text } from '../core/options.ts';
 import { LogCommand } from '../core/text.ts';
 import { refused } from '../core/units.ts';

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { runOutcome } from '../../src/analysis/outcome/outcome.ts';
 import { runView } from '../../src/analysis/report/view.ts';
+import { runOutcome } from '../../src/analysis/verdict/ci-report.ts';
 import { deliverVerdict, makeReady } from '../../src/app/verdict-outputs.ts';
 import { runCommand } from '../support/command-here.ts';
 import { summaryOf } from '../support/reported-runs.ts';

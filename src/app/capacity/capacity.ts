@@ -4,9 +4,9 @@ import { capacityDocument, playedSteps } from '../../analysis/capacity/build-doc
 import { NoiseStatistics } from '../../analysis/capacity/noise.ts';
 import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts';
 import { capacityView } from '../../analysis/capacity/view.ts';
-import { capacityOutcome } from '../../analysis/outcome/outcome.ts';
 import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
 import { RepeatStatistics } from '../../analysis/run/repeats.ts';
+import { capacityOutcome } from '../../analysis/verdict/ci-report.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { monitoredPartOf } from '../../analysis/metrics/monitored.ts';
-import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { planLines, planTitle } from '../../analysis/plan/view.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
+import { runOutcome } from '../../analysis/verdict/ci-report.ts';
 import { sloSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import { sloState, summariseReplay } from '../../analysis/verdict/summary.ts';

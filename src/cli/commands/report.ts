@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { INTERCHANGE_FORMS, interchangeOf } from '../../analysis/interchange/interchange.ts';
-import { reportOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { reportPage } from '../../analysis/report/page.ts';
 import { reportView } from '../../analysis/report/view.ts';
+import { reportOutcome } from '../../analysis/verdict/ci-report.ts';
 import { pageAssets } from '../../app/package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
 import { makeReady, VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';

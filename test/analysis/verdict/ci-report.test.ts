@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { capacityView } from '../../../src/analysis/capacity/view.ts';
 import { comparisonView } from '../../../src/analysis/compare/view.ts';
+import { reportView, runView } from '../../../src/analysis/report/view.ts';
 import {
   capacityOutcome,
   comparisonOutcome,
@@ -10,8 +11,7 @@ import {
   openMetrics,
   reportOutcome,
   runOutcome,
-} from '../../../src/analysis/outcome/outcome.ts';
-import { reportView, runView } from '../../../src/analysis/report/view.ts';
+} from '../../../src/analysis/verdict/ci-report.ts';
 import { reason } from '../../../src/analysis/verdict/reasons.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../../src/app/compare.ts';
 import { byProgram } from '../../../src/core/options.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { reportOutcome, runOutcome } from '../../../src/analysis/outcome/outcome.ts';
 import { objectivesTable, stateText } from '../../../src/analysis/report/requests.ts';
 import { reportView, runView } from '../../../src/analysis/report/view.ts';
+import { reportOutcome, runOutcome } from '../../../src/analysis/verdict/ci-report.ts';
 import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { type ReplayDocument, readReplayDocument } from '../../../src/documents/replay.ts';
 import { reportOf, summaryOf } from '../../support/reported-runs.ts';
