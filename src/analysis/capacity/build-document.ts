@@ -10,7 +10,7 @@ import {
   type StepWindow,
 } from '../../documents/capacity.ts';
 import { namesBesideOurs, parseSlo } from '../../documents/metrics/objectives.ts';
-import { kneeOf } from './curve.ts';
+import { kneeOf } from './knee.ts';
 import { CapacitySearch, type GoalResult, type PlayedStep, type SearchOptions } from './search.ts';
 import { isOfGenerator } from './step-windows.ts';
 import { goalsOfTier, keepsAll, type Tier } from './tiers.ts';

@@ -1,4 +1,4 @@
-import type { Send } from '../../core/run.ts';
+import { hasFailed, type Send } from '../../core/run.ts';
 
 /** The expected figures of a step while the target keeps up. */
 export interface HealthyStep {
@@ -91,5 +91,34 @@ export class LittlesLaw {
   /** The deviation, from 0 to 1; null if nothing was in flight. */
   get residual(): number | null {
     return this.#inFlightNs > 0 ? this.#openNs / this.#inFlightNs : null;
+  }
+}
+
+/** Answers per second of a step. An answer counts when its last byte came, not when its request was due. */
+export class AnsweredRate {
+  readonly #settlingNs: number;
+  #whileSettling = 0;
+  #behindIt = 0;
+
+  constructor(settlingNs: number) {
+    this.#settlingNs = settlingNs;
+  }
+
+  /** Adds finished sends, in any order, each once. @param untilNs end of the step; later answers do not count */
+  add(sends: readonly Send[], untilNs: number): void {
+    for (const send of sends) {
+      const { lastByteOffsetNs } = send;
+      if (lastByteOffsetNs === null || lastByteOffsetNs > untilNs) continue;
+      if (send.actualOffsetNs === null || send.cancelled || hasFailed(send)) continue;
+      if (lastByteOffsetNs < this.#settlingNs) this.#whileSettling += 1;
+      else this.#behindIt += 1;
+    }
+  }
+
+  /** The rate after the settling time. If the step ended before, the rate during it. */
+  perSecond(untilNs: number): number {
+    const spanNs = untilNs - this.#settlingNs;
+    if (spanNs > 0) return this.#behindIt / (spanNs / 1e9);
+    return untilNs > 0 ? this.#whileSettling / (untilNs / 1e9) : 0;
   }
 }

@@ -1,6 +1,5 @@
 import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
-import { AnsweredRate } from '../../analysis/capacity/curve.ts';
-import { LittlesLaw } from '../../analysis/capacity/early-stop.ts';
+import { AnsweredRate, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import {
   checkQueue,
   fitQueue,

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { AnsweredRate } from '../../analysis/capacity/curve.ts';
-import { BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
+import { AnsweredRate, BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Tier } from '../../analysis/capacity/tiers.ts';
 import { systemClock } from '../../core/clock.ts';
@@ -17,8 +16,8 @@ import { defaultScaling, type ScalingName, unreachable } from '../../replay/plan
 import type { ReplayEnd } from '../../replay/run.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { waitsForOf } from '../replay/document.ts';
-import { statedBounds } from '../replay/plan.ts';
 import type { RunOptions } from '../replay/options.ts';
+import { statedBounds } from '../replay/plan.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import { carryOut, planOpened, sendSome } from '../replay/replay.ts';
 import type { RunRows, StopSource } from '../replay/run.ts';

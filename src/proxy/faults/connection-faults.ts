@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { SeededRandom } from '../../core/random.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import { isToxicOf, type Toxic, type ToxicAttributes, type ToxicType } from '../../documents/faults.ts';
-import { delayDraw } from './draws.ts';
+import { delayDraw } from './toxics.ts';
 
 /** Under a bandwidth limit, a large piece is passed on in parts that take this long. */
 const PACED_PART_MS = 100;

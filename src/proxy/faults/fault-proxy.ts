@@ -8,8 +8,8 @@ import { type Listening, listenOn } from '../net/listen.ts';
 import { type PausedPeers, PeerSocket } from '../net/peer-socket.ts';
 import type { TlsFiles } from '../net/tls-files.ts';
 import { admit, openUpstream, SOCKET_OPTIONS } from '../tcp/tcp-proxy.ts';
-import { ActiveToxic } from './active-toxic.ts';
 import { RelayedConnection, type RelayHost } from './relayed-connection.ts';
+import { ActiveToxic } from './toxics.ts';
 
 export interface RelayParts {
   readonly clock: Clock;

@@ -8,8 +8,8 @@ import type { ListenerTls, UpstreamTls } from '../data-plane.ts';
 import { type Endpoint, speaksTls } from '../net/endpoint.ts';
 import { PausedPeers } from '../net/peer-socket.ts';
 import { TlsFiles } from '../net/tls-files.ts';
-import type { ActiveToxic } from './active-toxic.ts';
 import { FaultProxy, type RelayParts } from './fault-proxy.ts';
+import type { ActiveToxic } from './toxics.ts';
 
 /** One address of a relay and the dependency behind it. */
 export interface NamedPair {

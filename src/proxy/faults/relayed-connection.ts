@@ -4,9 +4,9 @@ import type { ToxicStream } from '../../documents/faults.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { PausedPeers, PeerSocket } from '../net/peer-socket.ts';
 import type { Upstream } from '../tcp/connection.ts';
-import type { ActiveToxic } from './active-toxic.ts';
 import { type ByteSink, type Stage, type StageHost, stageOf } from './connection-faults.ts';
 import { RequestFaults } from './request-faults.ts';
+import type { ActiveToxic } from './toxics.ts';
 
 export interface RelayHost {
   readonly clock: Clock;

@@ -7,9 +7,8 @@ import { requestFraming } from '../../http1/framing.ts';
 import { isRequestLine, type ScannedRequest, scanRequest } from '../../http1/heads.ts';
 import { MessageReader } from '../../http1/message-reader.ts';
 import { FirstLine } from '../tcp/connection.ts';
-import type { ActiveToxic } from './active-toxic.ts';
 import type { ByteSink } from './connection-faults.ts';
-import { delayDraw, unitDraw } from './draws.ts';
+import { type ActiveToxic, delayDraw, unitDraw } from './toxics.ts';
 
 /** What the connection provides to the faults on its requests. */
 interface RequestFaultsHost {

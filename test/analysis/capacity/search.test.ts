@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { AnsweredRate } from '../../../src/analysis/capacity/curve.ts';
-import { LittlesLaw } from '../../../src/analysis/capacity/early-stop.ts';
+import { AnsweredRate, LittlesLaw } from '../../../src/analysis/capacity/early-stop.ts';
 import {
   CapacitySearch,
   type PlayedWindow,

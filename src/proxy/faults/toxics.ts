@@ -1,5 +1,44 @@
-import type { SeededRandom } from '../../core/random.ts';
-import type { DELAY_SHAPES } from '../../documents/faults.ts';
+import { SeededRandom } from '../../core/random.ts';
+import type { DELAY_SHAPES, InjectedCounts, Toxic } from '../../documents/faults.ts';
+
+/** An active fault with its random generator and its counts. */
+export class ActiveToxic {
+  readonly toxic: Toxic;
+  readonly random: SeededRandom;
+  readonly startedNs: number;
+  /** The lease under which it was set; null for a client without a lease. */
+  readonly lease: string | null;
+  /** For a fault on requests: the number of requests that it saw. */
+  requests = 0;
+  readonly #counts: InjectedCounts;
+
+  constructor(
+    toxic: Toxic,
+    {
+      seed,
+      startedNs,
+      lease,
+      counts,
+    }: { seed: number; startedNs: number; lease: string | null; counts: InjectedCounts },
+  ) {
+    this.toxic = toxic;
+    this.random = new SeededRandom(seedOf(seed, toxic.name));
+    this.startedNs = startedNs;
+    this.lease = lease;
+    this.#counts = counts;
+  }
+
+  /** Draws whether it acts on one more connection, by its toxicity. */
+  drawConnection(): boolean {
+    const isOn = this.random.nextUint32() / 2 ** 32 < this.toxic.toxicity;
+    if (isOn) this.#counts.connections += 1;
+    return isOn;
+  }
+
+  injected(): void {
+    this.#counts.injected += 1;
+  }
+}
 
 const DEFAULT_SHAPE = 3;
 /** The longest drawn delay. Without a limit, a long tail could make a connection wait for days. */
@@ -31,7 +70,7 @@ export function delayDraw({ baseMs, jitter, distribution, shape }: DelayTerms, r
 }
 
 /** The seed of one fault's generator, so that its draws do not depend on other faults. */
-export function seedOf(seed: number, name: string): number {
+function seedOf(seed: number, name: string): number {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   return (seed ^ hash) >>> 0;
