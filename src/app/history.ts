@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { buildHistory, MOST_RUNS } from '../analysis/history/build-history.ts';
-import { type Outcome, testNameOf } from '../analysis/verdict/ci-report.ts';
+import { type CiReport, testNameOf } from '../analysis/verdict/ci-report.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import type { HistoryDocument } from '../documents/history.ts';
@@ -36,7 +36,7 @@ export function assertHistory(file: string): void {
 
 /** Adds a run to the history if the options name one. @returns lines for the log */
 export function keepInHistory(
-  { facts, test, command, startedAt, durationS, verdict, result, figures }: Outcome,
+  { facts, test, command, startedAt, durationS, verdict, result, figures }: CiReport,
   directory: string,
   { history, retainHistory }: ResolvedOptions<typeof KEEP_OPTIONS>,
 ): string[] {

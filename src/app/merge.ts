@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { runView } from '../analysis/report/view.ts';
 import { type RunFigures, totalsOf } from '../analysis/run/run-statistics.ts';
 import type { ShardRun, ShardSet } from '../analysis/run/shards.ts';
-import { runOutcome } from '../analysis/verdict/ci-report.ts';
+import { ciReportOfRun } from '../analysis/verdict/ci-report.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/verdict/summary.ts';
 import { systemClock } from '../core/clock.ts';
@@ -98,7 +98,7 @@ export async function mergeRuns(
       return {
         directory,
         document,
-        told: deliverVerdict(runOutcome(document, runView(document, directory)), directory, verdict),
+        told: deliverVerdict(ciReportOfRun(document, runView(document, directory)), directory, verdict),
         stoppedByFailures: shards.set.runs.some(({ document }) => isStoppedByFailures(document.interrupted)),
       };
     } catch (thrown) {

@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { githubReport, junitXml, type Outcome, openMetrics } from '../analysis/verdict/ci-report.ts';
+import { type CiReport, githubReport, junitXml, openMetrics } from '../analysis/verdict/ci-report.ts';
 import { grouped, listOf, type ResolvedOptions, text } from '../core/options.ts';
 import { LogCommand } from '../core/text.ts';
 import { refused } from '../core/units.ts';
@@ -50,18 +50,18 @@ export function makeReady({ ciReport, history }: Pick<VerdictRequest, 'ciReport'
 type StepFiles = Readonly<Record<'GITHUB_STEP_SUMMARY' | 'GITHUB_OUTPUT', string | undefined>>;
 
 /**
- * Writes an outcome in each requested format.
+ * Writes a CI report in each requested format.
  * @returns lines for the log: the written files, and GitHub's annotations
  * @throws AppError OUTPUT_UNWRITABLE
  */
 export function writeVerdict(
-  outcome: Outcome,
+  report: CiReport,
   { ciReport }: Pick<VerdictRequest, 'ciReport'>,
   environment: StepFiles | NodeJS.ProcessEnv,
 ): (string | LogCommand)[] {
   return ciReport.flatMap((each): (string | LogCommand)[] => {
-    if (each.form === 'github') return tellGithub(outcome, environment);
-    writeWhole(resolve(each.file), FILES[each.form](outcome));
+    if (each.form === 'github') return tellGithub(report, environment);
+    writeWhole(resolve(each.file), FILES[each.form](report));
     return [`${each.form} written to ${each.file}`];
   });
 }
@@ -71,17 +71,17 @@ export function writeVerdict(
  * `writeVerdict`
  */
 export function deliverVerdict(
-  outcome: Outcome,
+  report: CiReport,
   directory: string,
   request: VerdictRequest,
 ): (string | LogCommand)[] {
   // The verdict comes first, so that a pipeline still gets it if the history cannot be written.
-  return [...writeVerdict(outcome, request, process.env), ...keepInHistory(outcome, directory, request)];
+  return [...writeVerdict(report, request, process.env), ...keepInHistory(report, directory, request)];
 }
 
 /** Appends to the files of the step, because its other commands also write to them. */
-function tellGithub(outcome: Outcome, environment: StepFiles | NodeJS.ProcessEnv): LogCommand[] {
-  const { annotations, summary, outputs } = githubReport(outcome);
+function tellGithub(report: CiReport, environment: StepFiles | NodeJS.ProcessEnv): LogCommand[] {
+  const { annotations, summary, outputs } = githubReport(report);
   const append = (file: string | undefined, text: string) => {
     if (file) writingTo(file, () => appendFileSync(file, text));
   };

@@ -121,7 +121,7 @@ export class Replay {
    * @param sentBefore requests of earlier phases; they also count for --max-requests
    * @throws AppError INTERNAL if the engine itself fails
    */
-  async run(listener: ReplayListener, signal: AbortSignal, sentBefore = 0): Promise<ReplayOutcome> {
+  async run(listener: ReplayListener, signal: AbortSignal, sentBefore = 0): Promise<SentReplay> {
     const { options, forecast, target, scaling, overview, source, window } = this.#parts;
     const checks = this.#beginChecks(listener);
     const engine = this.#parts.createEngine({
@@ -133,7 +133,7 @@ export class Replay {
     const openSessions = OpenSessions.before(overview, source, window);
     this.#engine = engine;
     const requests = this.#requests(listener, openSessions, sentBefore);
-    let health: ReplayOutcome['health'];
+    let health: SentReplay['health'];
     const watching = this.#watchTarget();
     try {
       health = await engine.run(
@@ -398,7 +398,7 @@ export type ReplayEnd =
   | { readonly kind: 'interrupted' }
   | { readonly kind: 'aborted'; readonly error: AppError };
 
-export interface ReplayOutcome {
+export interface SentReplay {
   readonly end: ReplayEnd;
   /** Whether planning was ended early. */
   readonly endedEarly: boolean;

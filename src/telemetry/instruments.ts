@@ -121,7 +121,7 @@ const FACTS = {
 type InstrumentName = keyof typeof FACTS;
 
 export const OUTCOMES = ['completed', 'failed', 'cancelled', 'refused', 'not_sent'] as const;
-type Outcome = (typeof OUTCOMES)[number];
+type RequestEnd = (typeof OUTCOMES)[number];
 
 /** Models with their own series at most. Further models become `other`. */
 const MAX_MODELS = 20;
@@ -213,7 +213,7 @@ export class RunInstruments {
     const { actualOffsetNs, startOffsetNs, lastByteOffsetNs, intendedOffsetNs, answer } = send;
     const asked = this.#attributesOf(send);
     this.expect(send);
-    const count = (outcome: Outcome) => {
+    const count = (outcome: RequestEnd) => {
       this.#of('requests', { ...asked, outcome }).value += 1;
     };
     if (actualOffsetNs === null || send.refused) {

@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { runView } from '../../src/analysis/report/view.ts';
-import { runOutcome } from '../../src/analysis/verdict/ci-report.ts';
+import { ciReportOfRun } from '../../src/analysis/verdict/ci-report.ts';
 import { keepInHistory, lastPassOf, readHistory } from '../../src/app/history.ts';
 import { runCommand } from '../support/command-here.ts';
 import { storedRun, summaryOf } from '../support/reported-runs.ts';
@@ -20,7 +20,7 @@ function kept(id: string, limit: string | null, at: number): string {
   const directory = storedRun(SENDS, facts);
   const summary = summaryOf(SENDS, facts);
   const retainHistory = { kind: 'count', runs: 10 } as const;
-  const told = keepInHistory(runOutcome(summary, runView(summary)), directory, { history, retainHistory });
+  const told = keepInHistory(ciReportOfRun(summary, runView(summary)), directory, { history, retainHistory });
   expect(told).toEqual([`kept in ${history} as "nightly"`]);
   return directory;
 }

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { runView } from '../../src/analysis/report/view.ts';
-import { runOutcome } from '../../src/analysis/verdict/ci-report.ts';
+import { ciReportOfRun } from '../../src/analysis/verdict/ci-report.ts';
 import { deliverVerdict, makeReady } from '../../src/app/verdict-outputs.ts';
 import { runCommand } from '../support/command-here.ts';
 import { summaryOf } from '../support/reported-runs.ts';
@@ -47,6 +47,6 @@ test('a history that cannot be written to costs a pipeline no verdict', () => {
     retainHistory: { kind: 'count', runs: 10 } as const,
     ciReport: [{ form: 'junit', file } as const],
   };
-  expect(() => deliverVerdict(runOutcome(summary, runView(summary)), folder, request)).toThrow();
+  expect(() => deliverVerdict(ciReportOfRun(summary, runView(summary)), folder, request)).toThrow();
   expect(readFileSync(file, 'utf8')).toContain('<testsuites');
 });

@@ -1,5 +1,5 @@
 /** The windows at one load: how many kept a goal, and how many were judged. */
-export interface LoadOutcome {
+export interface JudgedLoad {
   readonly multiplier: number;
   readonly good: number;
   readonly judged: number;
@@ -44,7 +44,7 @@ const TRANSITION_SPREADS = 2 * Math.log(9);
  * its bracket. This is the fit of PLRsearch (Internet-Draft draft-vpolak-bmwg-plrsearch), with windows as trials.
  * @returns null if no window passed or none failed: then only one side is known
  */
-export function fitBoundary(loads: readonly LoadOutcome[]): BoundaryFit | null {
+export function fitBoundary(loads: readonly JudgedLoad[]): BoundaryFit | null {
   const judged = loads.filter((load) => load.judged > 0);
   if (!judged.some(({ good }) => good > 0) || !judged.some((load) => load.good < load.judged)) return null;
   const logs = judged.map(({ multiplier }) => Math.log(multiplier));
@@ -76,7 +76,7 @@ export function fitBoundary(loads: readonly LoadOutcome[]): BoundaryFit | null {
   };
 }
 
-function logLikelihood(loads: readonly LoadOutcome[], centre: number, spread: number): number {
+function logLikelihood(loads: readonly JudgedLoad[], centre: number, spread: number): number {
   return loads.reduce((sum, { multiplier, good, judged }) => {
     const odds = (centre - Math.log(multiplier)) / spread;
     return sum + judged * logLogistic(odds) - (judged - good) * odds;
@@ -99,7 +99,7 @@ function quantileCell(weights: readonly number[], share: number): number {
 }
 
 /** Whether there is a load below which all windows pass and above which none does. */
-function isSeparated(loads: readonly LoadOutcome[]): boolean {
+function isSeparated(loads: readonly JudgedLoad[]): boolean {
   const passing = loads.filter(({ good }) => good > 0).map(({ multiplier }) => multiplier);
   const failing = loads.filter(({ good, judged }) => good < judged).map(({ multiplier }) => multiplier);
   return Math.max(...passing) < Math.min(...failing);

@@ -1,4 +1,4 @@
-import { type BoundaryFit, fitBoundary, type LoadOutcome } from './boundary.ts';
+import { type BoundaryFit, fitBoundary, type JudgedLoad } from './boundary.ts';
 import { type ClassifiedLoad, LoadStat, type RelevantBounds, relevantBounds } from './classify.ts';
 
 export interface SearchOptions {
@@ -78,7 +78,7 @@ export interface GoalResult {
   readonly bounds: RelevantBounds;
   /** Null without both bounds: a single window that failed by chance must not bound the fit. */
   readonly fit: BoundaryFit | null;
-  readonly loads: readonly LoadOutcome[];
+  readonly loads: readonly JudgedLoad[];
 }
 
 /** Half of the windows may be bad. */
@@ -191,7 +191,7 @@ export class CapacitySearch {
   }
 
   /** The first undecided load between two loads. Loads outside this range need no decision. */
-  #undecided(id: string, loads: readonly LoadOutcome[], from: number, to: number): Wanted | SearchEnd | null {
+  #undecided(id: string, loads: readonly JudgedLoad[], from: number, to: number): Wanted | SearchEnd | null {
     const { windowsToDecide } = this.#options;
     for (const { multiplier, good, judged } of loads) {
       const need = Math.ceil(windowsToDecide / 2) - Math.max(good, judged - good);
@@ -215,7 +215,7 @@ export class CapacitySearch {
    * The smallest load that only the generator limited; infinity if there is none. A short disturbance is no limit, so
    * most windows at the load must be void or capped. The load must also be above the largest sustained one.
    */
-  #generatorLimit(loads: readonly LoadOutcome[], { lower }: RelevantBounds): number {
+  #generatorLimit(loads: readonly JudgedLoad[], { lower }: RelevantBounds): number {
     const beyond = loads.filter(({ multiplier, judged }) => {
       const windows = this.#steps.flatMap((step) => (step.multiplier === multiplier ? step.windows : []));
       const voids = windows.filter(({ isVoid }) => isVoid).length;
@@ -239,7 +239,7 @@ export class CapacitySearch {
     };
   }
 
-  #loadsOf(id: string): { readonly loads: LoadOutcome[]; readonly classified: ClassifiedLoad[] } {
+  #loadsOf(id: string): { readonly loads: JudgedLoad[]; readonly classified: ClassifiedLoad[] } {
     const { windowS, windowsToDecide } = this.#options;
     const goal = { exceedRatio: EXCEED_RATIO, durationS: windowS * windowsToDecide };
     const stats = new Map<number, { readonly stat: LoadStat; good: number; judged: number }>();

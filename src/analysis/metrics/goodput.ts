@@ -3,7 +3,7 @@ import { NS_PER_MS } from '../../core/units.ts';
 import { isOfStreams } from '../../documents/metrics/metrics.ts';
 import { limitsText, type RequestLimit, type Threshold } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
-import type { SendOutcome } from '../run/outcomes.ts';
+import type { SendCategory } from '../run/outcomes.ts';
 import { lowerShare, sampleFloor, samplesNeeded } from '../stats/percentiles.ts';
 import {
   EVERYTHING,
@@ -52,7 +52,7 @@ export class GoodputCounts {
     this.#isOfStreams = limits.every(isOfStreams);
   }
 
-  add(send: Send, outcome: SendOutcome): void {
+  add(send: Send, outcome: SendCategory): void {
     const wantsStream = send.streamed || send.unstreamed;
     if (this.#isOfStreams && !wantsStream) return;
     const { figures } = this;

@@ -2,7 +2,7 @@ import type { Send } from '../../core/run.ts';
 import { holds, type Threshold } from '../../documents/metrics/objectives.ts';
 import type { CheckFigures } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
-import type { OutcomeFigures, SendOutcome, StatusMixFigures } from '../run/outcomes.ts';
+import type { OutcomeFigures, SendCategory, StatusMixFigures } from '../run/outcomes.ts';
 import type { LatencyFigures } from './answer-times.ts';
 import type { MonitoredByName } from './monitored.ts';
 import type { StreamFigures } from './streams.ts';
@@ -190,9 +190,9 @@ export interface Measure {
   /** Whether a sent request breaks the limit. */
   readonly isBroken?: (threshold: Threshold, send: Send, from: Scope['from']) => boolean;
   /** Adds a request to a chart of times, as the verdict counts it. */
-  readonly addTimes?: (course: TimeCourse, send: Send, outcome: SendOutcome) => void;
+  readonly addTimes?: (course: TimeCourse, send: Send, outcome: SendCategory) => void;
   /** Whether a request counts for a chart of shares; null if it does not belong to the whole either. */
-  readonly isCounted?: (threshold: Threshold, send: Send, outcome: SendOutcome) => boolean | null;
+  readonly isCounted?: (threshold: Threshold, send: Send, outcome: SendCategory) => boolean | null;
   /** The value in the recording, in the unit of the limit; null if unknown. */
   readonly inRecording?: (threshold: Threshold, mix: StatusMixFigures) => number | null;
   /** The recorded percentiles of the metric. */

@@ -1,7 +1,7 @@
 import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
 import { holds, type Threshold } from '../../documents/metrics/objectives.ts';
-import { isRefusal, refusalsIn, type SendOutcome, type StatusMixFigures } from '../run/outcomes.ts';
+import { isRefusal, refusalsIn, type SendCategory, type StatusMixFigures } from '../run/outcomes.ts';
 import { lowerShare, samplesNeeded } from '../stats/percentiles.ts';
 import { statusAdvice } from '../verdict/advice.ts';
 import {
@@ -67,7 +67,7 @@ function allowedShare({ aggregation, limit }: Threshold): number | null {
   return aggregation.kind === 'rate' ? limit : null;
 }
 
-function isOfSent(outcome: SendOutcome): boolean {
+function isOfSent(outcome: SendCategory): boolean {
   return outcome === 'completed' || outcome === 'failed';
 }
 
@@ -79,7 +79,7 @@ export const ERRORS = shareMeasure(
   {
     allowedShare,
     isBroken: (_: Threshold, send: Send) => hasFailed(send),
-    isCounted: (_: Threshold, __: Send, outcome: SendOutcome) =>
+    isCounted: (_: Threshold, __: Send, outcome: SendCategory) =>
       isOfSent(outcome) ? outcome === 'failed' : null,
     isRecordedIn: (status: number) => status >= FIRST_SERVER_ERROR,
     inRecording: ({ aggregation }: Threshold, { recordedFailed, recordedKnown }: StatusMixFigures) =>
@@ -95,7 +95,7 @@ export const REJECTED = shareMeasure(
   {
     allowedShare,
     isBroken: (_: Threshold, { status }: Send) => status !== null && isTurnedAway(status),
-    isCounted: (_: Threshold, { error, status }: Send, outcome: SendOutcome) =>
+    isCounted: (_: Threshold, { error, status }: Send, outcome: SendCategory) =>
       isOfSent(outcome) ? error === null && status !== null && isRefusal(status) : null,
     isRecordedIn: isRefusal,
     advice: statusAdvice('429'),

@@ -2,7 +2,7 @@ import { addGaps } from '../../core/gap-counts.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send } from '../../core/run.ts';
 import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts';
-import { isRefusal, type SendOutcome } from '../run/outcomes.ts';
+import { isRefusal, type SendCategory } from '../run/outcomes.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
 
@@ -81,7 +81,7 @@ export class StreamStatistics {
   }
 
   /** Adds every finished send, streamed or not. */
-  add(send: Send, outcome: SendOutcome): void {
+  add(send: Send, outcome: SendCategory): void {
     const figures = this.#figures;
     if (outcome === 'completed') this.#countTokens(send);
     if (!send.streamed && !send.unstreamed) return;

@@ -4,7 +4,7 @@ import { hasFailed, type Send, type SendAnswer } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { TimedMetric } from '../../documents/metrics/metrics.ts';
 import type { Threshold } from '../../documents/metrics/objectives.ts';
-import { isServed, isUnanswered, type SendOutcome } from '../run/outcomes.ts';
+import { isServed, isUnanswered, type SendCategory } from '../run/outcomes.ts';
 import {
   fewest,
   type IndependentSamples,
@@ -49,7 +49,7 @@ interface TimeSource {
   count(figures: Observable): number;
   /** The time of one finished request. Infinity if no token ever came; null if the time could not be read. */
   ofSend(send: Send, from: Scope['from']): number | null;
-  addTimes(course: TimeCourse, send: Send, outcome: SendOutcome): void;
+  addTimes(course: TimeCourse, send: Send, outcome: SendCategory): void;
 }
 
 /** A time of requests. Failed and refused requests count as infinitely slow in every aggregation. */

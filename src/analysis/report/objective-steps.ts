@@ -6,7 +6,7 @@ import type { ObjectiveSteps } from '../../documents/report.ts';
 import { measureOf } from '../metrics/index.ts';
 import type { TimeCourse } from '../metrics/measure.ts';
 import { TIMES } from '../metrics/times.ts';
-import type { SendOutcome } from '../run/outcomes.ts';
+import type { SendCategory } from '../run/outcomes.ts';
 import { SteppedTimes, stepAt, together, widthFor } from './stepped.ts';
 
 /** The percentile to show if no objective names one. */
@@ -96,7 +96,7 @@ export class ObjectiveCourse implements TimeCourse {
     this.#counted = new Array<number>(steps).fill(0);
   }
 
-  add(send: Send, outcome: SendOutcome): void {
+  add(send: Send, outcome: SendCategory): void {
     const { slice } = this.#threshold;
     // The stage does not matter: objectives on stages and faults are not shown over time.
     if (slice !== null && !isInSlice(slice, { ...send, stage: 1 })) return;
@@ -147,7 +147,7 @@ export class ObjectiveCourse implements TimeCourse {
     };
   }
 
-  #addShare(send: Send, outcome: SendOutcome): void {
+  #addShare(send: Send, outcome: SendCategory): void {
     const at = stepAt(send.intendedOffsetNs, this.#stepS, this.#all.length);
     if (at === null) return;
     const counted = measureOf(this.#threshold).isCounted?.(this.#threshold, send, outcome) ?? null;

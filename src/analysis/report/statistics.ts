@@ -11,7 +11,7 @@ import {
   isUnanswered,
   OutcomeCounts,
   type OutcomeFigures,
-  type SendOutcome,
+  type SendCategory,
 } from '../run/outcomes.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
@@ -172,7 +172,7 @@ export class ReportStatistics {
   }
 
   /** Adds the latency of a send; null if it has none. */
-  #measure(send: SentSend, outcome: SendOutcome): number | null {
+  #measure(send: SentSend, outcome: SendCategory): number | null {
     const latency = latencyOf(send, isServed(send, outcome) || outcome === 'cancelled');
     if (latency === null) return null;
     const { scheduled: scheduledNs, service: serviceNs } = latency;
@@ -189,7 +189,7 @@ export class ReportStatistics {
 }
 
 /** Whether the stop of the run ended the request or left it unsent. */
-function isOfStop({ error }: Send, outcome: SendOutcome): boolean {
+function isOfStop({ error }: Send, outcome: SendCategory): boolean {
   return outcome === 'unreached' || (outcome === 'failed' && error === 'stopped');
 }
 

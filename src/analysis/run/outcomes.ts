@@ -22,7 +22,7 @@ import type {
 } from '../../documents/replay.ts';
 import { among, FirstExamples, shareDistance, Tally } from '../stats/tally.ts';
 
-export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
+export type SendCategory = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
 
 /**
  * The outcome of a finished send:
@@ -32,7 +32,7 @@ export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'un
  * - `failed`: no complete answer, or a 5xx
  * - `completed`: any other status, which is an answer
  */
-export function outcomeOf(send: Send): SendOutcome {
+export function outcomeOf(send: Send): SendCategory {
   if (send.refused) return 'refused';
   if (send.actualOffsetNs === null) return 'unreached';
   if (send.cancelled) return 'cancelled';
@@ -52,7 +52,7 @@ export interface OutcomeFigures
 }
 
 export class OutcomeCounts {
-  readonly #counts: Record<SendOutcome, number> = {
+  readonly #counts: Record<SendCategory, number> = {
     completed: 0,
     failed: 0,
     cancelled: 0,
@@ -65,7 +65,7 @@ export class OutcomeCounts {
   /** The first failed sends of each kind, so that a reader can inspect them. */
   readonly #examples = new FirstExamples<string, SendId>();
 
-  add(send: Send): SendOutcome {
+  add(send: Send): SendCategory {
     const outcome = outcomeOf(send);
     this.#counts[outcome] += 1;
     if (outcome === 'cancelled' && send.status === null) this.#leftUnanswered += 1;
@@ -109,12 +109,12 @@ export function refusalsIn(statuses: Readonly<Record<string, number>>): number {
 }
 
 /** Whether a request was served: its answer neither failed nor turned it away. */
-export function isServed({ status }: Pick<Send, 'status'>, outcome: SendOutcome): boolean {
+export function isServed({ status }: Pick<Send, 'status'>, outcome: SendCategory): boolean {
   return outcome === 'completed' && (status === null || !isTurnedAway(status));
 }
 
 /** Whether a request counts as infinitely slow in objectives on latency. */
-export function isUnanswered(outcome: SendOutcome): boolean {
+export function isUnanswered(outcome: SendCategory): boolean {
   return outcome === 'failed' || outcome === 'refused' || outcome === 'unreached';
 }
 

@@ -19,7 +19,7 @@ import {
   CheckStatistics,
   isServed,
   type OutcomeFigures,
-  type SendOutcome,
+  type SendCategory,
   StatusMix,
   type StatusMixFigures,
   WarmupStatistics,
@@ -202,7 +202,7 @@ export class RunStatistics {
    * Only for requests that were served both times, like the run's latency. A request that fails now may have been a
    * slow one.
    */
-  #addRecordedLatency(send: Send, outcome: SendOutcome): void {
+  #addRecordedLatency(send: Send, outcome: SendCategory): void {
     const { recorded } = send;
     if (recorded?.tookNs == null || !isServed(send, outcome)) return;
     const wasServed = recorded.status < FIRST_SERVER_ERROR && !isTurnedAway(recorded.status);

@@ -8,7 +8,7 @@ import { GoodputCounts, limitsOf } from '../metrics/goodput.ts';
 import type { PartFigures } from '../metrics/measure.ts';
 import { StreamStatistics } from '../metrics/streams.ts';
 import { NamedGroups } from '../stats/tally.ts';
-import { isServed, OutcomeCounts, type SendOutcome } from './outcomes.ts';
+import { isServed, OutcomeCounts, type SendCategory } from './outcomes.ts';
 
 /** The requests of one slice, by the text of the requested slice. */
 export interface SlicedFigures {
@@ -60,7 +60,7 @@ export class PartStatistics {
     this.lastSentNs = originNs;
   }
 
-  add(send: Send): SendOutcome {
+  add(send: Send): SendCategory {
     const outcome = this.#outcomes.add(send);
     this.requests += 1;
     this.#streams.add(send, outcome);

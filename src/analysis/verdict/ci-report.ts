@@ -19,7 +19,7 @@ import {
 import { stateOf, valueText } from '../report/requests.ts';
 
 /** One checked item: an objective, a metric, or a reason about the run itself. */
-interface OutcomeCase {
+interface CiCase {
   readonly kind: 'objective' | 'metric' | 'reason' | 'run';
   readonly name: string;
   readonly result: Result;
@@ -30,13 +30,13 @@ interface OutcomeCase {
 }
 
 /** A verdict of any command, in a common form for pipelines and histories. */
-export interface Outcome {
+export interface CiReport {
   readonly command: 'replay' | 'compare' | 'capacity';
   /** Name of the test, equal for all runs that belong together. */
   readonly test: string;
   readonly verdict: string | null;
   readonly result: Result;
-  readonly cases: readonly OutcomeCase[];
+  readonly cases: readonly CiCase[];
   readonly figures: readonly Figure[];
   /** Facts for readers. */
   readonly properties: readonly (readonly [name: string, value: string])[];
@@ -52,18 +52,18 @@ export interface Outcome {
 /** The common fields of a run and its report. */
 type Judged = Pick<ReplayDocument, 'verdict' | 'valid' | 'slo' | 'reasons' | 'notes'>;
 
-/** The outcome of a run. */
-export function runOutcome(run: ReplayDocument, view: View): Outcome {
-  return judgedOutcome(run, run, view);
+/** The CI report of a run. */
+export function ciReportOfRun(run: ReplayDocument, view: View): CiReport {
+  return judgedReport(run, run, view);
 }
 
-/** The outcome of a run's report, which also knows whether the rows still match the run. */
-export function reportOutcome(report: ReportDocument, view: View): Outcome {
-  return judgedOutcome(report, report.summary, view);
+/** The CI report of a run's report, which also knows whether the rows still match the run. */
+export function ciReportOfReport(report: ReportDocument, view: View): CiReport {
+  return judgedReport(report, report.summary, view);
 }
 
 /** @param summary null for an unsealed run */
-function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: View): Outcome {
+function judgedReport(judged: Judged, summary: ReplayDocument | null, view: View): CiReport {
   const { verdict, valid } = judged;
   const result = runResult(verdict, valid);
   const cases = [
@@ -90,7 +90,7 @@ function isCase({ severity, code }: Finding): boolean {
   return severity !== 'note' && code !== 'slo_violated';
 }
 
-function judgedCase(each: Finding): OutcomeCase {
+function judgedCase(each: Finding): CiCase {
   return reasonCase(each, each.severity === 'fail' ? 'failed' : 'undecided');
 }
 
@@ -119,7 +119,7 @@ function runResult(verdict: ReplayDocument['verdict'], valid: boolean): Result {
 }
 
 /** A violated objective counts as failed only with the verdict FAIL. Otherwise its figures are doubtful. */
-function objectiveCase(line: SloLine, judged: Judged): OutcomeCase {
+function objectiveCase(line: SloLine, judged: Judged): CiCase {
   const { expression, observed, upperBound, limit } = line;
   const state = stateOf(line, judged);
   const isFailed = state === 'violated' && judged.verdict === 'FAIL';
@@ -133,12 +133,12 @@ function objectiveCase(line: SloLine, judged: Judged): OutcomeCase {
   };
 }
 
-function reasonCase({ code, text, advice }: Finding, result: Result): OutcomeCase {
+function reasonCase({ code, text, advice }: Finding, result: Result): CiCase {
   return { kind: 'reason', name: code, result, message: text, advice };
 }
 
 /** A case for a file without any other: JUnit readers treat an empty file as broken. */
-function validCase(headline: string): OutcomeCase {
+function validCase(headline: string): CiCase {
   return { kind: 'run', name: 'the run is valid', result: 'passed', message: headline, advice: '' };
 }
 
@@ -169,7 +169,7 @@ function runFigures(run: ReplayDocument): Figure[] {
   return figures.flatMap(([name, unit, value]) => (value === null ? [] : [{ name, unit, value }]));
 }
 
-function factsOf({ run, capture, target, version }: ReplayDocument): NonNullable<Outcome['facts']> {
+function factsOf({ run, capture, target, version }: ReplayDocument): NonNullable<CiReport['facts']> {
   return { run, capture, target, version };
 }
 
@@ -183,11 +183,11 @@ function runProperties(run: ReplayDocument): [string, string][] {
   ];
 }
 
-/** The outcome of a comparison: a case for each metric, and for each reason that no metric covers. */
-export function comparisonOutcome(document: ComparisonDocument, view: View): Outcome {
+/** The CI report of a comparison: a case for each metric, and for each reason that no metric covers. */
+export function ciReportOfComparison(document: ComparisonDocument, view: View): CiReport {
   const { verdict, metrics, a, b } = document;
   const isOpen = verdict === 'INCONCLUSIVE';
-  const cases: OutcomeCase[] = metrics.map((metric) => ({
+  const cases: CiCase[] = metrics.map((metric) => ({
     kind: 'metric',
     name: metric.name,
     result: metricResult(metric.verdict, isOpen),
@@ -232,8 +232,8 @@ function metricResult(verdict: string, isOpen: boolean): Result {
   return verdict === 'undecided' ? 'undecided' : 'passed';
 }
 
-/** The outcome of a search: a case for each objective, which passes if its boundary is known. */
-export function capacityOutcome(document: CapacityDocument, view: View, name: string | null): Outcome {
+/** The CI report of a search: a case for each objective, which passes if its boundary is known. */
+export function ciReportOfCapacity(document: CapacityDocument, view: View, name: string | null): CiReport {
   const { capture, target, version, directory, startedAt, spentS, goals, tiers = [] } = document;
   // A resumed search keeps its start. Directories with the same name may be in many places, so the start is part of the
   // id.
@@ -258,7 +258,7 @@ export function capacityOutcome(document: CapacityDocument, view: View, name: st
   };
 }
 
-function goalCase({ name, interval, passes, fails }: CapacityGoal): OutcomeCase {
+function goalCase({ name, interval, passes, fails }: CapacityGoal): CiCase {
   const at = (point: LoadPoint | null) => (point === null ? 'not known' : `${numberText(point.multiplier)}x`);
   const between =
     interval === null ? 'not known' : interval.map((each) => `${numberText(each)}x`).join(' to ');
@@ -293,7 +293,7 @@ const MOST_ANNOTATIONS = 10;
 /** The maximum size of a step's summary. GitHub drops larger ones completely. */
 const MOST_SUMMARY_BYTES = 1024 * 1024;
 
-/** An outcome in the formats of GitHub Actions. */
+/** A CI report in the formats of GitHub Actions. */
 interface GithubReport {
   /** Workflow commands, for the log of the step. */
   readonly annotations: readonly string[];
@@ -303,20 +303,20 @@ interface GithubReport {
   readonly outputs: string;
 }
 
-/** An outcome for GitHub Actions: an error for each failed or undecided case, and everything as a summary. */
-export function githubReport(outcome: Outcome): GithubReport {
-  const { test, result, verdict, cases, view } = outcome;
+/** A CI report for GitHub Actions: an error for each failed or undecided case, and everything as a summary. */
+export function githubReport(report: CiReport): GithubReport {
+  const { test, result, verdict, cases, view } = report;
   const open = result === 'passed' ? [] : cases.filter((each) => each.result !== 'passed');
   // Failures come before undecided cases, because GitHub may not show the last ones.
   const told = open.toSorted((a, b) => Number(b.result === 'failed') - Number(a.result === 'failed'));
   return {
-    annotations: told.slice(0, MOST_ANNOTATIONS).map((each) => annotation(outcome, each)),
+    annotations: told.slice(0, MOST_ANNOTATIONS).map((each) => annotation(report, each)),
     summary: withinBytes(`${viewMarkdown({ ...view, title: `${view.title}: ${test}` })}\n`, told.length),
     outputs: `verdict=${verdict ?? 'none'}\nresult=${result}\nreasons=${told.map(({ name }) => oneLine(name)).join(';')}\n`,
   };
 }
 
-function annotation({ test, verdict }: Outcome, { name, message, advice }: OutcomeCase): string {
+function annotation({ test, verdict }: CiReport, { name, message, advice }: CiCase): string {
   const title = `${verdict ?? 'not valid'}: ${test}`;
   const text = [`${name}: ${message}`, advice].filter((each) => each !== '').join('\n');
   return `::error title=${property(title)}::${data(text)}`;
@@ -344,11 +344,11 @@ function withinBytes(markdown: string, open: number): string {
 }
 
 /**
- * An outcome as JUnit XML for Jenkins, GitLab and Azure. The test is a suite; each objective and each reason is a case.
+ * A CI report as JUnit XML for Jenkins, GitLab and Azure. The test is a suite; each objective and each reason is a case.
  * Undecided cases are `skipped`, because JUnit has no third result. The exit status distinguishes them.
  */
-export function junitXml(outcome: Outcome): string {
-  const { test, cases, properties, startedAt, durationS, command } = outcome;
+export function junitXml(report: CiReport): string {
+  const { test, cases, properties, startedAt, durationS, command } = report;
   const count = (result: Result) => cases.filter((each) => each.result === result).length;
   const counts = attributes({
     tests: cases.length,
@@ -372,7 +372,7 @@ export function junitXml(outcome: Outcome): string {
   ].join('\n');
 }
 
-function caseLines({ name, kind, result, message, advice }: OutcomeCase, classname: string): string[] {
+function caseLines({ name, kind, result, message, advice }: CiCase, classname: string): string[] {
   const begin = `    <testcase${attributes({ name, classname, time: '0' })}`;
   if (result === 'passed') return [`${begin}/>`];
   const said = attributes({ message });
@@ -405,8 +405,8 @@ const SUFFIXES: Readonly<Record<Figure['unit'], string>> = {
   count: '_count',
 };
 
-/** An outcome as OpenMetrics text: gauges in base units. GitLab shows them as a metrics report of a merge request. */
-export function openMetrics({ test, command, figures, cases }: Outcome): string {
+/** A CI report as OpenMetrics text: gauges in base units. GitLab shows them as a metrics report of a merge request. */
+export function openMetrics({ test, command, figures, cases }: CiReport): string {
   const labels = `{test="${labelValue(test)}"}`;
   const gauge = (name: string, value: number) => [`# TYPE ${name} gauge`, `${name}${labels} ${value}`];
   const count = (result: string) => cases.filter((each) => each.result === result).length;

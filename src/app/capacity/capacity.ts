@@ -6,7 +6,7 @@ import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts
 import { capacityView } from '../../analysis/capacity/view.ts';
 import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
 import { RepeatStatistics } from '../../analysis/run/repeats.ts';
-import { capacityOutcome } from '../../analysis/verdict/ci-report.ts';
+import { ciReportOfCapacity } from '../../analysis/verdict/ci-report.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
@@ -119,7 +119,7 @@ async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<C
     );
     return document;
   }
-  const outcome = capacityOutcome(document, capacityView(document), verdict.name);
+  const outcome = ciReportOfCapacity(document, capacityView(document), verdict.name);
   deps.reporter.note(...deliverVerdict(outcome, directory, verdict));
   return document;
 }

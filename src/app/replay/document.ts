@@ -7,7 +7,7 @@ import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from 
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
-import type { ReplayOutcome } from '../../replay/run.ts';
+import type { SentReplay } from '../../replay/run.ts';
 import type { CaptureOverview } from '../../replay/window/capture.ts';
 import type { Playback } from '../../replay/window/playback.ts';
 import { whyNotComparable } from '../../replay/window/probe.ts';
@@ -110,7 +110,7 @@ export function mergedCheck(
 
 export function connectionsDocument(
   { connections }: Pick<ReplayOptions, 'connections'>,
-  { health, recordedConnections }: ReplayOutcome,
+  { health, recordedConnections }: SentReplay,
 ): ConnectionsDocument {
   return { policy: connections, ...health.connections, recorded: recordedConnections };
 }

@@ -4,7 +4,7 @@ import { planLines, planTitle } from '../../analysis/plan/view.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
-import { runOutcome } from '../../analysis/verdict/ci-report.ts';
+import { ciReportOfRun } from '../../analysis/verdict/ci-report.ts';
 import { sloSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import { sloState, summariseReplay } from '../../analysis/verdict/summary.ts';
@@ -27,7 +27,7 @@ import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import type { TracedHeaders } from '../../replay/plan/plan.ts';
 import { stageEndsOf } from '../../replay/plan/stages.ts';
 import type { Warmup } from '../../replay/plan/warmup.ts';
-import { Replay, type ReplayEnd, type ReplayListener, type ReplayOutcome } from '../../replay/run.ts';
+import { Replay, type ReplayEnd, type ReplayListener, type SentReplay } from '../../replay/run.ts';
 import type { Target } from '../../replay/target.ts';
 import { removeOlderRuns } from '../../storage/runs/retention.ts';
 import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
@@ -129,7 +129,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     const document = documentOf(run, parts, finished, interruption.received, calibrationDocument);
     store.seal(run, totalsOf(finished.figures), document);
     reporter.note(
-      ...deliverVerdict(runOutcome(document, runView(document, directory)), directory, parts.verdict),
+      ...deliverVerdict(ciReportOfRun(document, runView(document, directory)), directory, parts.verdict),
     );
     const { end } = finished.outcome;
     // An incomplete run must not cause the removal of a good one.
@@ -203,7 +203,7 @@ function telemetryOf(
 }
 
 interface Finished {
-  readonly outcome: ReplayOutcome;
+  readonly outcome: SentReplay;
   readonly figures: RunFigures;
   readonly monitors: MonitorsDocument;
   readonly autoscaling: AutoscalingDocument | null;
@@ -401,7 +401,7 @@ function factsOf(
   };
 }
 
-function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: ReplayOutcome): Run {
+function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: SentReplay): Run {
   const { startedAtUs, endOffsetNs } = health;
   return { ...facts, startedAtUs, endedAtUs: startedAtUs + Math.round(endOffsetNs / 1e3) };
 }

@@ -4,7 +4,7 @@ import { boundsOfLooks, Looks, needsOf } from '../../analysis/verdict/until-sure
 import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
-import type { Replay, ReplayListener, ReplayOutcome } from '../../replay/run.ts';
+import type { Replay, ReplayListener, SentReplay } from '../../replay/run.ts';
 import { expectedRequests, type Prelude, type ReplayPlan, statedBounds } from './plan.ts';
 
 function expectedOf(plan: ReplayPlan, prelude: Prelude) {
@@ -63,7 +63,7 @@ export function lookingOn(
 /** The planned length of the judged part, known at the end of the run. */
 export function spanNsOf(
   { window }: Pick<ReplayPlan, 'window'>,
-  { endedEarly }: Pick<ReplayOutcome, 'endedEarly'>,
+  { endedEarly }: Pick<SentReplay, 'endedEarly'>,
   { plannedSpanNs }: Pick<RunFigures, 'plannedSpanNs'>,
 ): number {
   return endedEarly ? plannedSpanNs : window.plannedSpanNs;

@@ -4,7 +4,7 @@ import { comparisonScreen } from '../../analysis/compare/screen.ts';
 import { comparisonView } from '../../analysis/compare/view.ts';
 import { verdictLines } from '../../analysis/render/screen.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
-import { comparisonOutcome } from '../../analysis/verdict/ci-report.ts';
+import { ciReportOfComparison } from '../../analysis/verdict/ci-report.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
 import { lastPassOf } from '../../app/history.ts';
 import { pageAssets } from '../../app/package.ts';
@@ -65,7 +65,7 @@ export function compareCommand(): Command {
       makeReady({ ciReport, history: null });
       const [a, b] = baseline === null ? bothOf(first, second) : [baselineOf(first, second, history), first];
       const document = await compareNamed(a, b, options);
-      const outcome = comparisonOutcome(document, comparisonView(document, tz));
+      const outcome = ciReportOfComparison(document, comparisonView(document, tz));
       terminal.note(...writeVerdict(outcome, { ciReport }, process.env));
       writeOutputs(comparisonForms(document, tz, detail), outputs, terminal);
       process.exitCode = statusOfComparison(document);

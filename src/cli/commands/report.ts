@@ -3,7 +3,7 @@ import { INTERCHANGE_FORMS, interchangeOf } from '../../analysis/interchange/int
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { reportPage } from '../../analysis/report/page.ts';
 import { reportView } from '../../analysis/report/view.ts';
-import { reportOutcome } from '../../analysis/verdict/ci-report.ts';
+import { ciReportOfReport } from '../../analysis/verdict/ci-report.ts';
 import { pageAssets } from '../../app/package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
 import { makeReady, VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
@@ -48,7 +48,7 @@ export function reportCommand(): Command {
       makeReady({ ciReport, history: null });
       const document = await reportInThread({ directory, capture });
       const json = format === null ? document : interchangeOf(format, document);
-      const outcome = reportOutcome(document, reportView(document, tz));
+      const outcome = ciReportOfReport(document, reportView(document, tz));
       terminal.note(...writeVerdict(outcome, { ciReport }, process.env));
       writeOutputs({ ...reportForms(document, tz), json }, outputs, terminal);
     });

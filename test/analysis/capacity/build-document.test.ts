@@ -3,7 +3,7 @@ import { playedSteps } from '../../../src/analysis/capacity/build-document.ts';
 import { capacityPage } from '../../../src/analysis/capacity/page.ts';
 import { capacityScreen, capacityView, observedText } from '../../../src/analysis/capacity/view.ts';
 import { viewText } from '../../../src/analysis/render/table.ts';
-import { capacityOutcome } from '../../../src/analysis/verdict/ci-report.ts';
+import { ciReportOfCapacity } from '../../../src/analysis/verdict/ci-report.ts';
 import { pageAssets } from '../../../src/app/package.ts';
 import { TonedLine } from '../../../src/core/text.ts';
 import { type CapacityDocument, capacitySchema } from '../../../src/documents/capacity.ts';
@@ -208,7 +208,7 @@ describe('the document of a search', () => {
     );
     expect(failed.breakingPoint.interval).not.toBeNull();
     expect(capacityView(failed).tone).toBe('warn');
-    expect(capacityOutcome(failed, capacityView(failed), null)).toMatchObject({ result: 'undecided' });
+    expect(ciReportOfCapacity(failed, capacityView(failed), null)).toMatchObject({ result: 'undecided' });
   });
 
   test('says that it goes on only where something was kept', () => {

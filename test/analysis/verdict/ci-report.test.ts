@@ -3,14 +3,14 @@ import { capacityView } from '../../../src/analysis/capacity/view.ts';
 import { comparisonView } from '../../../src/analysis/compare/view.ts';
 import { reportView, runView } from '../../../src/analysis/report/view.ts';
 import {
-  capacityOutcome,
-  comparisonOutcome,
+  type CiReport,
+  ciReportOfCapacity,
+  ciReportOfComparison,
+  ciReportOfReport,
+  ciReportOfRun,
   githubReport,
   junitXml,
-  type Outcome,
   openMetrics,
-  reportOutcome,
-  runOutcome,
 } from '../../../src/analysis/verdict/ci-report.ts';
 import { reason } from '../../../src/analysis/verdict/reasons.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../../src/app/compare.ts';
@@ -21,11 +21,11 @@ import { type RunFacts, reportOf, summaryOf } from '../../support/reported-runs.
 import { good } from '../../support/run-contexts.ts';
 import { searched } from '../../support/searched.ts';
 
-const outcomeOf = (count: number, facts: RunFacts): Outcome => {
+const outcomeOf = (count: number, facts: RunFacts): CiReport => {
   const document = summaryOf(good(count), facts);
-  return runOutcome(document, runView(document));
+  return ciReportOfRun(document, runView(document));
 };
-const results = ({ cases }: Outcome) => cases.map(({ kind, name, result }) => [kind, name, result]);
+const results = ({ cases }: CiReport) => cases.map(({ kind, name, result }) => [kind, name, result]);
 
 const KEPT = outcomeOf(200, { slo: ['latency: p(95)<60s'], run: { options: { name: 'nightly' } } });
 const BROKEN = outcomeOf(200, { slo: ['latency: p(95)<0.001', 'service: p(50)<60s'] });
@@ -58,7 +58,7 @@ describe('the outcome of a run', () => {
     const slow = reason('recovery_too_slow', { name: 'outage', seconds: 14, limitS: 10, by: [] });
     const kept = summaryOf(good(200), { slo: ['latency: p(95)<60s'] });
     const document = { ...kept, verdict: 'FAIL' as const, reasons: [slow] };
-    const outcome = runOutcome(document, runView(document));
+    const outcome = ciReportOfRun(document, runView(document));
     expect(results(outcome).filter(([, , result]) => result === 'failed')).toEqual([
       ['reason', 'recovery_too_slow', 'failed'],
     ]);
@@ -99,8 +99,8 @@ describe('the outcome of a run', () => {
   test('a report of rows that are not those of the run passes nothing', () => {
     const report = reportOf(good(200), { slo: ['latency: p(95)<60s'] });
     const damaged = { ...report, valid: false };
-    expect(reportOutcome(report, reportView(report)).result).toBe('passed');
-    expect(reportOutcome(damaged, reportView(damaged)).result).toBe('undecided');
+    expect(ciReportOfReport(report, reportView(report)).result).toBe('passed');
+    expect(ciReportOfReport(damaged, reportView(damaged)).result).toBe('undecided');
   });
 });
 
@@ -108,20 +108,20 @@ test('the outcome of a comparison has a case for each metric', async () => {
   const { a, b } = calmSends(900, 1.2);
   const options = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
   const document = await compareNamed(comparedRun(a), comparedRun(b), options);
-  const outcome = comparisonOutcome(document, comparisonView(document));
+  const outcome = ciReportOfComparison(document, comparisonView(document));
   expect(outcome).toMatchObject({ verdict: 'WORSE', result: 'failed' });
   expect(outcome.cases.filter(({ result }) => result === 'failed').length).toBeGreaterThan(0);
   // The directories of runs are others each time, and a suite of another name has no history.
   const again = await compareNamed(comparedRun(a), comparedRun(b), options);
-  expect(comparisonOutcome(again, comparisonView(again)).test).toBe(outcome.test);
-  const open = comparisonOutcome({ ...document, verdict: 'INCONCLUSIVE' }, comparisonView(document));
+  expect(ciReportOfComparison(again, comparisonView(again)).test).toBe(outcome.test);
+  const open = ciReportOfComparison({ ...document, verdict: 'INCONCLUSIVE' }, comparisonView(document));
   expect(open.cases.filter(({ result }) => result === 'failed')).toEqual([]);
 });
 
 test('two searches in directories of one name are two runs, and one that goes on is the same', () => {
   const search = searched([]);
   const outcome = (parts: Partial<CapacityDocument>) =>
-    capacityOutcome({ ...search, ...parts }, capacityView(search), null);
+    ciReportOfCapacity({ ...search, ...parts }, capacityView(search), null);
   const runOf = (parts: Partial<CapacityDocument>) => outcome(parts).facts?.run;
   const monday = runOf({ directory: '/monday/search' });
   expect(runOf({ directory: '/elsewhere/search', endedAt: '2026-11-25T00:00:00.000000Z' })).toBe(monday);
@@ -129,7 +129,7 @@ test('two searches in directories of one name are two runs, and one that goes on
   expect(outcome({ target: 'http://other' }).test).not.toBe(outcome({}).test);
 });
 
-const HOSTILE: Outcome = {
+const HOSTILE: CiReport = {
   ...BROKEN,
   test: 'a "test" of <b>\n& more\u0000\ufffe\ud800',
   cases: [

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { objectivesTable, stateText } from '../../../src/analysis/report/requests.ts';
 import { reportView, runView } from '../../../src/analysis/report/view.ts';
-import { reportOutcome, runOutcome } from '../../../src/analysis/verdict/ci-report.ts';
+import { ciReportOfReport, ciReportOfRun } from '../../../src/analysis/verdict/ci-report.ts';
 import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { type ReplayDocument, readReplayDocument } from '../../../src/documents/replay.ts';
 import { reportOf, summaryOf } from '../../support/reported-runs.ts';
@@ -60,8 +60,8 @@ describe('the checks of a pipeline', () => {
         const summary = summaryOf(each, { slo: stated, interrupted: cause });
         const report = reportOf(each, { slo: stated, interrupted: cause });
         for (const outcome of [
-          runOutcome(summary, runView(summary)),
-          reportOutcome(report, reportView(report)),
+          ciReportOfRun(summary, runView(summary)),
+          ciReportOfReport(report, reportView(report)),
         ]) {
           const passed = outcome.cases.filter(
             ({ kind, result }) => kind === 'objective' && result === 'passed',
