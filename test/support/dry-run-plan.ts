@@ -1,8 +1,8 @@
 import { expect } from 'vitest';
 import { countedPlanLines, planLines } from '../../src/analysis/plan/view.ts';
 import { openForReplay } from '../../src/app/open-capture.ts';
-import { askedPlan } from '../../src/app/replay/planned-replay.ts';
 import { RUN_OPTIONS, resolveRunOptions } from '../../src/app/replay/options.ts';
+import { askedPlan } from '../../src/app/replay/planned-replay.ts';
 import { carryOut, planOpened } from '../../src/app/replay/replay.ts';
 import { byProgram } from '../../src/core/options.ts';
 import { type ReplayPlanDocument, replayPlanSchema } from '../../src/documents/replay-plan.ts';

@@ -26,6 +26,7 @@ import { entryUrl, VERSION } from '../package.ts';
 import type { VerdictRequest } from '../verdict-outputs.ts';
 import { checkerOf } from './document.ts';
 import { type FaultPlan, readFaultPlan, withFaults } from './fault-player.ts';
+import { type RunOptions, thresholdsOf } from './options.ts';
 import {
   expectedRequests,
   type Prelude,
@@ -38,7 +39,6 @@ import {
   requestsLeft,
   windowsDocument,
 } from './plan.ts';
-import { type RunOptions, thresholdsOf } from './options.ts';
 import { planDigest } from './shard.ts';
 import { boundsOfRun, looksOf, needsOfRun } from './until-sure.ts';
 

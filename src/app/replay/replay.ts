@@ -4,9 +4,9 @@ import type { PlanFacts, ReplayPlanDocument } from '../../documents/replay-plan.
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../open-capture.ts';
 import { makeReady } from '../verdict-outputs.ts';
 import { requireComparableAnswers } from './document.ts';
+import type { RunOptions } from './options.ts';
 import { choiceFacts, chooseReplay } from './plan.ts';
 import { countPlan, type PlannedReplay, planReplay } from './planned-replay.ts';
-import type { RunOptions } from './options.ts';
 import type { ReplayRunParts, ReplayRunResult } from './run.ts';
 
 /** Who watches a replay, and what stops it. */
