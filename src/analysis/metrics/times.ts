@@ -8,6 +8,7 @@ import { isServed, isUnanswered, type SendCategory } from '../run/outcomes.ts';
 import {
   fewest,
   type IndependentSamples,
+  leastOfFew,
   lowerBound,
   sampleFloor,
   samplesNeeded,
@@ -116,8 +117,11 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
       const percents = [percent, ...LOWER_PERCENTS.filter((each) => each < percent)];
       const each = 1 - (1 - confidence) / percents.length;
       const samplesAt = (at: number) => worth(at, each, figures, source.count(figures));
-      const bounds = percents.map((at) => lowerBound(at, each, samplesAt(at), histogram, infinite) ?? 0);
-      return Math.max(...bounds) / NS_PER_MS;
+      const bounds = percents
+        .map((at) => lowerBound(at, each, samplesAt(at), histogram, infinite))
+        .filter((bound) => bound !== null);
+      const best = bounds.length > 0 ? Math.max(...bounds) : leastOfFew(percent, histogram, infinite);
+      return best / NS_PER_MS;
     },
   };
 }

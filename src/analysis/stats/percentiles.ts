@@ -294,9 +294,7 @@ export function upperBound(
   if (queue !== null && queue.states >= LEAST_STATES) {
     return max + (max - (whole.percentile(50) ?? max)) * tailLength(percent, confidence, independent);
   }
-  const slow = whole.percentile(BODY_PERCENTS.findLast((each) => each < percent) ?? percent) ?? 1;
-  const fast = whole.percentile(FAST_PERCENT) ?? 1;
-  return max * (Math.max(1, slow) / Math.max(1, fast));
+  return max * slowToFast(percent, whole);
 }
 
 /**
@@ -313,6 +311,22 @@ export function lowerBound(
 ): number | null {
   const under = mostBeyond(samples, percent / 100, 1 - confidence);
   return under < 0 ? null : whole.percentile((100 * (under + 1)) / samples, infinite);
+}
+
+/**
+ * A lower bound of a percentile with too few independent samples for {@link lowerBound}: the observed percentile,
+ * divided by the ratio of slow to fast answers, as {@link upperBound} multiplies. It is a rule, not a
+ * theorem: of drawn queues at load 0.95, 5 % within the limit, up to 7 % are below it.
+ * @param infinite number of further values that are infinite
+ */
+export function leastOfFew(percent: number, whole: Histogram, infinite = 0): number {
+  return (whole.percentile(percent, infinite) ?? Number.POSITIVE_INFINITY) / slowToFast(percent, whole);
+}
+
+function slowToFast(percent: number, whole: Histogram): number {
+  const slow = whole.percentile(BODY_PERCENTS.findLast((each) => each < percent) ?? percent) ?? 1;
+  const fast = whole.percentile(FAST_PERCENT) ?? 1;
+  return Math.max(1, slow) / Math.max(1, fast);
 }
 
 /**

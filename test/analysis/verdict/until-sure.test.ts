@@ -1,14 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
-import { boundsOfLooks, Looks, planLooks } from '../../../src/analysis/verdict/until-sure.ts';
-import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { planLooks } from '../../../src/analysis/verdict/until-sure.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
-import { exchangeRow } from '../../support/exchange-row.ts';
+import { drawnRun } from '../../support/drawn-runs.ts';
 import { repeated } from '../../support/long-form.ts';
+import { lookedAt, lookedAtDrawn, UNIT_NS } from '../../support/looked-at.ts';
 import { uniform } from '../../support/queue-simulator.ts';
-import { contextOf } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';
 
 const MS = 1e6;
@@ -22,25 +19,15 @@ const answered = (index: number, latencyMs: number): Partial<Send> => ({
   lastByteOffsetNs: index * GAP_NS + Math.round(latencyMs * MS),
 });
 
-/** Plays a run that may end early, on a clock that is at the end of each answer. */
+/** Plays a run of answers that may end early. */
 function played(slo: string, answers: Answers, requests = MOST, open = (_index: number) => 0) {
-  const thresholds = parseSlo([slo]);
-  const looks = new Looks(thresholds, { requests, durationNs: requests * GAP_NS }, 0.95);
-  const bounds = { ...JUDGEMENT_BOUNDS, ...boundsOfLooks(looks.plan) };
-  const statistics = new RunStatistics(0, null, { thresholds, stageEndsNs: [] });
-  let index = 0;
-  for (let sure = false; index < requests && !sure; index++) {
-    const each = send({ index, ...answers(index) });
-    statistics.addPlanned(exchangeRow(), each.intendedOffsetNs);
-    statistics.addSends([each]);
-    sure = looks.take((index + 1) * GAP_NS, open(index), () => statistics.figuresSoFar());
-  }
-  const context = { ...contextOf([]), figures: statistics.figures() };
-  return {
-    ...judge(context, thresholds, bounds),
-    document: looks.document(index < requests),
-    requests: index,
-  };
+  return lookedAt(slo, {
+    requests,
+    durationNs: requests * GAP_NS,
+    sendAt: (index) => send({ index, ...answers(index) }),
+    endNs: (index) => (index + 1) * GAP_NS,
+    open,
+  });
 }
 
 function exponential(seed: number, meanMs: number): Answers {
@@ -104,6 +91,37 @@ describe('a run that is looked at until it is sure', () => {
     expect(run).toMatchObject({ verdict: 'INCONCLUSIVE', document: { endedEarly: false } });
     expect(run.slo[0]).toMatchObject({ ok: false, brokenBy: 'target' });
     expect(run.slo[0]?.mayHold?.value).toBeLessThan(100);
+  });
+});
+
+describe('a queue whose answers are worth too few independent samples for a lower bound', () => {
+  const parts = { arrivals: 'poisson', service: 'exponential', executors: 4 } as const;
+  const seeds = Array.from({ length: repeated(10, 100) }, (_, at) => at + 1);
+
+  test.each([50, 95, 99])('is FAIL where it only grows, not INCONCLUSIVE with p(%i) of 0 ms', (percent) => {
+    for (const seed of seeds) {
+      const run = lookedAtDrawn(
+        `latency: p(${percent})<300`,
+        drawnRun({ ...parts, load: 1.2, requests: 700 }, seed),
+      );
+      expect(run, `seed ${seed}`).toMatchObject({ verdict: 'FAIL' });
+    }
+  });
+
+  test('is rarely FAIL where it is within its limit, and then no bound is zero', () => {
+    const long = drawnRun({ ...parts, load: 0.95, requests: 1e6 }, 1e6).latencies.toSorted();
+    const limitMs = (long[5e5]! * 1.05 * UNIT_NS) / MS;
+    const runs = seeds.map((seed) =>
+      lookedAtDrawn(
+        `latency: p(50)<${limitMs.toFixed(3)}`,
+        drawnRun({ ...parts, load: 0.95, requests: 700 }, seed),
+      ),
+    );
+    const values = runs.flatMap(({ slo }) => slo[0]?.mayHold?.value ?? []);
+    expect(values.length).toBeGreaterThan(0);
+    for (const value of values) expect(value).toBeGreaterThan(0);
+    const failed = runs.filter(({ verdict }) => verdict === 'FAIL').length;
+    expect(failed).toBeLessThanOrEqual(Math.max(1, 0.07 * runs.length));
   });
 });
 
