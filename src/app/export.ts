@@ -19,7 +19,7 @@ import {
 import type { CaptureSource } from '../core/ports.ts';
 import { formatInstantUs, parseCount } from '../core/units.ts';
 import { factsOf, isOfStreams } from '../documents/metrics/metrics.ts';
-import { parseSlo, type Threshold } from '../documents/metrics/objectives.ts';
+import { type Objective, parseSlo } from '../documents/metrics/objectives.ts';
 import { SLICE_KEYS, sliceValueOf } from '../documents/metrics/slices.ts';
 import { describeFilters } from '../documents/replay-plan.ts';
 import {
@@ -448,18 +448,18 @@ function k6Objectives(texts: readonly string[], mode: 'exact' | 'rate'): Exporte
     const { script: metric } = factsOf(threshold).k6;
     const why = metric === null ? unseenBy(threshold) : whyNot(threshold, mode);
     if (why !== null) cannotCarry.push(`the objective ${threshold.expression}: ${why}`);
-    return why === null && metric !== null ? [objectiveOf(threshold, metric)] : [];
+    return why === null && metric !== null ? [exportedObjective(threshold, metric)] : [];
   });
   return { objectives, cannotCarry, tagValueOf };
 }
 
 /** Why our script for k6 does not measure a metric. */
-function unseenBy(threshold: Threshold): string {
+function unseenBy(threshold: Objective): string {
   return isOfStreams(threshold) ? 'k6 does not see the tokens of a stream' : `k6 has no ${threshold.metric}`;
 }
 
 /** Why k6 cannot express an objective on a metric of our script; null if it can. */
-function whyNot(threshold: Threshold, mode: 'exact' | 'rate'): string | null {
+function whyNot(threshold: Objective, mode: 'exact' | 'rate'): string | null {
   const { aggregation, slice } = threshold;
   if (factsOf(threshold).includesLag && mode === 'rate')
     return 'without --pacing exact no request has an instant of its own';
@@ -472,7 +472,10 @@ function whyNot(threshold: Threshold, mode: 'exact' | 'rate'): string | null {
   return slice?.each === 'stage' ? 'requests have no tag that says their stage' : null;
 }
 
-function objectiveOf({ aggregation, operator, limit, slice }: Threshold, metric: string): ExportedObjective {
+function exportedObjective(
+  { aggregation, operator, limit, slice }: Objective,
+  metric: string,
+): ExportedObjective {
   const kind = aggregation.kind === 'percentile' ? `p(${aggregation.percent})` : aggregation.kind;
   return {
     metric,

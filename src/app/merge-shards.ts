@@ -4,7 +4,7 @@ import { type RunFigures, RunStatistics, rowDifferences } from '../analysis/run/
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
 import { AppError } from '../core/errors.ts';
 import { type Send, unchecked } from '../core/run.ts';
-import type { Threshold } from '../documents/metrics/objectives.ts';
+import type { Objective } from '../documents/metrics/objectives.ts';
 import { readShardDocument } from '../documents/replay.ts';
 import { GENERATOR } from '../monitors/source.ts';
 import { parseStages, type Stage, stageEndsOf } from '../replay/plan/stages.ts';
@@ -46,7 +46,7 @@ export class OpenShards {
    * rows come from the summaries of the shards.
    * @throws AppError INPUT_INVALID if rows are damaged, or do not match the summary beside them
    */
-  mergeInto(store: SqliteRunStore, thresholds: readonly Threshold[] = []): RunFigures {
+  mergeInto(store: SqliteRunStore, thresholds: readonly Objective[] = []): RunFigures {
     const documents = this.set.runs.map(({ document }) => document);
     // All shards have the same plan, so they wait for the same events.
     const { fidelity: planned, options } = this.set.runs[0].document;

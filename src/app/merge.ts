@@ -14,7 +14,7 @@ import { type Asked, list, type ResolvedOptions, readOptions, text, value } from
 import type { Run } from '../core/run.ts';
 import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
-import { namesBesideOurs, parseSlo, type Threshold } from '../documents/metrics/objectives.ts';
+import { namesBesideOurs, type Objective, parseSlo } from '../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
@@ -179,7 +179,7 @@ function runOf(id: string, set: ShardSet, figures: RunFigures, slo: readonly str
   };
 }
 
-function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: readonly Threshold[]) {
+function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: readonly Objective[]) {
   const documents = set.runs.map(({ document }) => document);
   const farthest = farthestOf(documents);
   const { multiplier, scaling, coverage, coverageUnexplained, options, shard } = farthest;

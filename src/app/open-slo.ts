@@ -42,7 +42,7 @@ const objective = z.looseObject({
   indicator: indicator.optional(),
   indicatorRef: z.string().optional(),
 });
-type Objective = z.infer<typeof objective>;
+type OpenSloObjective = z.infer<typeof objective>;
 
 const slo = z.looseObject({
   apiVersion: z.literal('openslo/v1'),
@@ -139,7 +139,7 @@ interface Meant {
 
 /** One objective in k6's terms, or the reason why it has no equivalent. */
 function textOf(
-  { op, value, target, targetPercent }: Objective,
+  { op, value, target, targetPercent }: OpenSloObjective,
   { spec }: Indicator,
   { metric, unit }: Meant,
 ): string | { readonly reason: string } {

@@ -13,7 +13,7 @@ import {
   value,
 } from '../core/options.ts';
 import { linesOf } from '../core/text.ts';
-import type { Threshold } from '../documents/metrics/objectives.ts';
+import type { Objective } from '../documents/metrics/objectives.ts';
 import { parseServed } from '../proxy/net/endpoint.ts';
 import { Interruption } from './signals.ts';
 import { terminal } from './terminal.ts';
@@ -59,7 +59,7 @@ export class ServedRun {
   static async start(
     { serve, open }: ResolvedOptions<typeof LIVE_OPTIONS>,
     title: string,
-    thresholds: readonly Threshold[],
+    thresholds: readonly Objective[],
   ): Promise<ServedRun | null> {
     if (!hasLivePage({ serve, open })) return null;
     const [{ RunPage }, { LiveServer }] = await Promise.all([

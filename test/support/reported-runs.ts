@@ -5,7 +5,7 @@ import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.t
 import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/verdict/summary.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import type { Run, Send, SendAnswer } from '../../src/core/run.ts';
-import { parseSlo, type Threshold } from '../../src/documents/metrics/objectives.ts';
+import { type Objective, parseSlo } from '../../src/documents/metrics/objectives.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import type { ReportDocument } from '../../src/documents/report.ts';
 import { SqliteRunStore } from '../../src/storage/runs/store.ts';
@@ -38,7 +38,7 @@ export function summaryOf(
 function inputOf(
   sends: readonly Send[],
   input: RunFacts,
-  thresholds: readonly Threshold[] = [],
+  thresholds: readonly Objective[] = [],
 ): Omit<ReplaySummaryInput, 'run' | 'thresholds'> {
   return {
     figures: figuresOf(sends, thresholds),
@@ -53,7 +53,7 @@ function inputOf(
   };
 }
 
-function figuresOf(sends: readonly Send[], thresholds: readonly Threshold[] = []) {
+function figuresOf(sends: readonly Send[], thresholds: readonly Objective[] = []) {
   const statistics = new RunStatistics(0, null, { thresholds, stageEndsNs: [] });
   for (const each of sends.filter(({ warmup }) => !warmup)) {
     const row = exchangeRow({ arrivalUs: 1.7e15 + Math.round(each.intendedOffsetNs / 1e3), status: 200 });

@@ -2,7 +2,7 @@ import type { Send } from '../../core/run.ts';
 import { NS_PER_S } from '../../core/units.ts';
 import type { AutoscalingDocument, ElasticityFigures, LoadStep } from '../../documents/autoscaling.ts';
 import { factsOf, isOfWholeAnswers } from '../../documents/metrics/metrics.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
 import { measureOf } from '../metrics/index.ts';
 
@@ -12,14 +12,14 @@ import { measureOf } from '../metrics/index.ts';
  * allows.
  */
 export class LoadSeconds {
-  readonly #objectives: readonly { readonly threshold: Threshold; readonly allowed: number }[];
+  readonly #objectives: readonly { readonly threshold: Objective; readonly allowed: number }[];
   /** Requests by second, in a flat array, because a run may last for weeks. */
   readonly #offered: number[] = [];
   /** For each objective, the requests over its limit, by second. */
   readonly #over: readonly number[][];
 
   /** @param thresholds only percentiles and maxima of latency and shares of errors are used: they apply to a second */
-  constructor(thresholds: readonly Threshold[]) {
+  constructor(thresholds: readonly Objective[]) {
     this.#objectives = thresholds.flatMap((threshold) => {
       const allowed = allowedShare(threshold);
       return allowed === null ? [] : [{ threshold, allowed }];
@@ -55,14 +55,14 @@ export class LoadSeconds {
 }
 
 /** Only times of whole answers and failures are judged by the second. */
-function allowedShare(threshold: Threshold): number | null {
+function allowedShare(threshold: Objective): number | null {
   const isOfSeconds = isOfWholeAnswers(threshold) || factsOf(threshold).explainsOthers;
   if (!isOfSeconds || threshold.slice !== null || !threshold.operator.startsWith('<')) return null;
   return measureOf(threshold).allowedShare?.(threshold) ?? null;
 }
 
 /** Whether a request is over the limit. Failed and unsent requests are; requests cancelled as recorded are not. */
-function isOver(threshold: Threshold, send: Send): boolean {
+function isOver(threshold: Objective, send: Send): boolean {
   if (send.cancelled) return false;
   if (send.refused || send.actualOffsetNs === null) return true;
   return measureOf(threshold).isBroken?.(threshold, send, 'planned') === true;

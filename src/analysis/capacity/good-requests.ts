@@ -2,9 +2,9 @@ import type { Send } from '../../core/run.ts';
 import { isOfStreams } from '../../documents/metrics/metrics.ts';
 import {
   limitsText,
+  type Objective,
   objectiveLimits,
   type RequestLimit,
-  type Threshold,
 } from '../../documents/metrics/objectives.ts';
 import {
   isInSlice,
@@ -28,7 +28,7 @@ export interface GoodLimits {
  * The limits of a good request, from all objectives on request times; with tiers, from those of every tier. Objectives
  * on averages or errors give no limit for a single request.
  */
-export function goodLimitsOf(thresholds: readonly Threshold[], tiers: readonly Tier[]): GoodLimits[] {
+export function goodLimitsOf(thresholds: readonly Objective[], tiers: readonly Tier[]): GoodLimits[] {
   const found = new Map<string, { slice: Slice | null; limits: Map<string, RequestLimit> }>();
   const sets = tiers.length === 0 ? [thresholds] : tiers.map(({ objectives }) => objectives);
   for (const [name, alike] of sets.flatMap((set) => [...Map.groupBy(set, nameOfSlice)])) {
@@ -80,7 +80,7 @@ export class GoodRequests {
   }
 }
 
-function nameOfSlice({ slice }: Threshold): string {
+function nameOfSlice({ slice }: Objective): string {
   return slice === null ? '' : sliceText(slice);
 }
 

@@ -2,7 +2,7 @@ import type { Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
 import { isOfTimes } from '../../documents/metrics/metrics.ts';
-import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
+import { type Objective, withRejected } from '../../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, WaitsFor } from '../../documents/replay.ts';
 import { latencyMs } from '../metrics/answer-times.ts';
@@ -61,7 +61,7 @@ interface StepWindowsParts {
   readonly settlingNs: number;
   readonly windowNs: number;
   readonly multiplier: number;
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   /** A good request keeps the limits of every tier; without tiers, those of all objectives. */
   readonly tiers: readonly Tier[];
   readonly waitsFor: WaitsFor | null;
@@ -283,7 +283,7 @@ export class StepWindows {
 }
 
 /** The limit of refusals that is implied by default; undefined if the user stated one. */
-function impliedOf(thresholds: readonly Threshold[]): string | undefined {
+function impliedOf(thresholds: readonly Objective[]): string | undefined {
   return withRejected(thresholds, null)[thresholds.length]?.expression;
 }
 

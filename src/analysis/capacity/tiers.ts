@@ -1,11 +1,11 @@
-import { namesBesideOurs, ofSlice, parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
+import { namesBesideOurs, type Objective, ofSlice, parseSlo } from '../../documents/metrics/objectives.ts';
 import { sliceOf } from '../../documents/metrics/slices.ts';
 
 /** A named set of objectives that must hold together, such as the SLA of one class of customers. */
 export interface Tier {
   readonly name: string;
   /** Its own objectives and those of every tier. */
-  readonly objectives: readonly Threshold[];
+  readonly objectives: readonly Objective[];
 }
 
 /**
@@ -29,7 +29,7 @@ export function keepsAll(
 }
 
 /** Whether an objective covers a goal. An objective on each model covers the goal of any model. */
-function isAbout(asked: Threshold, goal: string): boolean {
+function isAbout(asked: Objective, goal: string): boolean {
   const { slice, expression } = asked;
   if (expression === goal || slice == null || slice.each === null) return expression === goal;
   const [parsed] = parseSlo([goal], namesBesideOurs([goal]));

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { AppError } from '../../core/errors.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
-import { conditionOf, thresholdOf } from '../../documents/metrics/objectives.ts';
+import { conditionOf, objectiveOf } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries } from '../../documents/monitors.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
@@ -119,7 +119,7 @@ function k6Summary(report: SealedReport): object {
     options: { summaryTrendStats: TREND_STATS, summaryTimeUnit: 'ms', noColor: false },
     state: { isStdOutTTY: false, isStdErrTTY: false, testRunDurationMs: summary.durationS * 1e3 },
     metrics: Object.fromEntries(
-      measured.map(([name, metric]) => [name, { ...metric, ...thresholdsOf(name, slo) }]),
+      measured.map(([name, metric]) => [name, { ...metric, ...objectivesOf(name, slo) }]),
     ),
     root_group: { name: '', path: '', id: idOf(''), groups: [], checks },
   };
@@ -153,9 +153,9 @@ function rate(passes: number, fails: number): object | null {
   return { type: 'rate', contains: 'default', values: { rate: passes / (passes + fails), passes, fails } };
 }
 
-function thresholdsOf(name: string, slo: readonly SloLine[]): object {
+function objectivesOf(name: string, slo: readonly SloLine[]): object {
   const own = slo.flatMap(({ expression, ok }) => {
-    const threshold = thresholdOf(expression);
+    const threshold = objectiveOf(expression);
     if (threshold === null || threshold.slice !== null || factsOf(threshold).k6.summary !== name) return [];
     const { kind } = threshold.aggregation;
     const isKnown = kind === 'percentile' || kind === 'rate';

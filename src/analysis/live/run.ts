@@ -1,7 +1,7 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent, SecondEvent, StartEvent } from '../../documents/events.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import { msText, NONE, numberText, shareText } from '../render/table.ts';
 import type { LiveChart, LiveFact, LiveTable, LiveView } from './page.ts';
 
@@ -27,7 +27,7 @@ const NOTHING: Totals = { ended: 0, errors: 0, refused: 0 };
 /** Shows a run, or the steps of a search, by their events. Memory is bounded: it keeps the last five minutes. */
 export class RunWatch {
   readonly #title: string;
-  readonly #thresholds: readonly Threshold[];
+  readonly #thresholds: readonly Objective[];
   readonly #steps: string[][] = [];
   #seconds: SecondEvent[] = [];
   #totals = NOTHING;
@@ -36,7 +36,7 @@ export class RunWatch {
   #over: string | null = null;
 
   /** @param title title of the page, such as `Replay` */
-  constructor(title: string, thresholds: readonly Threshold[]) {
+  constructor(title: string, thresholds: readonly Objective[]) {
     this.#title = title;
     this.#thresholds = thresholds;
   }
@@ -216,7 +216,7 @@ export class RunWatch {
   }
 
   /** The limits of objectives on all requests. Objectives on a part of them have no line in this chart. */
-  #limitsOn(metric: Threshold['metric']): LiveChart['limits'] {
+  #limitsOn(metric: Objective['metric']): LiveChart['limits'] {
     return this.#thresholds
       .filter((each) => each.metric === metric && each.slice === null)
       .map(({ expression, limit }) => ({ label: expression, at: limit }));

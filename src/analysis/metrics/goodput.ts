@@ -1,7 +1,7 @@
 import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import { isOfStreams } from '../../documents/metrics/metrics.ts';
-import { limitsText, type RequestLimit, type Threshold } from '../../documents/metrics/objectives.ts';
+import { limitsText, type Objective, type RequestLimit } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import type { SendCategory } from '../run/outcomes.ts';
 import { lowerShare, sampleFloor, samplesNeeded } from '../stats/percentiles.ts';
@@ -21,7 +21,7 @@ import { TIMES } from './times.ts';
 
 /** The limits of the goodput objectives of a slice; null means all requests. */
 export function limitsOf(
-  thresholds: readonly Threshold[],
+  thresholds: readonly Objective[],
   slice: string | null,
 ): readonly (readonly RequestLimit[])[] {
   return thresholds
@@ -101,7 +101,7 @@ export function keepsLimits(
 
 /** The request counts of a goodput objective; null for other objectives. */
 export function goodputOf(
-  { limits }: Pick<Threshold, 'limits'>,
+  { limits }: Pick<Objective, 'limits'>,
   { goodput }: Pick<PartFigures, 'goodput'>,
 ): GoodputFigures | null {
   return limits.length === 0 ? null : (goodput.get(limitsText(limits)) ?? null);
@@ -122,7 +122,7 @@ function missedIn(counts: GoodputFigures, interrupted: boolean, scope: Scope): n
 }
 
 /** The share of good requests. Failed, refused and turned-away requests count as not good. */
-function rateOf(threshold: Threshold, figures: Observable, scope: Scope): number | null {
+function rateOf(threshold: Objective, figures: Observable, scope: Scope): number | null {
   const counts = goodputOf(threshold, figures);
   if (counts === null) return null;
   const { served, left, leftOver } = counts;
@@ -131,13 +131,13 @@ function rateOf(threshold: Threshold, figures: Observable, scope: Scope): number
   return ratio(scope.cancelled === 'worst' ? good : good + left, all);
 }
 
-function samplesOf(threshold: Pick<Threshold, 'limits'>, figures: Observable): number {
+function samplesOf(threshold: Pick<Objective, 'limits'>, figures: Observable): number {
   const counts = goodputOf(threshold, figures);
   return counts === null ? 0 : judgedByLimits(counts, figures.unanswered.interrupted);
 }
 
 /** If the limited times come in clusters, good requests do too, so the independent samples of these times count. */
-function margin(threshold: Threshold, figures: Observable, confidence: number): Margin | null {
+function margin(threshold: Objective, figures: Observable, confidence: number): Margin | null {
   const { limit, limits } = threshold;
   const observed = rateOf(threshold, figures, EVERYTHING);
   if (observed === null) return null;

@@ -1,5 +1,5 @@
 import type { Send } from '../../core/run.ts';
-import { holds, type Threshold } from '../../documents/metrics/objectives.ts';
+import { holds, type Objective } from '../../documents/metrics/objectives.ts';
 import type { CheckFigures } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import type { OutcomeFigures, SendCategory, StatusMixFigures } from '../run/outcomes.ts';
@@ -130,7 +130,7 @@ const MOST_TIMES_NEEDED = 1_000;
  * @param needed independent samples that would decide, and how many there are
  */
 export function marginOf(
-  threshold: Threshold,
+  threshold: Objective,
   confidence: number,
   upperBound: number,
   needed: { readonly samples: number; readonly known: number },
@@ -156,18 +156,18 @@ export interface TimeCourse {
 /** How objectives on a metric are measured, judged and drawn. What is known without rows is in documents/metrics. */
 export interface Measure {
   /** The value in the unit of the limit. Infinity if too many failed; null if nothing was measured. */
-  observe(threshold: Threshold, figures: Observable, scope: Scope): number | null;
+  observe(threshold: Objective, figures: Observable, scope: Scope): number | null;
   /** The number of answers and failures; null if reasons of its own report that there are too few. */
-  samples(threshold: Pick<Threshold, 'limits'>, figures: Observable): number | null;
+  samples(threshold: Pick<Objective, 'limits'>, figures: Observable): number | null;
   /** The fewest answers that can prove an objective. */
-  floor(threshold: Threshold): number;
+  floor(threshold: Objective): number;
   /** The fewest requests in which one may be beyond the limit; absent if that is `floor`. */
-  readonly floorOfWindow?: (threshold: Threshold) => number;
+  readonly floorOfWindow?: (threshold: Objective) => number;
   /** The percentile that more requests prove with more confidence; null if they do not. */
-  provenPercent(threshold: Threshold): number | null;
+  provenPercent(threshold: Objective): number | null;
   /** @param isRepeated whether the run is judged more than once */
   readonly margin?: (
-    threshold: Threshold,
+    threshold: Objective,
     figures: Observable,
     confidence: number,
     isRepeated: boolean,
@@ -176,25 +176,25 @@ export interface Measure {
    * The best value that is possible for a violated objective with this confidence. It counts from the actual sends, in
    * the unit of the limit. Null for an objective without bounds, whose observed value is final.
    */
-  readonly best?: (threshold: Threshold, figures: Observable, confidence: number) => number | null;
+  readonly best?: (threshold: Objective, figures: Observable, confidence: number) => number | null;
   /** The cause of a violation, if it does not follow from the scopes. */
-  readonly brokenBy?: (threshold: Threshold, figures: Observable) => 'target' | 'unsent' | 'lag';
+  readonly brokenBy?: (threshold: Objective, figures: Observable) => 'target' | 'unsent' | 'lag';
   /** Whether an objective limits a share of the plan, which a stopped run may not know. */
-  readonly isOfPlan?: (threshold: Threshold) => boolean;
+  readonly isOfPlan?: (threshold: Objective) => boolean;
   /** Whether answers of a single token have no value. */
   readonly isOfGaps?: boolean;
   /** What to do about a violation that failures do not explain; absent for advice on slow answers. */
   readonly advice?: string;
   /** The share of requests that may break the limit; null if an objective does not limit single requests. */
-  readonly allowedShare?: (threshold: Threshold) => number | null;
+  readonly allowedShare?: (threshold: Objective) => number | null;
   /** Whether a sent request breaks the limit. */
-  readonly isBroken?: (threshold: Threshold, send: Send, from: Scope['from']) => boolean;
+  readonly isBroken?: (threshold: Objective, send: Send, from: Scope['from']) => boolean;
   /** Adds a request to a chart of times, as the verdict counts it. */
   readonly addTimes?: (course: TimeCourse, send: Send, outcome: SendCategory) => void;
   /** Whether a request counts for a chart of shares; null if it does not belong to the whole either. */
-  readonly isCounted?: (threshold: Threshold, send: Send, outcome: SendCategory) => boolean | null;
+  readonly isCounted?: (threshold: Objective, send: Send, outcome: SendCategory) => boolean | null;
   /** The value in the recording, in the unit of the limit; null if unknown. */
-  readonly inRecording?: (threshold: Threshold, mix: StatusMixFigures) => number | null;
+  readonly inRecording?: (threshold: Objective, mix: StatusMixFigures) => number | null;
   /** The recorded percentiles of the metric. */
   readonly recorded?: (report: ReportDocument) => PercentileLadder | null;
   /** Whether a recorded status counts for the share. */

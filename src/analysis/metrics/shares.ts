@@ -1,6 +1,6 @@
 import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
-import { holds, type Threshold } from '../../documents/metrics/objectives.ts';
+import { holds, type Objective } from '../../documents/metrics/objectives.ts';
 import { isRefusal, refusalsIn, type SendCategory, type StatusMixFigures } from '../run/outcomes.ts';
 import { lowerShare, samplesNeeded } from '../stats/percentiles.ts';
 import { statusAdvice } from '../verdict/advice.ts';
@@ -22,7 +22,7 @@ interface ShareSource {
 }
 
 /** Whether an objective is an upper limit of a share. A limit of 0 can never be proved. */
-function isUpperLimit({ aggregation, limit, operator }: Threshold): boolean {
+function isUpperLimit({ aggregation, limit, operator }: Objective): boolean {
   return aggregation.kind === 'rate' && operator.startsWith('<') && limit > 0;
 }
 
@@ -63,7 +63,7 @@ function unknownIn({ outcomes }: Observable, { cancelled }: Scope): number {
   return cancelled === 'worst' ? outcomes.leftUnanswered : 0;
 }
 
-function allowedShare({ aggregation, limit }: Threshold): number | null {
+function allowedShare({ aggregation, limit }: Objective): number | null {
   return aggregation.kind === 'rate' ? limit : null;
 }
 
@@ -78,11 +78,11 @@ export const ERRORS = shareMeasure(
   },
   {
     allowedShare,
-    isBroken: (_: Threshold, send: Send) => hasFailed(send),
-    isCounted: (_: Threshold, __: Send, outcome: SendCategory) =>
+    isBroken: (_: Objective, send: Send) => hasFailed(send),
+    isCounted: (_: Objective, __: Send, outcome: SendCategory) =>
       isOfSent(outcome) ? outcome === 'failed' : null,
     isRecordedIn: (status: number) => status >= FIRST_SERVER_ERROR,
-    inRecording: ({ aggregation }: Threshold, { recordedFailed, recordedKnown }: StatusMixFigures) =>
+    inRecording: ({ aggregation }: Objective, { recordedFailed, recordedKnown }: StatusMixFigures) =>
       aggregation.kind === 'rate' ? ratio(recordedFailed, recordedKnown) : null,
   },
 );
@@ -94,8 +94,8 @@ export const REJECTED = shareMeasure(
   },
   {
     allowedShare,
-    isBroken: (_: Threshold, { status }: Send) => status !== null && isTurnedAway(status),
-    isCounted: (_: Threshold, { error, status }: Send, outcome: SendCategory) =>
+    isBroken: (_: Objective, { status }: Send) => status !== null && isTurnedAway(status),
+    isCounted: (_: Objective, { error, status }: Send, outcome: SendCategory) =>
       isOfSent(outcome) ? error === null && status !== null && isRefusal(status) : null,
     isRecordedIn: isRefusal,
     advice: statusAdvice('429'),
@@ -118,7 +118,7 @@ export const MISMATCH = shareMeasure(
  * Whether an objective on mismatches is violated even if all answers that could not be compared are counted as equal.
  */
 export function isBrokenByChecked(
-  threshold: Threshold,
+  threshold: Objective,
   { check = null }: Pick<Observable, 'check'>,
 ): boolean {
   if (check === null || check.answers === 0) return false;

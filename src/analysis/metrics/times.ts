@@ -3,7 +3,7 @@ import { Histogram } from '../../core/histogram.ts';
 import { hasFailed, type Send, type SendAnswer } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { TimedMetric } from '../../documents/metrics/metrics.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import { isServed, isUnanswered, type SendCategory } from '../run/outcomes.ts';
 import {
   fewest,
@@ -352,13 +352,13 @@ function gapsOfStream({ streams }: PartFigures): number {
   return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
 }
 
-function timeMs({ aggregation }: Threshold, { histogram, infinite }: Times): number | null {
+function timeMs({ aggregation }: Objective, { histogram, infinite }: Times): number | null {
   const ns = timeNs(aggregation, histogram, infinite);
   return ns === null ? null : ns / NS_PER_MS;
 }
 
 function timeNs(
-  aggregation: Threshold['aggregation'],
+  aggregation: Objective['aggregation'],
   histogram: Histogram,
   infinite: number,
 ): number | null {

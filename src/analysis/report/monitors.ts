@@ -1,4 +1,4 @@
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
@@ -79,7 +79,7 @@ type Line = Pick<MonitoredSeries, 'name' | 'source' | 'labels' | 'kind' | 'unit'
 export function monitorCharts<Each extends Line, Texts extends { readonly source: string }>(
   monitored: readonly Each[],
   textsOf: (name: string, lines: readonly Each[]) => Texts,
-  objective: Pick<Threshold, 'series' | 'operator'> | null = null,
+  objective: Pick<Objective, 'series' | 'operator'> | null = null,
 ) {
   const isShown = ({ name }: Each) => name === objective?.series;
   const sorted = [...monitored.filter(isShown), ...monitored.filter((each) => !isShown(each))];
@@ -111,7 +111,7 @@ export function monitorCharts<Each extends Line, Texts extends { readonly source
  */
 function worstOf<Each extends Line>(
   lines: readonly Each[],
-  objective: Pick<Threshold, 'operator'> | null,
+  objective: Pick<Objective, 'operator'> | null,
 ): readonly Each[] {
   if (lines.length <= MOST_LINES) return lines;
   const sign = objective !== null && asksForMore(objective) ? -1 : 1;

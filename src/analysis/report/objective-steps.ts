@@ -1,5 +1,5 @@
 import type { Send } from '../../core/run.ts';
-import { type Threshold, thresholdOf } from '../../documents/metrics/objectives.ts';
+import { type Objective, objectiveOf } from '../../documents/metrics/objectives.ts';
 import { isInSlice } from '../../documents/metrics/slices.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { ObjectiveSteps } from '../../documents/report.ts';
@@ -15,7 +15,7 @@ export const USUAL_PERCENT = 95;
 /** An objective with its result. */
 export interface JudgedObjective {
   readonly line: SloLine;
-  readonly threshold: Threshold;
+  readonly threshold: Objective;
 }
 
 /**
@@ -25,7 +25,7 @@ export interface JudgedObjective {
 export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null {
   const violated = slo.filter(({ ok }) => ok === false);
   const known = (violated.length > 0 ? violated : slo).flatMap((line): JudgedObjective[] => {
-    const threshold = thresholdOf(line.expression);
+    const threshold = objectiveOf(line.expression);
     return threshold !== null && hasCourse(threshold) ? [{ line, threshold }] : [];
   });
   const [first] = known;
@@ -41,29 +41,29 @@ export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null 
 export function shownLatency(slo: readonly SloLine[]): JudgedObjective | null {
   return shownObjective(
     slo.filter(({ expression }) => {
-      const threshold = thresholdOf(expression);
+      const threshold = objectiveOf(expression);
       return threshold !== null && isPlainLatency(threshold);
     }),
   );
 }
 
 /** The percentile of an objective on times, such as 99 of `latency: p(99)<200`; null for others. */
-export function percentOf({ aggregation }: Threshold): number | null {
+export function percentOf({ aggregation }: Objective): number | null {
   return aggregation.kind === 'percentile' ? aggregation.percent : null;
 }
 
 /** Whether the objective is on the latency of all requests, which every report shows. */
-export function isPlainLatency(threshold: Threshold): boolean {
+export function isPlainLatency(threshold: Objective): boolean {
   return measureOf(threshold) === TIMES.latency && threshold.slice === null;
 }
 
 /** Whether higher is better. Then the least of several values is the worst. */
-export function asksForMore({ operator }: Pick<Threshold, 'operator'>): boolean {
+export function asksForMore({ operator }: Pick<Objective, 'operator'>): boolean {
   return operator.startsWith('>');
 }
 
 /** Whether an objective can be shown over time. Rows of a run do not contain stages and faults. */
-function hasCourse(threshold: Threshold): boolean {
+function hasCourse(threshold: Objective): boolean {
   const { series, slice, aggregation } = threshold;
   if (series !== undefined) return true;
   if (slice?.tags.some(({ key }) => key === 'stage' || key === 'fault')) return false;
@@ -77,7 +77,7 @@ const SHARE_SAMPLES = [100, 20, 1] as const;
 
 /** One objective over the steps of a run. The memory is proportional to the number of steps. */
 export class ObjectiveCourse implements TimeCourse {
-  readonly #threshold: Threshold;
+  readonly #threshold: Objective;
   readonly #expression: string;
   readonly #stepS: number;
   readonly #times: SteppedTimes;

@@ -1,6 +1,6 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { formatMs } from '../../core/units.ts';
-import { thresholdOf } from '../../documents/metrics/objectives.ts';
+import { objectiveOf } from '../../documents/metrics/objectives.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import { dispersionFigure, heatMap, percentileCurve } from '../render/charts.ts';
@@ -108,7 +108,7 @@ function objectiveTiles(document: ReportDocument): Tile[] {
 }
 
 function objectiveTile(line: SloLine, document: ReportDocument): Tile {
-  const threshold = thresholdOf(line.expression);
+  const threshold = objectiveOf(line.expression);
   const before = threshold && recordedMs(document, { line, threshold }, percentOf(threshold));
   return {
     label: line.expression,

@@ -1,7 +1,7 @@
 import { shellWord, TonedLine } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
-import { thresholdOf } from '../../documents/metrics/objectives.ts';
+import { objectiveOf } from '../../documents/metrics/objectives.ts';
 import { IDC_WINDOWS, type ThroughputDocument } from '../../documents/parts.ts';
 import type { LatencyMs, ReplayDocument, SloLine } from '../../documents/replay.ts';
 import {
@@ -82,7 +82,7 @@ function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
   const { slo } = document;
   if (slo.length === 0) return [];
   const rank = ({ ok, expression }: SloLine) => {
-    const threshold = thresholdOf(expression);
+    const threshold = objectiveOf(expression);
     return Number(ok ?? 0.5) - (threshold !== null && factsOf(threshold).explainsOthers ? 0.1 : 0);
   };
   const sorted = slo.toSorted((a, b) => rank(a) - rank(b));

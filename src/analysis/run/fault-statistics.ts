@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
-import { boundsRefusals, type Threshold } from '../../documents/metrics/objectives.ts';
+import { boundsRefusals, type Objective } from '../../documents/metrics/objectives.ts';
 import { measureOf } from '../metrics/index.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
@@ -44,7 +44,7 @@ export class FaultStatistics {
   constructor(
     windows: readonly FaultWindow[],
     originNs: number,
-    { objectives, isCompared }: { readonly objectives: readonly Threshold[]; readonly isCompared: boolean },
+    { objectives, isCompared }: { readonly objectives: readonly Objective[]; readonly isCompared: boolean },
   ) {
     this.#isCompared = isCompared;
     const gates = gatesOf(objectives);
@@ -87,7 +87,7 @@ interface Gate {
  * Limits from the objectives on times, errors and refusals of all requests. Without objectives, fewer than 1 % may
  * fail. Unless there is one on refusals, fewer than 1 % may be refused beyond the recorded refusals.
  */
-function gatesOf(objectives: readonly Threshold[]): Gate[] {
+function gatesOf(objectives: readonly Objective[]): Gate[] {
   const gates = objectives.flatMap((threshold) => gateOf(threshold) ?? []);
   if (gates.length === 0) gates.push({ expression: 'errors: rate<0.01', isBroken: hasFailed, share: 0.01 });
   if (boundsRefusals(objectives)) return gates;
@@ -101,7 +101,7 @@ function isRefused({ status }: { readonly status: number | null }): boolean {
   return status !== null && isTurnedAway(status);
 }
 
-function gateOf(threshold: Threshold): Gate | null {
+function gateOf(threshold: Objective): Gate | null {
   const { expression, operator, slice } = threshold;
   const { allowedShare, isBroken } = measureOf(threshold);
   const share = slice === null && operator.startsWith('<') ? (allowedShare?.(threshold) ?? null) : null;

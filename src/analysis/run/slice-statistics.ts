@@ -1,7 +1,7 @@
 import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Send } from '../../core/run.ts';
-import { limitsText, type RequestLimit, type Threshold } from '../../documents/metrics/objectives.ts';
+import { limitsText, type Objective, type RequestLimit } from '../../documents/metrics/objectives.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../../documents/metrics/slices.ts';
 import { LatencyStatistics, type SentSend } from '../metrics/answer-times.ts';
 import { GoodputCounts, limitsOf } from '../metrics/goodput.ts';
@@ -27,7 +27,7 @@ interface PartOfRun {
 
 /** The objectives of a run, and the boundaries of the parts that they refer to. */
 export interface Objectives {
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   /** Ends of the stages, nanoseconds after the start of the judged part. The last stage has no end. */
   readonly stageEndsNs: readonly number[];
   /** Planned faults of dependencies; absent means none. */

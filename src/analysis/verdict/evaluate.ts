@@ -1,5 +1,5 @@
 import { isOfTimes } from '../../documents/metrics/metrics.ts';
-import { holds, ofSlice, type Threshold } from '../../documents/metrics/objectives.ts';
+import { holds, type Objective, ofSlice } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { measureOf } from '../metrics/index.ts';
 import {
@@ -25,9 +25,9 @@ type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 
 /** The result of one objective. An objective on each model has one result for each. */
 export interface SloResult {
-  readonly threshold: Threshold;
+  readonly threshold: Objective;
   /** The objective of the user. It may be on each model while this result is for one model. */
-  readonly asked: Threshold;
+  readonly asked: Objective;
   /** The figures of its requests. */
   readonly figures: RunFigures;
   /** The number of its requests; null for the complete run. */
@@ -63,7 +63,7 @@ export interface SloResult {
  *   value
  */
 export function evaluateSlo(
-  thresholds: readonly Threshold[],
+  thresholds: readonly Objective[],
   figures: RunFigures,
   interrupted: boolean,
   confidence: number | null = null,
@@ -94,7 +94,7 @@ export function evaluateSlo(
 }
 
 /** Whether more requests increase the confidence of an objective: percentiles of times, and shares. */
-export function isBounded(threshold: Threshold): boolean {
+export function isBounded(threshold: Objective): boolean {
   return measureOf(threshold).provenPercent(threshold) !== null;
 }
 
@@ -121,7 +121,7 @@ export function holdsWith(open: number, { threshold, figures, margin }: SloResul
 export type SloSoFar = Pick<SloResult, 'threshold' | 'observed' | 'ok'>;
 
 /** Results of objectives during a run. Only objectives on all requests that depend only on finished requests. */
-export function sloSoFar(thresholds: readonly Threshold[], part: PartFigures): SloSoFar[] {
+export function sloSoFar(thresholds: readonly Objective[], part: PartFigures): SloSoFar[] {
   const figures = observable({ ...part, planned: part.outcomes.sent }, true);
   return thresholds.flatMap((threshold) => {
     const { observe, addTimes, isCounted } = measureOf(threshold);
@@ -133,7 +133,7 @@ export function sloSoFar(thresholds: readonly Threshold[], part: PartFigures): S
 
 /** The parts that an objective judges: the run, a part of it, or each of several parts. */
 function partsFor(
-  threshold: Threshold,
+  threshold: Objective,
   figures: RunFigures,
 ): Pick<SloResult, 'threshold' | 'asked' | 'figures' | 'requests'>[] {
   const asked = threshold;
@@ -155,13 +155,13 @@ function partsFor(
 export function sampleCount(
   figures: RunFigures,
   interrupted: boolean,
-  threshold: Pick<Threshold, 'metric' | 'limits'>,
+  threshold: Pick<Objective, 'metric' | 'limits'>,
 ): number | null {
   return measureOf(threshold).samples(threshold, observable(figures, interrupted));
 }
 
 /** Removes the causes on our side one after the other, and returns the one without which the violation disappears. */
-function brokenByIn(threshold: Threshold, figures: Observable): BrokenBy {
+function brokenByIn(threshold: Objective, figures: Observable): BrokenBy {
   const { observe, brokenBy } = measureOf(threshold);
   const own = brokenBy?.(threshold, figures);
   if (own !== undefined) return own;

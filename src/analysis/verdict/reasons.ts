@@ -1,7 +1,7 @@
 import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { RepeatFigures } from '../../documents/replay.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import {
@@ -653,7 +653,7 @@ export function reason<Code extends ReasonCode>(
 /** Facts as JSON, which has no infinity. What they say of objectives is in `about`. */
 function figuresOf(facts: object | null): Reason['figures'] {
   const text = JSON.stringify(facts ?? {}, (name, value: unknown) => {
-    if (name === 'threshold') return (value as Threshold).limit;
+    if (name === 'threshold') return (value as Objective).limit;
     return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
   });
   return JSON.parse(text) as Reason['figures'];

@@ -2,7 +2,7 @@ import type { Stretch } from '../../core/run.ts';
 import { formatMultiplier, NS_PER_MS } from '../../core/units.ts';
 import type { FaultDocument } from '../../documents/faults.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type {
   Calibration,
   ConnectionWaits,
@@ -93,7 +93,7 @@ export interface RunContext extends PlanMultipliers {
  */
 export function lagBoundNs(
   { latency }: Pick<RunFigures, 'latency'>,
-  thresholds: readonly Threshold[],
+  thresholds: readonly Objective[],
   bounds: JudgementBounds,
 ): number {
   const limitsNs = thresholds

@@ -1,7 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs, NS_PER_S } from '../../core/units.ts';
-import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
+import { type Objective, unitOf } from '../../documents/metrics/objectives.ts';
 import type { AsRecordedDocument, ThroughputDocument } from '../../documents/parts.ts';
 import {
   type CheckDocument,
@@ -42,7 +42,7 @@ export interface ReplaySummaryInput
     | 'expectedRequests'
   > {
   readonly run: Run;
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   /** How the multiplier was achieved, such as `compress`. */
   readonly scaling: string;
   /** Recorded time per second of the run; the multiplier by default. */

@@ -1,4 +1,4 @@
-import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
+import { type Objective, withRejected } from '../../documents/metrics/objectives.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import { measureOf } from '../metrics/index.ts';
@@ -31,7 +31,7 @@ interface LookPlan {
  * streams needs this number of its own requests, so its time is a minimum.
  */
 export function needsOf(
-  thresholds: readonly Threshold[],
+  thresholds: readonly Objective[],
   { requests, durationNs }: ExpectedRun,
   confidence: number | null,
 ): UntilSureDocument['needs'] {
@@ -46,7 +46,7 @@ export function needsOf(
   });
 }
 
-function answersFor(threshold: Threshold, confidence: number | null): number {
+function answersFor(threshold: Objective, confidence: number | null): number {
   const measure = measureOf(threshold);
   const floor = measure.floor(threshold);
   const percent = measure.provenPercent(threshold);
@@ -59,7 +59,7 @@ function answersFor(threshold: Threshold, confidence: number | null): number {
  * Repeated judgements with a stop at the first good moment are wrong more often than one. So the probability of an
  * error is divided equally among all looks (Bonferroni). In total it is not higher than requested.
  */
-export function planLooks(thresholds: readonly Threshold[], run: ExpectedRun, confidence: number): LookPlan {
+export function planLooks(thresholds: readonly Objective[], run: ExpectedRun, confidence: number): LookPlan {
   const openToTheEnd = thresholds.filter((each) => !isBounded(each)).map(({ expression }) => expression);
   for (let looks = openToTheEnd.length > 0 ? 1 : MOST_LOOKS; ; looks--) {
     const confidenceEach = 1 - (1 - confidence) / looks;
@@ -94,13 +94,13 @@ function isDecided(result: SloResult, open: number): boolean {
 /** The looks of one run. */
 export class Looks {
   readonly plan: LookPlan;
-  readonly #thresholds: readonly Threshold[];
+  readonly #thresholds: readonly Objective[];
   readonly #taken: { readonly atS: number; readonly decided: number; readonly open: number }[] = [];
   #next = 0;
   #isSure = false;
 
   /** @param thresholds the stated objectives, without implied ones */
-  constructor(thresholds: readonly Threshold[], run: ExpectedRun, confidence: number) {
+  constructor(thresholds: readonly Objective[], run: ExpectedRun, confidence: number) {
     this.#thresholds = thresholds;
     this.plan = planLooks(withRejected(thresholds, null), run, confidence);
   }

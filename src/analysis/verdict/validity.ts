@@ -1,7 +1,7 @@
 import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { formatBytes, NS_PER_MS } from '../../core/units.ts';
 import { factsOf, isOfStreams, needsComparison } from '../../documents/metrics/metrics.ts';
-import { holds, type Threshold } from '../../documents/metrics/objectives.ts';
+import { holds, type Objective } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
@@ -27,7 +27,7 @@ import {
 /** A run with its objectives and their results. */
 interface EvaluatedRun {
   readonly context: RunContext;
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   readonly slo: readonly SloResult[];
   /** Violated objectives without a proof against the target. */
   readonly open: readonly SloResult[];
@@ -282,7 +282,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
     const { confidence, value: otherwise } = mayHold;
     yield reason('too_close', { threshold, observed, confidence, otherwise, more: 'longer', late });
   }
-  const short = new Map<Threshold, FactsOf<'too_few_samples'>>();
+  const short = new Map<Objective, FactsOf<'too_few_samples'>>();
   for (const { threshold, asked, observed, margin, figures: judged, requests } of slo) {
     const { expression } = threshold;
     const measure = measureOf(threshold);
@@ -381,13 +381,13 @@ function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
  * The fewest readings. A p95 over time needs 20 readings, so that one is beyond it. The change of a counter needs only
  * both edges.
  */
-function monitorFloor({ aggregation }: Threshold): number {
+function monitorFloor({ aggregation }: Objective): number {
   if (aggregation.kind === 'count') return 0;
   return aggregation.kind === 'percentile' ? Math.ceil(100 / (100 - aggregation.percent)) : 1;
 }
 
 function tooClose(
-  { threshold, observed, margin }: { threshold: Threshold; observed: number; margin: Margin },
+  { threshold, observed, margin }: { threshold: Objective; observed: number; margin: Margin },
   { planned, plannedSpanNs }: RunContext['figures'],
   late: SendingSide | null,
 ): Reason {
@@ -455,7 +455,7 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
 const CLIENT_ERRORS = 0.05;
 
 /** Notes about what was recorded: client errors, and objectives that production did not meet. */
-export function* recordingNotes(thresholds: readonly Threshold[], mix: StatusMixFigures): Generator<Reason> {
+export function* recordingNotes(thresholds: readonly Objective[], mix: StatusMixFigures): Generator<Reason> {
   const { recordedClientErrors: share } = mix;
   if (share !== null && share >= CLIENT_ERRORS) yield reason('recorded_client_errors', { share });
   for (const threshold of thresholds.filter(({ slice }) => slice === null)) {

@@ -1,5 +1,5 @@
 import { factsOf, needsComparison } from '../../documents/metrics/metrics.ts';
-import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
+import { type Objective, withRejected } from '../../documents/metrics/objectives.ts';
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
 import { evaluateSlo, type SloResult } from './evaluate.ts';
 import type { Reason } from './reasons.ts';
@@ -28,7 +28,7 @@ export interface Judgement {
  */
 export function judge(
   context: RunContext,
-  stated: readonly Threshold[],
+  stated: readonly Objective[],
   bounds: JudgementBounds = JUDGEMENT_BOUNDS,
 ): Judgement {
   const thresholds = withRejected(stated, context.figures.statusMix.recordedRefused);

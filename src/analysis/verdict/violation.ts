@@ -1,5 +1,5 @@
 import { countOf, formatMs, percent } from '../../core/units.ts';
-import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
+import { type Objective, unitOf } from '../../documents/metrics/objectives.ts';
 import { shownBy } from '../../documents/metrics/slices.ts';
 import { measureOf } from '../metrics/index.ts';
 import {
@@ -14,7 +14,7 @@ import {
 
 /** An objective and its observed value. */
 export interface Observed {
-  readonly threshold: Threshold;
+  readonly threshold: Objective;
   readonly observed: number | null;
 }
 

@@ -25,8 +25,8 @@ import {
 import { factsOf } from '../../documents/metrics/metrics.ts';
 import {
   boundsRefusals,
+  type Objective,
   parseSlo,
-  type Threshold,
   withRejected,
 } from '../../documents/metrics/objectives.ts';
 import type { CalibrationLimits } from '../../documents/replay.ts';
@@ -117,7 +117,7 @@ export interface CapacityOptions {
   /** Options of every step, except its multiplier and its window. `--out` belongs to the search. */
   readonly run: RunOptions;
   /** The objectives of all tiers, and those without a tier. */
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   readonly tiers: readonly Tier[];
   /** Null for `runs/<id>`. */
   readonly out: string | null;
@@ -150,7 +150,7 @@ export type ReadyWhen =
   | { readonly promql: string; readonly prometheus: PrometheusSource };
 
 /** Whether a queue model supports an objective: times of complete answers, and metrics that it never violates. */
-function isForecastable(threshold: Threshold): boolean {
+function isForecastable(threshold: Objective): boolean {
   return [threshold, ...threshold.limits].every((each) => factsOf(each).isForecast);
 }
 
@@ -174,7 +174,7 @@ export function resolveCapacityOptions(
       ),
     null,
   );
-  const { thresholds, tiers } = objectivesOf(run, own.tier, problems);
+  const { thresholds, tiers } = objectivesByTier(run, own.tier, problems);
   if (run !== null && thresholds.length === 0 && own.tier.length === 0) {
     problems.add(
       '--slo is missing: a breaking point is where an objective breaks',
@@ -234,7 +234,7 @@ export function resolveCapacityOptions(
   };
 }
 
-function textOf({ expression }: Threshold): string {
+function textOf({ expression }: Objective): string {
   return expression;
 }
 
@@ -242,7 +242,7 @@ function textOf({ expression }: Threshold): string {
  * All objectives without duplicates, and those of each tier. If one tier limits refusals, the others get the implied
  * limit.
  */
-function objectivesOf(
+function objectivesByTier(
   run: RunOptions | null,
   stated: readonly StatedTier[],
   problems: Problems,

@@ -11,7 +11,7 @@ import {
   type EndedBy,
 } from '../../documents/capacity.ts';
 import { isOfStreams, isOfWholeAnswers } from '../../documents/metrics/metrics.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import { describeMonitors, longestIntervalMs } from '../../monitors/options.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
@@ -201,7 +201,7 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
 }
 
 /** The largest limit of a time, milliseconds; null without such an objective. */
-export function largestLimitMs(thresholds: readonly Threshold[]): number | null {
+export function largestLimitMs(thresholds: readonly Objective[]): number | null {
   const limits = thresholds
     .flatMap((each) => [each, ...each.limits])
     .filter(isOfWholeAnswers)
@@ -216,7 +216,7 @@ function scalingOf({ run, isScalingStated }: CapacityOptions, multiplier: number
   return { name, ...SCALING_KINDS[name] };
 }
 
-function samplesOf(threshold: Threshold): number {
+function samplesOf(threshold: Objective): number {
   const { floor, floorOfWindow = floor } = measureOf(threshold);
   return floorOfWindow(threshold);
 }

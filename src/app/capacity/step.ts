@@ -8,7 +8,7 @@ import { hasExchangeFailed } from '../../core/exchange.ts';
 import type { CaptureSource, Logger, TimeRange } from '../../core/ports.ts';
 import { hasFailed, isOfWrongServer, type Send } from '../../core/run.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
@@ -37,7 +37,7 @@ export interface StepScene {
   readonly opened: OpenedCapture;
   readonly run: RunOptions;
   readonly isScalingStated: boolean;
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   readonly tiers: readonly Tier[];
   /** The replayed parts of the capture at 1x, in order. */
   readonly parts: readonly TimeRange[];

@@ -6,7 +6,7 @@ import type { RecorderStatus } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent } from '../../documents/events.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import { livePageAssets, pageAssets } from '../package.ts';
 import type { Shown } from './server.ts';
 
@@ -19,7 +19,7 @@ export class RunPage {
   #isReplaced = false;
 
   /** @param title title of the page, such as `Replay` */
-  constructor(title: string, thresholds: readonly Threshold[]) {
+  constructor(title: string, thresholds: readonly Objective[]) {
     this.#watch = new RunWatch(title, thresholds);
   }
 

@@ -2,7 +2,7 @@ import { uncheckedAdvice } from '../../analysis/verdict/validity.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
-import { parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
+import { type Objective, parseSlo } from '../../documents/metrics/objectives.ts';
 import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from '../../documents/replay.ts';
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
@@ -47,7 +47,7 @@ export function requireComparableAnswers(
     readonly overview: Pick<CaptureOverview, 'name'>;
     readonly window: Pick<ReplayWindow, 'parts'>;
   },
-  thresholds: readonly Threshold[],
+  thresholds: readonly Objective[],
   source: Playback,
 ): void {
   const asked = thresholds.find(needsComparison);

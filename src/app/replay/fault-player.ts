@@ -12,7 +12,7 @@ import {
   type PlannedFault,
 } from '../../documents/faults.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
-import { ofFault, parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
+import { type Objective, ofFault, parseSlo } from '../../documents/metrics/objectives.ts';
 import { NO_FAULT } from '../../documents/metrics/slices.ts';
 import { FaultControl } from '../fault-control.ts';
 import { invalidYaml, readYaml, type YamlProblem } from '../yaml-file.ts';
@@ -33,7 +33,7 @@ const PURPOSE = {
 /** One fault of a plan, with times on the clock of a run. */
 interface ScheduledFault extends FaultWindow {
   readonly stated: PlannedFault;
-  readonly during: readonly Threshold[];
+  readonly during: readonly Objective[];
 }
 
 /** A plan of faults for a run. */
@@ -126,7 +126,7 @@ function timeOf(text: string | undefined, plannedNs: number, refuse: (why: strin
   }
 }
 
-function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) => void): Threshold[] {
+function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) => void): Objective[] {
   try {
     const stated = parseSlo(during);
     const whole = stated.find((each) => !factsOf(each).hasSlices);
@@ -143,7 +143,7 @@ function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) 
  * The objectives of a run with faults. In the window of a fault with its own objectives these apply, elsewhere those of
  * the run. If the run has none, at most 1 % may fail outside the windows, so that a fault hides no failures.
  */
-export function withFaults(objectives: readonly Threshold[], { faults }: FaultPlan): readonly Threshold[] {
+export function withFaults(objectives: readonly Objective[], { faults }: FaultPlan): readonly Objective[] {
   const isApart = faults.some(({ isJudgedApart, toNs, recoveredNs }) => isJudgedApart || recoveredNs > toNs);
   if (!isApart) return objectives;
   const outside = objectives.length > 0 ? objectives : parseSlo(['errors: rate<0.01']);

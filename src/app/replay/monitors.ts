@@ -11,7 +11,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { readyOffsetNs, type Send } from '../../core/run.ts';
 import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
 import type { ConnectionsDocument } from '../../documents/replay.ts';
 import { Monitoring } from '../../monitors/monitoring.ts';
@@ -28,7 +28,7 @@ interface RunMonitorParts {
   readonly target: string;
   readonly store: SqliteRunStore;
   readonly startNs: () => number | null;
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   /** Capacity of one replica, requests per second; null if not stated. */
   readonly ratePerReplica: number | null;
   readonly note: (line: string) => void;

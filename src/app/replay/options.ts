@@ -14,7 +14,7 @@ import {
 } from '../../core/options.ts';
 import { countOf } from '../../core/units.ts';
 import { isOwnMetric } from '../../documents/metrics/metrics.ts';
-import { parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
+import { type Objective, parseSlo } from '../../documents/metrics/objectives.ts';
 import {
   MONITOR_OPTIONS,
   type MonitorOptions,
@@ -120,7 +120,7 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
 }
 
 /** @throws AppError OPTION_INVALID for an objective on a stage that the run does not have */
-export function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Threshold[] {
+export function objectivesOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Objective[] {
   const thresholds = parseSlo(slo, objectiveNames(monitors));
   const count = stages?.length ?? 1;
   for (const { expression, slice } of thresholds) {

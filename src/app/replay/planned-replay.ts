@@ -6,7 +6,7 @@ import { sloState } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort, recordingNotes } from '../../analysis/verdict/validity.ts';
 import { formatInstantUs } from '../../core/units.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import { REPLAY_SCHEMA_VERSION } from '../../documents/replay.ts';
 import { type AskedPlan, assumesCoverage, type ReplayPlanDocument } from '../../documents/replay-plan.ts';
 import type { MonitorOptions } from '../../monitors/options.ts';
@@ -26,7 +26,7 @@ import { entryUrl, VERSION } from '../package.ts';
 import type { VerdictRequest } from '../verdict-outputs.ts';
 import { checkerOf } from './document.ts';
 import { type FaultPlan, readFaultPlan, withFaults } from './fault-player.ts';
-import { type RunOptions, thresholdsOf } from './options.ts';
+import { objectivesOf, type RunOptions } from './options.ts';
 import {
   expectedRequests,
   type Prelude,
@@ -49,9 +49,9 @@ export interface PlannedReplay extends Prelude {
   readonly target: Target | null;
   readonly source: Playback;
   /** All objectives of the run. */
-  readonly thresholds: readonly Threshold[];
+  readonly thresholds: readonly Objective[];
   /** The objectives of the run itself, without those of planned faults. */
-  readonly objectives: readonly Threshold[];
+  readonly objectives: readonly Objective[];
   /** Planned failures of dependencies; null if there are none. */
   readonly faults: FaultPlan | null;
   /** Intermediate judgements for `--until-sure`; null for a run without them. */
@@ -86,7 +86,7 @@ export function planReplay(
   const faults =
     file === null ? null : readFaultPlan(file, plan.window.plannedSpanNs, prelude.warmup?.spanNs ?? 0);
   const createChecker = checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile);
-  const objectives = thresholdsOf(options, monitors);
+  const objectives = objectivesOf(options, monitors);
   return {
     plan,
     target: options.dryRun ? null : options.target,

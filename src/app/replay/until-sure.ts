@@ -1,7 +1,7 @@
 import type { RunFigures, RunStatistics } from '../../analysis/run/run-statistics.ts';
 import { type Reason, reason } from '../../analysis/verdict/reasons.ts';
 import { boundsOfLooks, Looks, needsOf } from '../../analysis/verdict/until-sure.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import type { Replay, ReplayListener, SentReplay } from '../../replay/run.ts';
@@ -14,7 +14,7 @@ function expectedOf(plan: ReplayPlan, prelude: Prelude) {
 }
 
 /** The looks at a run; null if it is only judged at its end. */
-export function looksOf(plan: ReplayPlan, prelude: Prelude, thresholds: readonly Threshold[]): Looks | null {
+export function looksOf(plan: ReplayPlan, prelude: Prelude, thresholds: readonly Objective[]): Looks | null {
   const { untilSure, confidence } = plan.options;
   if (!untilSure || confidence === null) return null;
   return new Looks(thresholds, expectedOf(plan, prelude), confidence);
@@ -32,7 +32,7 @@ export function boundsOfRun(
 export function needsOfRun(
   plan: ReplayPlan,
   prelude: Prelude,
-  thresholds: readonly Threshold[],
+  thresholds: readonly Objective[],
   looks: Looks | null,
 ): UntilSureDocument['needs'] {
   return looks?.plan.needs ?? needsOf(thresholds, expectedOf(plan, prelude), null);

@@ -29,7 +29,7 @@ type Aggregation =
   | { readonly kind: 'avg' | 'min' | 'max' | 'rate' | 'count' | 'total' };
 
 /** One objective: compares the `aggregation` of `metric` with `limit` (ms, share 0–1, or count). */
-export interface Threshold {
+export interface Objective {
   /** The normalised text, with the metric first and without white space: `latency: p(99)<200`. */
   readonly expression: string;
   readonly metric: MetricName;
@@ -47,7 +47,7 @@ export interface Threshold {
 }
 
 /** The same objective for other requests. */
-export function ofSlice(threshold: Threshold, slice: Slice): Threshold {
+export function ofSlice(threshold: Objective, slice: Slice): Objective {
   return {
     ...threshold,
     slice,
@@ -56,7 +56,7 @@ export function ofSlice(threshold: Threshold, slice: Slice): Threshold {
 }
 
 /** An objective without its metric and its slice, as it was stated: `p(99)<200`. */
-export function conditionOf({ expression }: Threshold): string {
+export function conditionOf({ expression }: Objective): string {
   return expression.slice(expression.indexOf(': ', expression.lastIndexOf('}') + 1) + 2);
 }
 
@@ -69,7 +69,7 @@ export function limitsText(limits: readonly RequestLimit[]): string {
  * The limits that a single request keeps if it meets every objective on times. Only the highest percentile of a metric
  * counts, because half of the requests may exceed a median. Of several limits on it, the lowest counts.
  */
-export function objectiveLimits(thresholds: readonly Threshold[]): readonly RequestLimit[] {
+export function objectiveLimits(thresholds: readonly Objective[]): readonly RequestLimit[] {
   const limits = new Map<string, RequestLimit & { readonly percent: number }>();
   for (const { metric, aggregation, operator, limit, slice } of thresholds) {
     const percent =
@@ -84,7 +84,7 @@ export function objectiveLimits(thresholds: readonly Threshold[]): readonly Requ
   return [...limits.values()].map(({ percent: _percent, ...limit }) => limit);
 }
 
-export function unitOf({ aggregation, series }: Threshold): SloUnit {
+export function unitOf({ aggregation, series }: Objective): SloUnit {
   if (aggregation.kind === 'count') return 'count';
   if (series !== undefined) return 'number';
   return aggregation.kind === 'rate' ? 'share' : 'ms';
@@ -98,7 +98,7 @@ const HOLDS: Readonly<Record<SloOperator, (observed: number, limit: number) => b
 };
 
 /** Whether a value is within the limit of an objective. */
-export function holds(observed: number, { operator, limit }: Pick<Threshold, 'operator' | 'limit'>): boolean {
+export function holds(observed: number, { operator, limit }: Pick<Objective, 'operator' | 'limit'>): boolean {
   return HOLDS[operator](observed, limit);
 }
 
@@ -145,7 +145,7 @@ export function parseSlo(
   texts: readonly string[],
   monitored: ReadonlySet<string> = NO_NAMES,
   what = '--slo',
-): Threshold[] {
+): Objective[] {
   const problems: string[] = [];
   const thresholds = texts.flatMap((text) => parseText(text, problems, monitored));
   if (texts.length > 0 && thresholds.length === 0 && problems.length === 0) {
@@ -157,13 +157,13 @@ export function parseSlo(
     });
   }
   const implied = thresholds.length > 0 ? parseText(IMPLIED_ERRORS, []) : [];
-  const isStated = ({ metric }: Threshold) =>
+  const isStated = ({ metric }: Objective) =>
     thresholds.some((each) => each.metric === metric && each.slice === null);
   return [...thresholds, ...implied.filter((each) => !isStated(each))];
 }
 
 /** A single objective as a run stored it; null if this version cannot parse it. */
-export function thresholdOf(expression: string): Threshold | null {
+export function objectiveOf(expression: string): Objective | null {
   const problems: string[] = [];
   const [threshold = null] = parseText(expression, problems, namesBesideOurs([expression]));
   return threshold;
@@ -174,9 +174,9 @@ export function thresholdOf(expression: string): Threshold | null {
  * @param recorded share of the recorded answers that were refusals; null if unknown
  */
 export function withRejected(
-  thresholds: readonly Threshold[],
+  thresholds: readonly Objective[],
   recorded: number | null,
-): readonly Threshold[] {
+): readonly Objective[] {
   if (thresholds.length === 0) return thresholds;
   const limit = Math.min(1, Number(((recorded ?? 0) + IMPLIED_REJECTED).toFixed(4)));
   const implied = parseText(`rejected: rate<${limit}`, []).map((each) => ({ ...each, isImplied: true }));
@@ -188,7 +188,7 @@ export function withRejected(
 }
 
 /** Whether an objective limits the refusals of all requests, or of a part of a run with planned faults. */
-export function boundsRefusals(thresholds: readonly Threshold[], part: Slice | null = null): boolean {
+export function boundsRefusals(thresholds: readonly Objective[], part: Slice | null = null): boolean {
   return thresholds.some(
     ({ metric, slice }) =>
       metric === 'rejected' && (part === null ? slice === null : faultOf(slice) === faultOf(part)),
@@ -196,7 +196,7 @@ export function boundsRefusals(thresholds: readonly Threshold[], part: Slice | n
 }
 
 /** The parts of a run that have their own objectives: the complete run, or with planned faults each part. */
-function judgedParts(thresholds: readonly Threshold[]): (Slice | null)[] {
+function judgedParts(thresholds: readonly Objective[]): (Slice | null)[] {
   const parts = thresholds
     .filter(({ metric, slice }) => metric === 'errors' && faultOf(slice) !== null)
     .map(({ slice }) => slice);
@@ -207,8 +207,8 @@ function judgedParts(thresholds: readonly Threshold[]): (Slice | null)[] {
  * Objectives of a run restricted to the requests of one fault, or outside all faults. Objectives on the complete run
  * are unchanged.
  */
-export function ofFault(thresholds: readonly Threshold[], fault: string): Threshold[] {
-  const isOfFault = ({ slice }: Threshold) => slice?.tags.some(({ key }) => key === 'fault') ?? false;
+export function ofFault(thresholds: readonly Objective[], fault: string): Objective[] {
+  const isOfFault = ({ slice }: Objective) => slice?.tags.some(({ key }) => key === 'fault') ?? false;
   return thresholds.map((each) =>
     !factsOf(each).hasSlices || isOfFault(each) ? each : ofSlice(each, withFault(each.slice, fault)),
   );
@@ -220,8 +220,8 @@ interface Subject {
   readonly slice: Slice | null;
 }
 
-function parseText(text: string, problems: string[], monitored = NO_NAMES): Threshold[] {
-  const thresholds: Threshold[] = [];
+function parseText(text: string, problems: string[], monitored = NO_NAMES): Objective[] {
+  const thresholds: Objective[] = [];
   let subject: Subject | null = null;
   for (const piece of (text.match(PIECES) ?? []).map((each) => each.trim())) {
     if (piece === '') continue;
@@ -254,7 +254,7 @@ function parseCondition(
   text: string,
   piece: string,
   monitored: ReadonlySet<string>,
-): Threshold | string {
+): Objective | string {
   if (subject === null) {
     if (piece.includes('{') && !PRESET.test(piece))
       return 'has a slice without its end: write METRIC{KEY=VALUE}: …, values with braces in "…"';
