@@ -245,6 +245,13 @@ export const SUPERVISION = {
   restartDelayMaxMs: 4_000,
   /** A recorder that had recorded before it died is retried more often. */
   restartDelayWorkingMaxMs: 1_000,
+  /** A started server has this long to listen; large models are loaded before. */
+  commandListensMs: 600_000,
+  /** How often it is looked for, and how long its ports must be the same ones: some servers open several. */
+  commandPollMs: 100,
+  commandSettlesMs: 500,
+  /** How long a started server that cannot be recorded has to end, before it is killed. */
+  commandEndsMs: 10_000,
   /** Time for open connections in a proxy that met an internal error, before it exits. */
   faultDrainMs: 2_000,
   /** A recorder that lived this long is healthy: the restart delay is reset to the shortest. */

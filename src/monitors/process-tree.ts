@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
+import { SocketAddress } from 'node:net';
 import { LIMITS } from '../core/limits.ts';
 import { type Look, type MonitorSource, type Reading, readingOf } from './source.ts';
 
@@ -10,25 +11,64 @@ const LISTENING = '0A';
  * without /proc.
  */
 export function serversOf(port: number): number[] {
-  const sockets = new Set(['tcp', 'tcp6'].flatMap((table) => listeningInodes(table, port)));
+  const sockets = new Set(
+    listeningSockets()
+      .filter((socket) => socket.port === port)
+      .map(({ link }) => link),
+  );
   if (sockets.size === 0) return [];
-  const listens = (pid: string) =>
-    attempt(() => readdirSync(`/proc/${pid}/fd`)).some((fd) =>
-      attempt(() => [readlinkSync(`/proc/${pid}/fd/${fd}`)]).some((link) => sockets.has(link)),
-    );
   return attempt(() => readdirSync('/proc'))
-    .filter((name) => /^\d+$/.test(name) && listens(name))
+    .filter((name) => /^\d+$/.test(name) && descriptorsOf(name).some((link) => sockets.has(link)))
     .map(Number);
 }
 
-/** The links by which descriptors of a process refer to its sockets: `socket:[123]`. */
-function listeningInodes(table: string, port: number): string[] {
-  const lines = attempt(() => readFileSync(`/proc/net/${table}`, 'latin1').split('\n').slice(1));
+/** A TCP address that is listened on; `0.0.0.0` or `::` for every address of the host. */
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where a process and its descendants listen, one address for each port. Empty without /proc. */
+export async function listenersBelow(pid: number): Promise<readonly Listener[]> {
+  const sockets = new Map(listeningSockets().map((socket) => [socket.link, socket]));
+  const tree = treeOf([pid], await allProcesses());
+  const found = tree
+    .flatMap((each) => descriptorsOf(String(each.pid)))
+    .map((link) => sockets.get(link))
+    .filter((socket) => socket !== undefined);
+  const byPort = new Map(found.toReversed().map(({ host, port }) => [port, { host, port }]));
+  return [...byPort.values()].sort((one, other) => one.port - other.port);
+}
+
+/** What the descriptors of a process refer to. */
+function descriptorsOf(pid: string): string[] {
+  return attempt(() => readdirSync(`/proc/${pid}/fd`)).flatMap((fd) =>
+    attempt(() => [readlinkSync(`/proc/${pid}/fd/${fd}`)]),
+  );
+}
+
+/** Listening sockets, with the link by which descriptors refer to each: `socket:[123]`. */
+function listeningSockets(): (Listener & { readonly link: string })[] {
+  const lines = ['tcp', 'tcp6'].flatMap((table) =>
+    attempt(() => readFileSync(`/proc/net/${table}`, 'latin1').split('\n').slice(1)),
+  );
   return lines.flatMap((line) => {
     const [, local = '', , state, , , , , , inode] = line.trim().split(/\s+/);
-    const isListener = state === LISTENING && Number.parseInt(local.split(':')[1] ?? '', 16) === port;
-    return isListener ? [`socket:[${inode}]`] : [];
+    if (state !== LISTENING) return [];
+    const [address = '', port = ''] = local.split(':');
+    return [{ host: hostOf(address), port: Number.parseInt(port, 16), link: `socket:[${inode}]` }];
   });
+}
+
+/** An address in /proc/net/tcp: words of four bytes, each with its last byte first. */
+function hostOf(hex: string): string {
+  const bytes = (hex.match(/.{8}/g) ?? []).flatMap((word) => [...Buffer.from(word, 'hex').reverse()]);
+  if (bytes.length === 4) return bytes.join('.');
+  const isMapped = bytes.slice(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff;
+  if (isMapped) return bytes.slice(12).join('.');
+  const words = Buffer.from(bytes).toString('hex').match(/.{4}/g) ?? [];
+  const { address } = new SocketAddress({ address: words.join(':'), family: 'ipv6' });
+  return address;
 }
 
 /** The result of reading; empty if the process has ended or belongs to another user. */

@@ -49,6 +49,8 @@ import { MIRROR_OPTIONS, mirrorOf } from './mirror-options.ts';
 
 /** The default address of probes and metrics. */
 export const PROBE_LISTEN = '127.0.0.1:9464';
+/** The default address for clients. */
+export const LISTEN = { host: '127.0.0.1', port: 8080 };
 
 /** An empty value is an error of the recording, not of the command line. With --fail-open traffic still flows. */
 const RECORDING_ONLY = { mayBeEmpty: true } as const;
@@ -69,25 +71,18 @@ const routeSetting = z.strictObject({
 export type RouteSetting = z.infer<typeof routeSetting>;
 
 const TRAFFIC_OPTIONS = grouped('Traffic', {
-  target: list('--target <url>', 'the model server, such as 127.0.0.1:8085, https://host:443 or unix:/path', {
-    required: true,
-  }),
+  target: list('--target <url>', 'the model server, such as 127.0.0.1:8085, https://host:443 or unix:/path'),
   listen: list(
     '--listen <address>',
     'address to listen on, :8080 for every interface; the n-th forwards to the n-th --target',
-    {
-      default: ['127.0.0.1:8080'],
-      required: true,
-    },
+    { default: [`${LISTEN.host}:${LISTEN.port}`], required: true },
   ),
   dir: text('--dir <directory>', 'directory of the capture', { required: true, ...RECORDING_ONLY }),
   mode: choice(
     '--mode <plane>',
     'wire forwards bytes unchanged; gateway is an HTTP proxy',
     ['wire', 'gateway'],
-    {
-      default: 'wire',
-    },
+    { default: 'wire' },
   ),
   maxConnections: value(
     '--max-connections <n>',
@@ -330,6 +325,11 @@ export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pai
   if (listen.length === 0) {
     throw new AppError('OPTION_INVALID', '--listen: no address is given', {
       hint: 'Give an address to listen on, such as :8080.',
+    });
+  }
+  if (targets.length === 0) {
+    throw new AppError('OPTION_INVALID', '--target is missing', {
+      hint: 'Give the model server, such as --target http://127.0.0.1:8000, or start it: reprise record --dir captures/today -- python3 server.py.',
     });
   }
   if (targets.length !== listen.length && targets.length !== 1) {
