@@ -165,19 +165,40 @@ function answerTime(planned: AnswerTime, sent: AnswerTime, extra: Extra = {}): T
 
 const SERVICE = answerTime('service', 'service');
 
-/** The lag is known exactly, so scheduled latency is also below the bound of service latency plus the greatest lag. */
+/** How much of the share beyond a percentile is left to late requests. */
+const LATE_SHARES = [0, 0.02, 0.1, 0.5] as const;
+
+/**
+ * Bounds scheduled latency by service latency S and the lag L of this run, which is known exactly: P(S + L > a + b) is
+ * at most P(S > a) + P(L > b), however the two depend on each other (Boole's inequality). One late request then costs
+ * a percentile its own share, and not its lag.
+ */
+function latencyByLag(percent: number, confidence: number, figures: Observable): number {
+  const { lag, connectionWait, service } = figures.latency;
+  const late = [lag, connectionWait].filter(({ count }) => count > 0);
+  const beyond = 1 - percent / 100;
+  // Lag is that of all requests of the run. In the worst case all late ones belong to these requests.
+  const exceededBy = (each: Histogram, count: number) =>
+    count >= each.count ? 0 : (each.percentile(100 * (1 - count / each.count)) ?? 0);
+  const bounds = LATE_SHARES.map((share) => {
+    const allowed = (share * beyond * service.count) / Math.max(1, late.length);
+    const lateNs = late.reduce((sum, each) => sum + exceededBy(each, allowed), 0);
+    const rest = 100 * (1 - beyond * (1 - share));
+    return SERVICE.bound(rest, confidence, figures).upper + lateNs / NS_PER_MS;
+  });
+  return Math.min(...bounds);
+}
+
 const LATENCY = answerTime('scheduled', 'service', {
   recorded: ({ latencyMs }) => latencyMs.recorded,
   inRecording: (threshold, { recordedTook, recordedFailed }) =>
     threshold.aggregation.kind === 'percentile' && recordedTook.count > 0
       ? timeMs(threshold, { histogram: recordedTook, infinite: recordedFailed })
       : null,
-  tightened: (bound, percent, confidence, figures) => {
-    const { lag, connectionWait } = figures.latency;
-    const ourMs = ((lag.max ?? 0) + (connectionWait.max ?? 0)) / NS_PER_MS;
-    const service = SERVICE.bound(percent, confidence, figures);
-    return { ...bound, upper: Math.min(bound.upper, service.upper + ourMs) };
-  },
+  tightened: (bound, percent, confidence, figures) => ({
+    ...bound,
+    upper: Math.min(bound.upper, latencyByLag(percent, confidence, figures)),
+  }),
 });
 
 /** An answer with a token. */

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
@@ -121,5 +122,49 @@ describe('a pass stays within reach', () => {
     expect(judged(exponential(50, 10, 3), 'latency: avg<100').verdict).toBe('PASS');
     expect(judged(exponential(50, 10, 3), 'errors: rate<0.001').verdict).toBe('PASS');
     expect(judged(exponential(200, 10, 3), 'latency: min>0.001').verdict).toBe('PASS');
+  });
+});
+
+describe('late requests cost a percentile their share, not the greatest lag', () => {
+  /** A target of 40 ms, and a sender that was up to 25 ms late in the second half and 66 ms late once. */
+  const lateOnes = (latestMs: number) => {
+    const random = uniform(7);
+    return Array.from({ length: 1_738 }, (_, index) => {
+      const lagMs = index === 900 ? latestMs : index < 869 ? 0 : 5 + 20 * random();
+      const { intendedOffsetNs } = send({ index });
+      const actualOffsetNs = intendedOffsetNs + Math.round(lagMs * MS);
+      const lastByteOffsetNs = actualOffsetNs + Math.round((40 + random()) * MS);
+      return send({ index, actualOffsetNs, lastByteOffsetNs });
+    });
+  };
+  const boundOf = (latestMs: number, percent: number) =>
+    judge(contextOf(lateOnes(latestMs)), parseSlo([`latency: p(${percent})<1000`]), JUDGEMENT_BOUNDS).slo[0]
+      ?.margin?.upperBound ?? Number.NaN;
+
+  test.each([50, 95])('p(%i) is not bounded by one request that left 66 ms late', (percent) => {
+    expect(boundOf(66, percent)).toBeLessThan(41.5 + 25);
+    expect(boundOf(5_000, percent)).toBeLessThan(41.5 + 25);
+  });
+
+  test('is above the share of late requests in every run, by a plain count', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 60 }), { minLength: 400, maxLength: 600 }),
+        fc.constantFrom(50, 90),
+        (lagsMs, percent) => {
+          const sends = lagsMs.map((lagMs, index) => {
+            const actualOffsetNs = index * 100 * MS + lagMs * MS;
+            return send({ index, actualOffsetNs, lastByteOffsetNs: actualOffsetNs + 10 * MS });
+          });
+          const { slo } = judge(
+            contextOf(sends),
+            parseSlo([`latency: p(${percent})<1000`]),
+            JUDGEMENT_BOUNDS,
+          );
+          expect(slo[0]?.margin?.upperBound).toBeGreaterThanOrEqual(slo[0]?.observed ?? Infinity);
+        },
+      ),
+      { numRuns: 30 },
+    );
   });
 });
