@@ -317,7 +317,7 @@ export const profileSchema = z.object({
         .object({ answers: count, told: count })
         .nullable()
         .describe(
-          '2xx answers whose bodies were looked at, and those that tell of an error. Null without any.',
+          '2xx answers whose bodies were checked, and those that report an error, have no result or are broken JSON. Null without any.',
         ),
     })
     .describe('Null if the outcome of every request is unknown.'),

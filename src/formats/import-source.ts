@@ -5,8 +5,15 @@ import { LIMITS } from '../core/limits.ts';
 import { type Asked, choice, type OptionShape } from '../core/options.ts';
 import { routeOf } from '../core/routes.ts';
 import type { TextCounts } from '../core/text.ts';
-import { tellsOfErrorIn } from '../inference/error-answer.ts';
-import { isEventStream, isPlain, modelOfJson, payloadApiOf, requestFeatures } from '../inference/features.ts';
+import { isErrorAnswer } from '../inference/error-answer.ts';
+import {
+  isAllJson,
+  isEventStream,
+  isPlain,
+  modelOfJson,
+  payloadApiOf,
+  requestFeatures,
+} from '../inference/features.ts';
 import { NO_USAGE, usageIn } from '../inference/token-usage.ts';
 import type { Redaction } from '../redaction/head-redaction.ts';
 import { InputProblem, NOTHING_IN_IT, type TextLine } from './input.ts';
@@ -214,7 +221,11 @@ function answerErrorOf(response: ImportedResponse | null): boolean | null {
   const headers = headerPairsOf(response.head);
   if (!isPlain(headerValue(headers, 'content-encoding'))) return null;
   if (kept === null || truncated || isEventStream(headerValue(headers, 'content-type'))) return null;
-  return bytes > 0 && tellsOfErrorIn(Buffer.from(kept.buffer, kept.byteOffset, kept.length));
+  const isJson = isAllJson({
+    contentType: headerValue(headers, 'content-type'),
+    inferenceHeaderLength: headerValue(headers, 'inference-header-content-length'),
+  });
+  return bytes > 0 && isErrorAnswer(Buffer.from(kept.buffer, kept.byteOffset, kept.length), isJson);
 }
 
 /** The requests that arrivals were paired with. */

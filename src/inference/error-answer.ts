@@ -1,5 +1,6 @@
 import { ASCII } from '../core/ascii.ts';
-import { isRecord, tellsOfError } from './stream-events.ts';
+import { JsonScan } from './json-scan.ts';
+import { holdsResult, isRecord, tellsOfError } from './stream-events.ts';
 
 /** Documents that report an error are short. A longer one is judged by its beginning. */
 const HELD_BYTES = 8 * 1024;
@@ -16,21 +17,32 @@ const FIRST_NAME = /^\s*\{\s*"(?:errors?"|detail"|(?:object|type)"\s*:\s*"error"
 /** A long document whose first member is a non-empty error. */
 const BEGINS_WITH_ERROR = /^\s*\{\s*"(?:error|errors|detail)"\s*:\s*(?:"[^"]|\{\s*"|\[\s*[^\]\s]|true)/;
 
+/** A member for results that has none: a quick test before a document is parsed. */
+const WITHOUT_RESULT =
+  /"(?:choices|outputs|predictions|candidates|content|text|data|embedding)"\s*:\s*(?:null|""|\[(?:\s*\]|[\s[]*null))/;
+
 /**
- * Detects an error in an answer that is not streamed, while its bytes pass. Some servers answer 200 with a JSON
- * document that has `error`, `errors` or `detail` at its top level, and no result. Recorder and replay use the same
- * test, so that their shares of errors can be compared.
+ * Detects an answer that is none among those that are not streamed, while its bytes pass. Some servers answer 200 with
+ * a JSON document that has `error`, `errors` or `detail` at its top level, and no result. Others send JSON without a
+ * result, or JSON that is cut off or has NaN. Recorder and replay use the same test, so that their shares can be
+ * compared.
  */
 export class ErrorAnswerScan {
   readonly #expectedBytes: number | null;
+  /** Null for an answer that is not declared as JSON. */
+  readonly #json: JsonScan | null;
   #held = EMPTY;
   #passed = false;
   /** Whether a document that came in one piece reports an error. */
   #tells = false;
 
-  /** @param expectedBytes the announced length, null if absent */
-  constructor(expectedBytes: number | null = null) {
+  /**
+   * @param expectedBytes the announced length, null if absent
+   * @param isJson whether its Content-Type declares the complete body as JSON
+   */
+  constructor(expectedBytes: number | null, isJson: boolean) {
     this.#expectedBytes = expectedBytes;
+    this.#json = isJson ? new JsonScan() : null;
   }
 
   /** Upper bound of the memory of one scan. @param expectedBytes the announced length, null if unknown */
@@ -40,6 +52,7 @@ export class ErrorAnswerScan {
 
   /** Takes bytes without a content coding; they are copied or dropped. */
   write(bytes: Buffer): void {
+    this.#json?.write(bytes);
     if (this.#passed || bytes.length === 0) return;
     const isFirst = this.#held.length === 0;
     if (isFirst && !startsDocument(bytes)) {
@@ -48,7 +61,7 @@ export class ErrorAnswerScan {
     }
     if (isFirst && bytes.length === this.#expectedBytes) {
       this.#passed = true;
-      this.#tells = tellsOfErrorIn(bytes);
+      this.#tells = this.#isNone(bytes);
       return;
     }
     const room = HELD_BYTES + 1 - this.#held.length;
@@ -58,14 +71,37 @@ export class ErrorAnswerScan {
 
   /** To be called once, when the answer is complete. */
   finish(): boolean {
-    return this.#tells || tellsOfErrorIn(this.#held);
+    return this.#json?.isBroken === true || this.#tells || this.#isNone(this.#held);
+  }
+
+  #isNone(document: Buffer): boolean {
+    return tellsOfErrorIn(document) || (this.#json?.mayHoldNothing === true && lacksResult(document));
   }
 }
 
 const EMPTY: Buffer = Buffer.alloc(0);
 
+/** The same for an answer that is complete in memory. */
+export function isErrorAnswer(body: Buffer, isJson: boolean): boolean {
+  const scan = new ErrorAnswerScan(body.length, isJson);
+  scan.write(body);
+  return scan.finish();
+}
+
+function lacksResult(document: Buffer): boolean {
+  if (document.length > HELD_BYTES) return false;
+  const text = document.toString('utf8');
+  if (!WITHOUT_RESULT.test(text)) return false;
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) && !holdsResult(value);
+  } catch {
+    return false;
+  }
+}
+
 /** Whether a document without a content coding reports an error. A long one is judged by its beginning. */
-export function tellsOfErrorIn(document: Buffer): boolean {
+function tellsOfErrorIn(document: Buffer): boolean {
   if (!mayTell(document)) return false;
   if (document.length > HELD_BYTES) return BEGINS_WITH_ERROR.test(document.toString('utf8', 0, HELD_BYTES));
   try {

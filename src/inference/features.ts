@@ -124,6 +124,17 @@ export function isJson(contentType: string | null): boolean {
   return contentType !== null && /^application\/(?:[a-z.-]+\+)?json\s*(?:;|$)/i.test(contentType);
 }
 
+/** The same for a complete body. Triton may add binary tensors after the JSON. */
+export function isAllJson({
+  contentType,
+  inferenceHeaderLength = null,
+}: {
+  readonly contentType: string | null;
+  readonly inferenceHeaderLength?: string | null;
+}): boolean {
+  return isJson(contentType) && inferenceHeaderLength === null;
+}
+
 /** Whether a body has no content coding. */
 export function isPlain(contentEncoding: string | null): boolean {
   return contentEncoding === null || /^\s*(?:identity)?\s*$/i.test(contentEncoding);

@@ -210,6 +210,30 @@ function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
   return null;
 }
 
+/** Whether a whole answer has a result; true for an unknown form. */
+export function holdsResult(answer: Readonly<Record<string, unknown>>): boolean {
+  const { choices, candidates, content, outputs, predictions, data } = answer;
+  if (Array.isArray(choices)) {
+    return choices.some(
+      (choice) => isRecord(choice) && (isText(choice['text']) || holdsText(choice['message'])),
+    );
+  }
+  if (Array.isArray(candidates)) return contentOf(answer) === true;
+  // Anthropic. Blocks of another type are calls of tools.
+  if (Array.isArray(content)) {
+    return content.some((block) => !isRecord(block) || block['type'] !== 'text' || isText(block['text']));
+  }
+  return !isNulls(outputs ?? predictions ?? data);
+}
+
+/** Nothing but nulls: of V1, of V2, or as embeddings. A list may be empty on purpose, because nothing was found. */
+function isNulls(value: unknown, depth = 0): boolean {
+  if (value === null) return true;
+  if (depth > DEPTH) return false;
+  if (Array.isArray(value)) return value.length > 0 && value.every((each) => isNulls(each, depth + 1));
+  return isRecord(value) && isNulls('data' in value ? value['data'] : value['embedding'], depth + 1);
+}
+
 /** OpenAI's responses (`response.output_text.delta`) and Anthropic's messages (`content_block_delta`). */
 function typedBringsContent(type: string, event: Readonly<Record<string, unknown>>): boolean {
   // The start of a text has no words yet. The start of a tool call has content.

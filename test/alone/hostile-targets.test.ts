@@ -9,6 +9,7 @@ import {
   type Answer,
   after,
   chat,
+  completion,
   every,
   hangs,
   left,
@@ -18,6 +19,8 @@ import {
   recordedStatus,
   some,
   streams,
+  untilClose,
+  wholeChat,
 } from '../support/hostile-targets.ts';
 import { repeated } from '../support/long-form.ts';
 import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
@@ -62,6 +65,18 @@ const third = every(3);
 const twentieth = every(20);
 const healthy = () => after(8);
 const ERROR = '{"error":{"message":"no GPU is left"}}';
+
+const NOT_A_NUMBER = `{"outputs":[${'NaN,'.repeat(ANSWER.length / 5)}NaN]}`;
+const NO_CONTENT = { index: 0, message: { role: 'assistant', content: null }, finish_reason: 'stop' };
+const TOOL_CALL = {
+  index: 0,
+  message: {
+    role: 'assistant',
+    content: null,
+    tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } }],
+  },
+  finish_reason: 'tool_calls',
+};
 
 const CASES: readonly Case[] = [
   { name: 'healthy', target: healthy, verdict: 'PASS' },
@@ -142,6 +157,57 @@ const CASES: readonly Case[] = [
     target: () => some(twentieth, after(8, ''), after(8)),
     verdict: 'INCONCLUSIVE',
     codes: ['not_comparable'],
+  },
+  {
+    name: 'JSON cut by 40 bytes in two thirds',
+    target: () => some(third, after(8), after(8, ANSWER.slice(0, -40))),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'JSON cut at 60 % over HTTP/1.0',
+    target: () => untilClose(8, ANSWER.slice(0, ANSWER.length * 0.6)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  { name: 'whole JSON over HTTP/1.0', target: () => untilClose(8, ANSWER), verdict: 'PASS' },
+  {
+    name: 'NaN in place of numbers',
+    target: () => after(8, NOT_A_NUMBER),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'NaN in place of numbers, as was recorded',
+    recorded: withParts(() => ({ answerError: true, response: responseMessage(200, NOT_A_NUMBER) })),
+    target: () => after(8, NOT_A_NUMBER),
+    verdict: 'PASS',
+  },
+  {
+    name: 'null in place of numbers',
+    target: () => after(8, NOT_A_NUMBER.replaceAll('NaN', 'null')),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'a chat without choices, of the recorded size',
+    recorded: withParts(wholeChat),
+    target: () => after(8, completion([])),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'a chat without content, of the recorded size',
+    recorded: withParts(wholeChat),
+    target: () => after(8, completion([NO_CONTENT])),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'a chat that calls tools in place of content',
+    recorded: withParts(wholeChat),
+    target: () => after(8, completion([TOOL_CALL])),
+    verdict: 'PASS',
   },
   {
     name: 'a smaller model',

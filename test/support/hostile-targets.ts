@@ -75,6 +75,30 @@ export const chat = (number: number): Partial<Exchange> => ({
   response: responseMessage(200, STREAM.join('')),
 });
 
+/** A chat whose answer came whole. */
+export const wholeChat = (number: number): Partial<Exchange> => ({
+  ...chat(number),
+  streamed: false,
+  firstTokenOffsetUs: null,
+  request: requestMessage({
+    target: `/v1/chat/completions?n=${number}`,
+    body: '{"model":"m","messages":[]}',
+  }),
+  response: responseMessage(200, COMPLETION),
+});
+
+/** A whole answer to a chat, with these choices, as long as the recorded one. */
+export function completion(choices: readonly unknown[]): string {
+  const text = JSON.stringify({ id: '', object: 'chat.completion', choices, usage: USAGE });
+  return text.replace('"id":""', `"id":"${'x'.repeat(Math.max(0, COMPLETION_BYTES - text.length))}"`);
+}
+
+const COMPLETION_BYTES = 600;
+const USAGE = { prompt_tokens: 8, completion_tokens: 40, total_tokens: 48 };
+export const COMPLETION = completion([
+  { index: 0, message: { role: 'assistant', content: 'word '.repeat(40) }, finish_reason: 'stop' },
+]);
+
 export function numberOf({ target }: LoggedRequest): number {
   return Number(/n=(\d+)/.exec(target)?.[1]);
 }
@@ -86,6 +110,15 @@ export const after =
     void setTimeout(() => {
       response.writeHead(status, { 'content-type': 'application/json' });
       response.end(body);
+    }, ms);
+
+/** Answers over HTTP/1.0, without a length: the end of the connection ends the answer. */
+export const untilClose =
+  (ms: number, body: string): Answer =>
+  (_, response) =>
+    void setTimeout(() => {
+      const head = 'HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n';
+      response.socket?.end(head + body);
     }, ms);
 
 export const hangs: Answer = () => {};

@@ -279,7 +279,7 @@ function failuresTable({ errors, retries, payloads }: ProfileDocument): Table {
       ['client aborted', numberText(errors.clientAborted)],
       ['upstream failed', numberText(errors.upstreamFailed)],
       ['timed out', numberText(errors.timedOut)],
-      ['2xx that tells of an error in its body', numberText(errors.answerErrors?.told ?? null)],
+      ['2xx with an error or no result in its body', numberText(errors.answerErrors?.told ?? null)],
       [
         `likely retries (same request within ${retries.windowS} s of its failure)`,
         numberText(retries.likely),
@@ -427,7 +427,7 @@ function* healthFindings({ errors, retries, coverage, losses }: ProfileDocument)
   const { failed, failedShare, tooManyRequests, answerErrors } = errors;
   if ((failed ?? 0) > 0) yield `${failed} requests failed (${shareText(failedShare)}).`;
   if ((answerErrors?.told ?? 0) > 0)
-    yield `${answerErrors?.told} of ${answerErrors?.answers} 2xx answers tell of an error in their bodies.`;
+    yield `${answerErrors?.told} of ${answerErrors?.answers} 2xx answers report an error, have no result, or are broken JSON.`;
   if ((tooManyRequests ?? 0) > 0) yield `${tooManyRequests} were turned away with 429.`;
   if ((retries.likely ?? 0) > 0) yield `${retries.likely} look like retries of one that failed.`;
   if (coverage !== null && coverage < 0.995)

@@ -155,7 +155,7 @@ export function differencesIn(
   if (isOver(errors.now - (errors.before ?? 0), served)) {
     const recorded = errors.before === null ? 'unknown' : percent(errors.before / served);
     found.push(
-      `${name}: ${percent(errors.now / served)} of the 2xx answers are empty or tell of an error, ${earlier} ${recorded}`,
+      `${name}: ${percent(errors.now / served)} of the 2xx answers are empty, broken or report an error, ${earlier} ${recorded}`,
     );
   }
   if (isOver(whole, streams)) {

@@ -9,6 +9,7 @@ import type { HeadFields, ScannedRequest, ScannedResponse } from '../../http1/he
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import {
   FACT_BYTES,
+  isAllJson,
   isPlain,
   modelOfForm,
   modelOfJson,
@@ -318,7 +319,7 @@ export class ExchangeBuilder {
     if (!this.#context.budget.reserve(heldBytes)) return;
     this.#chargedBytes += heldBytes;
     if (form !== null) body.scan = new AnswerScan(form);
-    if (isWhole) body.errorScan = new ErrorAnswerScan(expectedBytes);
+    if (isWhole) body.errorScan = new ErrorAnswerScan(expectedBytes, isAllJson(scanned.fields));
   }
 
   /** Whether a complete 2xx reports an error; null for any other answer, and for one that was not scanned. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts';
 import type { SendAnswer } from '../../core/run.ts';
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
-import { isPlain } from '../../inference/features.ts';
+import { isAllJson, isPlain } from '../../inference/features.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from '../answers/read-answer.ts';
 import { AnswerCopy, type KeepingBudget } from '../check/answer-copy.ts';
 import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
@@ -109,7 +109,9 @@ export class PendingSend implements SendEvents {
     if (status < 400) this.#host.served();
     this.#reader = AnswerReader.of(status, head, this.#planned.answer);
     const isRead = hasSucceeded(status) && isPlain(head.contentEncoding);
-    if (isRead && this.#reader?.readsEvents !== true) this.#errorScan = new ErrorAnswerScan();
+    if (isRead && this.#reader?.readsEvents !== true) {
+      this.#errorScan = new ErrorAnswerScan(null, isAllJson(head));
+    }
     const { keeping } = this.#host;
     if (keeping !== null && this.#reader?.readsEvents !== true) this.#copy = new AnswerCopy(keeping, head);
   }

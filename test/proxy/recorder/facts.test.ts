@@ -75,6 +75,9 @@ describe('the facts of an exchange', () => {
     ['/v1/chat/completions', '{"choices":[{"message":{"content":"an \\"error\\": 1"}}]}', false],
     ['/v2/models/m/infer', '{"outputs":[1,2,3],"error":null}', false],
     ['/predict', '', false],
+    ['/v2/models/m/infer', '{"outputs":[1,2', true],
+    ['/v2/models/m/infer', '{"outputs":[NaN]}', true],
+    ['/v1/chat/completions', '{"choices":[]}', true],
   ])('tell whether a 2xx at %s says error: %s', (target, body, tells) => {
     expect(recorded(post(target, '{}'), answer(body)).answerError).toBe(tells);
     const pieces = [...body].map(chunk).join('');
