@@ -9,7 +9,7 @@ import {
   type MonitoredAtLoad,
   type StepWindow,
 } from '../../documents/capacity.ts';
-import { namesBesideOurs, parseSlo } from '../../documents/metrics/objectives.ts';
+import { objectiveOf } from '../../documents/metrics/objectives.ts';
 import { kneeOf } from './knee.ts';
 import { CapacitySearch, type GoalResult, type PlayedStep, type SearchOptions } from './search.ts';
 import { isOfGenerator } from './step-windows.ts';
@@ -194,7 +194,7 @@ function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): C
     // A percentile is infinite if too many requests failed. Then the failures came first.
     if (observed === 'Infinity' || observed == null) return 1;
     // The limit in the unit of the observation: `1.5s` is 1,500 ms, and `95%` is 0.95.
-    const limit = parseSlo([name], namesBesideOurs([name]))[0]?.limit ?? Number.NaN;
+    const limit = objectiveOf(name)?.limit ?? Number.NaN;
     return observed / Math.max(limit, 1e-9);
   };
   const [name = ''] = broken.toSorted(([a], [b]) => excess(b) - excess(a))[0] ?? [];

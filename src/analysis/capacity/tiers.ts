@@ -1,4 +1,4 @@
-import { namesBesideOurs, type Objective, ofSlice, parseSlo } from '../../documents/metrics/objectives.ts';
+import { type Objective, objectiveOf, ofSlice } from '../../documents/metrics/objectives.ts';
 import { sliceOf } from '../../documents/metrics/slices.ts';
 
 /** A named set of objectives that must hold together, such as the SLA of one class of customers. */
@@ -32,7 +32,6 @@ export function keepsAll(
 function isAbout(asked: Objective, goal: string): boolean {
   const { slice, expression } = asked;
   if (expression === goal || slice == null || slice.each === null) return expression === goal;
-  const [parsed] = parseSlo([goal], namesBesideOurs([goal]));
-  const value = parsed?.slice?.tags.find(({ key }) => key === slice.each)?.value;
+  const value = objectiveOf(goal)?.slice?.tags.find(({ key }) => key === slice.each)?.value;
   return value !== undefined && ofSlice(asked, sliceOf(slice, value)).expression === goal;
 }

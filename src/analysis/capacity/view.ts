@@ -9,7 +9,7 @@ import type {
   EndedBy,
   LoadPoint,
 } from '../../documents/capacity.ts';
-import { namesBesideOurs, parseSlo } from '../../documents/metrics/objectives.ts';
+import { namesBesideOurs, objectiveOf, parseSlo } from '../../documents/metrics/objectives.ts';
 import { block, fitted, fixed, folded, SCREEN, type ScreenLine } from '../render/screen.ts';
 import {
   columnsOf,
@@ -280,8 +280,8 @@ export function observedText({
   const at = `at ${formatMultiplier(multiplier)}x`;
   if (observed === 'Infinity') return `most got no answer ${at}`;
   if (observed === null) return at;
-  const [threshold] = parseSlo([objective], namesBesideOurs([objective]));
-  return threshold === undefined ? at : `${amountText({ threshold, observed })} ${at}`;
+  const threshold = objectiveOf(objective);
+  return threshold === null ? at : `${amountText({ threshold, observed })} ${at}`;
 }
 
 /** The basis of a forecast: the queue, how well it predicts the other half of the recording, and its assumptions. */

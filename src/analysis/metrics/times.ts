@@ -54,7 +54,7 @@ interface TimeSource {
 }
 
 /** A time of requests. Failed and refused requests count as infinitely slow in every aggregation. */
-export interface TimeMeasure extends Measure {
+interface TimeMeasure extends Measure {
   readonly ofSend: TimeSource['ofSend'];
   bound(percent: number, confidence: number, figures: Observable): UpperBound;
   /** Independent samples of a percentile among this number of requests. */

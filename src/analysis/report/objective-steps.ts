@@ -4,7 +4,6 @@ import { isInSlice } from '../../documents/metrics/slices.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { ObjectiveSteps } from '../../documents/report.ts';
 import { measureOf } from '../metrics/index.ts';
-import type { TimeCourse } from '../metrics/measure.ts';
 import { TIMES } from '../metrics/times.ts';
 import type { SendCategory } from '../run/outcomes.ts';
 import { SteppedTimes, stepAt, together, widthFor } from './stepped.ts';
@@ -76,16 +75,13 @@ function hasCourse(threshold: Objective): boolean {
 const SHARE_SAMPLES = [100, 20, 1] as const;
 
 /** One objective over the steps of a run. The memory is proportional to the number of steps. */
-export class ObjectiveCourse implements TimeCourse {
+export class ObjectiveCourse {
   readonly #threshold: Objective;
   readonly #expression: string;
   readonly #stepS: number;
   readonly #times: SteppedTimes;
   readonly #all: number[];
   readonly #counted: number[];
-  /** Number of streams with a token, and of their gaps. */
-  #streams = 0;
-  #gaps = 0;
 
   constructor({ line, threshold }: JudgedObjective, stepS: number, steps: number) {
     this.#threshold = threshold;
@@ -102,32 +98,14 @@ export class ObjectiveCourse implements TimeCourse {
     if (slice !== null && !isInSlice(slice, { ...send, stage: 1 })) return;
     const { addTimes } = measureOf(this.#threshold);
     if (addTimes === undefined) this.#addShare(send, outcome);
-    else addTimes(this, send, outcome);
-  }
-
-  record(intendedNs: number, ns: number, times?: number): void {
-    this.#times.record(intendedNs, ns, times);
-  }
-
-  addUnanswered(intendedNs: number): void {
-    this.#times.addUnanswered(intendedNs);
-  }
-
-  addStream(gaps: number): void {
-    this.#streams += 1;
-    this.#gaps += gaps;
+    else addTimes(this.#times, send, outcome);
   }
 
   steps(): ObjectiveSteps {
     const { metric } = this.#threshold;
     const named = { expression: this.#expression, metric };
     if (measureOf(this.#threshold).addTimes !== undefined) {
-      // A stream without an answer counts as often as the mean number of gaps of other streams.
-      const gapsOfStream = this.#streams === 0 ? 1 : Math.max(1, this.#gaps / this.#streams);
-      const { p50Ms, tailMs, ...course } = this.#times.course(
-        percentOf(this.#threshold) ?? USUAL_PERCENT,
-        gapsOfStream,
-      );
+      const { p50Ms, tailMs, ...course } = this.#times.course(percentOf(this.#threshold) ?? USUAL_PERCENT);
       return { ...named, unit: 'ms', ...course, median: p50Ms, values: tailMs };
     }
     const widths = SHARE_SAMPLES.map((samples) => widthFor(this.#all, samples));

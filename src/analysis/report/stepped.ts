@@ -1,6 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
 import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
 import type { LatencySteps } from '../../documents/report.ts';
+import type { TimeCourse } from '../metrics/measure.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 
 /** Numbers of steps to join, tried in order until there are enough samples. */
@@ -39,13 +40,16 @@ export function stepAt(ns: number, stepS: number, steps: number): number | null 
 }
 
 /** Times of requests, and the number of requests without an answer, by the step in which they were due. */
-export class SteppedTimes {
+export class SteppedTimes implements TimeCourse {
   readonly #stepS: number;
   /** Undefined if no request of the step completed. */
   readonly #histograms: (Histogram | undefined)[];
   /** The same for requests that the replay cancelled. */
   readonly #left: (Histogram | undefined)[];
   readonly #unanswered: number[];
+  /** Number of streams with a token, and of their gaps. */
+  #streams = 0;
+  #gaps = 0;
 
   constructor(stepS: number, steps: number) {
     this.#stepS = stepS;
@@ -73,6 +77,11 @@ export class SteppedTimes {
     if (at !== null) this.#unanswered[at]! += 1;
   }
 
+  addStream(gaps: number): void {
+    this.#streams += 1;
+    this.#gaps += gaps;
+  }
+
   /** Requests with an answer, by step. */
   counts(): number[] {
     return this.#histograms.map((step) => step?.count ?? 0);
@@ -86,9 +95,10 @@ export class SteppedTimes {
   /**
    * Median and tail over steps that are wide enough.
    * @param asked the percentile of the tail, if there are enough samples
-   * @param weight how often a request without an answer counts
    */
-  course(asked: number, weight = 1): LatencySteps {
+  course(asked: number): LatencySteps {
+    // A stream without an answer counts as often as the mean number of gaps of other streams.
+    const weight = this.#streams === 0 ? 1 : Math.max(1, this.#gaps / this.#streams);
     const counts = this.counts().map(
       (count, at) => count + (this.#left[at]?.count ?? 0) + Math.round(this.#unanswered[at]! * weight),
     );
