@@ -46,10 +46,10 @@ export function comparisonScreen(document: ComparisonDocument, view: View, timeZ
     ...ofRoutes,
     ...(codes === '' ? [] : folded(`Notes: ${codes} (--verbose)`, '  ', 1)),
   ];
-  const found = findingLines(view.reasons, SCREEN.lines).length;
+  const fewest = findingLines(view.reasons, FEWEST_OF_REASONS).length;
   return fitted([
     fixed(verdict),
-    block(2, Math.min(FEWEST_OF_REASONS, found), found, (most) => findingLines(view.reasons, most)),
+    block(2, fewest, SCREEN.lines, (most) => findingLines(view.reasons, most)),
     block(1, 0, metrics.length + 1, (most) => metricLines(metrics, most)),
     fixed(foot),
   ]);
