@@ -5,6 +5,7 @@ import type {
   HistoryChange,
   HistoryDocument,
   HistoryMetric,
+  Result,
   TestHistory,
 } from '../../documents/history.ts';
 import { timeSeries } from '../render/charts.ts';
@@ -32,14 +33,17 @@ export function historyView(document: HistoryDocument): View {
   const unchanged = isEnough
     ? 'No metric is known to have changed.'
     : 'No test has enough runs to tell a change.';
+  const failed = tests.filter((test) => lastResultOf(test) === 'failed').map(({ test }) => test);
   return {
     title: 'History',
     verdict: changed.length > 0 ? 'CHANGED' : isEnough ? 'STEADY' : null,
-    tone: changed.length > 0 ? 'warn' : 'good',
-    headline:
+    tone: toneOf(tests, changed.length > 0),
+    headline: [
       changed.length === 0
         ? unchanged
         : `${countOf(changed.length, 'change')} of a metric, each at the run it began with.`,
+      ...(failed.length === 0 ? [] : [`The last run failed: ${namesOf(failed)}.`]),
+    ].join(' '),
     reasons: changed.map(({ test, name, unit, change }) => ({
       code: name,
       title: test,
@@ -53,6 +57,26 @@ export function historyView(document: HistoryDocument): View {
     ],
     sections: tests.map(testSection),
   };
+}
+
+/** Green only if tests are known to be steady, and their last runs passed. */
+function toneOf(tests: readonly TestHistory[], isChanged: boolean): View['tone'] {
+  const last = tests.map(lastResultOf);
+  if (last.includes('failed')) return 'bad';
+  if (isChanged || last.includes('undecided')) return 'warn';
+  return tests.some(({ enough }) => enough) ? 'good' : 'plain';
+}
+
+function lastResultOf({ runs }: TestHistory): Result | undefined {
+  return runs.at(-1)?.result;
+}
+
+/** Most tests that a headline names. */
+const MOST_NAMES = 3;
+
+function namesOf(tests: readonly string[]): string {
+  const more = tests.length - MOST_NAMES;
+  return `${tests.slice(0, MOST_NAMES).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
 function testSection(test: TestHistory): Section {

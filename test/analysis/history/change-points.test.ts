@@ -103,6 +103,33 @@ describe('a history', () => {
     expect(viewText(steady)[0]).toBe('Verdict: STEADY. No metric is known to have changed.');
   });
 
+  test.each([3, 20])('was green with a tick, although the last of %i runs had failed', (count) => {
+    const failed = runsOf(level(100, count), (at) =>
+      at === count - 1 ? { result: 'failed', verdict: 'FAIL' } : {},
+    );
+    const view = historyView(
+      buildHistory('h', [...failed, ...runsOf(level(1, 2), () => ({ test: 'spike' }))]),
+    );
+    expect(view.tone).toBe('bad');
+    expect(view.headline).toContain('nightly');
+    expect(view.headline).not.toContain('spike');
+  });
+
+  test('is green only if it is known to be steady, and its last runs passed', () => {
+    const toneAfter = (last: Partial<HistoryRun>, count = 20) =>
+      historyView(
+        buildHistory(
+          'h',
+          runsOf(level(100, count), (at) => (at === count - 1 ? last : {})),
+        ),
+      ).tone;
+    expect(toneAfter({})).toBe('good');
+    expect(toneAfter({}, 3)).toBe('plain');
+    expect(toneAfter({ result: 'undecided', verdict: 'INCONCLUSIVE' })).toBe('warn');
+    expect(historyView(buildHistory('h', runsOf(SLOWER))).tone).toBe('warn');
+    expect(historyView(buildHistory('h', [])).tone).toBe('plain');
+  });
+
   test('keeps tests apart', () => {
     const two = [...runsOf(SLOWER.slice(0, 10)), ...runsOf(SLOWER.slice(10), () => ({ test: 'spike' }))];
     expect(buildHistory('h', two).tests.map(({ test, metrics }) => [test, metrics[0]?.changes])).toEqual([
