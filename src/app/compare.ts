@@ -325,7 +325,8 @@ function sideOf(side: Side, other: Side): ComparedSide {
   const { interrupted: cause, sent } = side.summary;
   const isKnown = side.summary.planCounted || other.kind !== 'run';
   const { planned, planCounted } = isKnown ? side.summary : other.summary;
+  const { labels, captureDigest } = side.summary;
   const label = typeof options['name'] === 'string' ? options['name'] : null;
   const stopped = cause === null ? null : { cause, sent, planned, planCounted };
-  return { kind, name, run, target, version, startedAt, verdict, label, stopped };
+  return { kind, name, run, target, version, startedAt, verdict, label, labels, captureDigest, stopped };
 }

@@ -15,7 +15,7 @@ import type { Run } from '../core/run.ts';
 import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
 import { namesBesideOurs, type Objective, parseSlo } from '../documents/metrics/objectives.ts';
-import { NO_CAPS } from '../documents/parts.ts';
+import { type Labels, NO_CAPS } from '../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
@@ -207,6 +207,7 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: re
   return {
     ...summariseReplay(input),
     ...carriedOver(farthest, documents),
+    labels: commonLabels(documents),
     shard: null,
     merged: mergedDocument(set),
   };
@@ -355,14 +356,26 @@ function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
   );
 }
 
+/** The labels that all shards have with the same value. Undefined if they are of an earlier version. */
+function commonLabels(documents: readonly ShardRunDocument[]): Labels | undefined {
+  const [first, ...others] = documents.map(({ labels }) => labels);
+  if (first === undefined) return undefined;
+  const common = Object.entries(first).filter(([name, value]) =>
+    others.every((labels) => labels?.[name] === value),
+  );
+  return Object.fromEntries(common);
+}
+
 /** Parts of a run's document that are the same for the whole window, or sums over its shards. */
 function carriedOver(
   farthest: ShardRunDocument,
   documents: readonly ShardRunDocument[],
 ): Partial<ReplayDocument> {
   const { windows, windowSearch, loops, passes, seam, maxDurationS, filters, scalingPlan } = farthest;
+  const { captureDigest } = farthest;
   const { opened = 0, failed = 0 } = summed(documents.map(({ connections }) => connections)) ?? {};
   return {
+    captureDigest,
     windows,
     windowSearch,
     loops,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { text } from '../core/options.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
@@ -20,6 +21,8 @@ export interface OpenedCapture {
   readonly overview: CaptureOverview;
   /** Equal for all copies of a capture, in any directory. */
   readonly identity: string;
+  /** A digest of the identity, for documents. */
+  readonly digest: string;
   /** Share of the observed traffic that is missing without an explanation; null if unknown. */
   readonly unexplained: number | null;
   /** The result of `inspect`. */
@@ -49,9 +52,11 @@ export function openForReplay(
   if (keyMatters && document.encrypted.segments > 0) assertKeyFits(directory, encryptionKey);
   const source = new CaptureReader(directory, { encryptionKey, recorders });
   const { origins } = document;
+  const identity = identityOf(document);
   return {
     source,
-    identity: identityOf(document),
+    identity,
+    digest: createHash('sha256').update(identity).digest('hex').slice(0, DIGEST_LENGTH),
     inspection: document,
     unexplained: wholeOf(document.unexplained, document),
     coverageWithin: survey.coverageWithin,
@@ -77,6 +82,9 @@ function identityOf({ segments, exchanges, firstArrival, lastArrival }: InspectD
   const files = segments.map((segment) => `${segment.file} ${segment.exchanges}`).sort();
   return [exchanges, firstArrival, lastArrival, ...files].join('\n');
 }
+
+/** Hexadecimal digits: short enough to read, long enough to distinguish all captures of a team. */
+const DIGEST_LENGTH = 16;
 
 /** Null after a killed recording: its last exchanges are unknown. */
 function wholeOf(share: number | null, { coverageIsAtMost }: InspectDocument): number | null {

@@ -10,6 +10,7 @@ import {
   observation,
   queueForecast,
   share,
+  tested,
 } from './parts.ts';
 import { calibration } from './replay.ts';
 
@@ -132,6 +133,7 @@ export const capacitySchema = z.object({
   version: z.string(),
   capture: z.string(),
   target: z.string(),
+  ...tested,
   startedAt: z.string(),
   endedAt: z.string(),
   objectives: z.array(z.string()),

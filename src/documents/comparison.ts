@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { count, type Immutable, interval, maybeNumber, maybeText, observation } from './parts.ts';
+import { count, type Immutable, interval, maybeNumber, maybeText, observation, tested } from './parts.ts';
 import { reason } from './reasons.ts';
 
 const side = z.object({
@@ -11,6 +11,7 @@ const side = z.object({
   startedAt: maybeText,
   verdict: maybeText.describe('The verdict of a run itself.'),
   label: maybeText.optional().describe('What `--name` called the run.'),
+  ...tested,
   stopped: z
     .object({
       cause: z.string(),

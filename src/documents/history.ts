@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { count, type Immutable, maybeNumber, maybeText } from './parts.ts';
+import { count, type Immutable, maybeNumber, maybeText, tested } from './parts.ts';
 
 const unit = z.enum(['ms', 'share', 'per_second', 'ratio', 'count']);
 
@@ -24,6 +24,7 @@ const historyRun = z.object({
   capture: z.string().describe('Empty for a k6 test, which has none.'),
   target: z.string().describe('Empty for a k6 test: its summary does not say.'),
   version: z.string(),
+  ...tested,
   directory: z.string().describe('Where the run was kept; it may be gone.'),
   figures: z.array(figure),
 });

@@ -13,6 +13,20 @@ export const maybeText = z.string().nullable();
 export const observation = z.union([z.number(), z.literal('Infinity')]).nullable();
 export const interval = z.tuple([z.number(), z.number()]).nullable();
 
+const labels = z.record(z.string(), z.string());
+/** Facts about the build that serves: `--build`, `--label` and the variables of CI. */
+export type Labels = Immutable<z.infer<typeof labels>>;
+
+/** What was tested, and with which recording. Documents of earlier versions do not say. */
+export const tested = {
+  labels: labels.optional().describe('Of the build that serves: `--build`, `--label`, variables of CI.'),
+  captureDigest: z
+    .string()
+    .optional()
+    .describe('Equal for copies of a capture with the same segments and numbers of exchanges.'),
+};
+export type TestedDocument = Immutable<z.infer<z.ZodObject<typeof tested>>>;
+
 /** Widths of the windows in which arrivals are counted for the index of dispersion, seconds. */
 export const IDC_WINDOWS = ['0.1', '1', '10', '60', '600'] as const;
 export type IdcWindow = (typeof IDC_WINDOWS)[number];

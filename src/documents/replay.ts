@@ -17,6 +17,7 @@ import {
   maybeText,
   observation,
   telemetrySchema,
+  tested,
   throughput,
   untilSure,
 } from './parts.ts';
@@ -578,6 +579,7 @@ export const replaySchema = z.object({
   version: z.string(),
   capture: z.string(),
   target: z.string(),
+  ...tested,
   startedAt: z.string(),
   endedAt: z.string(),
   verdict: verdict.nullable(),

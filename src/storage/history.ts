@@ -45,7 +45,19 @@ type HistoryRetention =
   | { readonly kind: 'count'; readonly runs: number }
   | { readonly kind: 'age'; readonly ms: number };
 
-type RunRow = Omit<HistoryRun, 'figures'>;
+/** Added to histories of earlier versions when a run is added. */
+const LABEL_SCHEMA = `
+CREATE TABLE IF NOT EXISTS label (
+  run TEXT NOT NULL REFERENCES run (run) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+`;
+/** Its name among the labels. Names of labels have no capital letters. */
+const CAPTURE_DIGEST = 'captureDigest';
+
+type RunRow = Omit<HistoryRun, 'figures' | 'labels' | 'captureDigest'>;
 const RUN_COLUMNS = selected(
   'run, test, command, started_at, duration_s, verdict, result, capture, target, version, directory',
 );
@@ -68,7 +80,7 @@ export class History {
   }
 
   /** Adds a run, and removes runs of its test that are not kept. @returns the number of removed runs */
-  add({ figures, ...run }: HistoryRun, kept: HistoryRetention): number {
+  add({ figures, labels = {}, captureDigest, ...run }: HistoryRun, kept: HistoryRetention): number {
     return this.#asked(() =>
       this.#connection
         .transaction(() => {
@@ -79,6 +91,12 @@ export class History {
           );
           const insert = insertInto(this.#connection, 'figure');
           for (const { name, unit, value } of figures) insert.run(run.run, name, unit, value);
+          const label = insertInto(this.#connection, 'label');
+          const facts = {
+            ...labels,
+            ...(captureDigest !== undefined && { [CAPTURE_DIGEST]: captureDigest }),
+          };
+          for (const [name, value] of Object.entries(facts)) label.run(run.run, name, value);
           return this.#retain(run, kept);
         })
         .immediate(),
@@ -99,7 +117,8 @@ export class History {
       const figures = this.#connection.prepare<[string], HistoryRun['figures'][number]>(
         'SELECT name, unit, value FROM figure WHERE run = ? ORDER BY name',
       );
-      return rows.map((row) => ({ ...row, figures: figures.all(row.run) }));
+      const labels = this.#labels();
+      return rows.map((row) => ({ ...row, ...labels(row.run), figures: figures.all(row.run) }));
     });
   }
 
@@ -118,6 +137,20 @@ export class History {
 
   close(): void {
     this.#connection.close();
+  }
+
+  /** A history to which only earlier versions added has no labels. */
+  #labels(): (run: string) => Pick<HistoryRun, 'labels' | 'captureDigest'> {
+    const tables = this.#connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'label'").all();
+    if (tables.length === 0) return () => ({});
+    const ofRun = this.#connection.prepare<[string], { name: string; value: string }>(
+      'SELECT name, value FROM label WHERE run = ? ORDER BY name',
+    );
+    return (run) => {
+      const facts = Object.fromEntries(ofRun.all(run).map(({ name, value }) => [name, value]));
+      const { [CAPTURE_DIGEST]: captureDigest, ...labels } = facts;
+      return captureDigest === undefined ? {} : { labels, captureDigest };
+    };
   }
 
   #retain({ test, run, startedAt }: RunRow, kept: HistoryRetention): number {
@@ -152,6 +185,7 @@ function openOrCreate(path: string): Connection {
     connection.pragma('foreign_keys = ON');
     connection.transaction(() => create(connection)).immediate();
     assertFormat(path, connection);
+    connection.exec(LABEL_SCHEMA);
     return connection;
   } catch (error) {
     throw historyError(path, error);
@@ -159,9 +193,10 @@ function openOrCreate(path: string): Connection {
 }
 
 function create(connection: Connection): void {
-  if (connection.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() !== 0) return;
-  connection.exec(SCHEMA);
-  insertInto(connection, 'meta').run('history_format', FORMAT_VERSION);
+  if (connection.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() === 0) {
+    connection.exec(SCHEMA);
+    insertInto(connection, 'meta').run('history_format', FORMAT_VERSION);
+  }
 }
 
 function openHistory(path: string): Connection {

@@ -6,7 +6,7 @@ import type { ExchangeRow } from '../core/exchange.ts';
 import type { Send } from '../core/run.ts';
 import { NS_PER_S } from '../core/units.ts';
 import type { TelemetryDocument } from '../documents/parts.ts';
-import { type Instrument, RunInstruments } from './instruments.ts';
+import { type Instrument, type Judgement, RunInstruments } from './instruments.ts';
 import type { Receiver, TelemetryOptions } from './options.ts';
 import { type ExportedRun, otlpMetrics, otlpTraces, spanOf } from './otlp.ts';
 import { samplesOf, writeRequest } from './remote-write.ts';
@@ -54,7 +54,7 @@ type ReceiverState = {
  */
 export class RunTelemetry {
   readonly #parts: TelemetryParts;
-  readonly #instruments = new RunInstruments();
+  readonly #instruments: RunInstruments;
   readonly #traces: TraceSample | null;
   readonly #receivers: readonly KnownReceiver[];
   readonly #spans = { traced: 0, delivered: 0, dropped: 0 };
@@ -73,6 +73,7 @@ export class RunTelemetry {
   constructor(parts: TelemetryParts) {
     const { receivers, traceShare } = parts.options;
     this.#parts = parts;
+    this.#instruments = new RunInstruments(parts.run.tested);
     this.#traces = traceShare === null ? null : new TraceSample(parts.run.id, traceShare);
     this.#receivers = receivers.map((receiver) => {
       const { kind, url } = receiver;
@@ -125,10 +126,11 @@ export class RunTelemetry {
     else this.#spans.dropped += 1;
   }
 
-  /** Exports the rest. Takes half a minute at most, if a receiver hangs. */
-  async end(): Promise<void> {
+  /** Exports the rest, and the verdict. Takes half a minute at most, if a receiver hangs. */
+  async end(judged: Judgement): Promise<void> {
     this.stop();
     await this.#pushing;
+    this.#instruments.setVerdict(judged);
     await this.#push(LAST_TRIES);
   }
 

@@ -1,5 +1,7 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
+import type { TestedDocument } from '../documents/parts.ts';
+import type { SloLine, Verdict } from '../documents/replay.ts';
 import type { TraceContext } from './traces.ts';
 
 export type Attributes = Readonly<Record<string, string>>;
@@ -117,6 +119,35 @@ const FACTS = {
     unit: '{request}/s',
     description: 'Requests a second that were planned since the export before.',
   },
+  info: {
+    kind: 'gauge',
+    otlp: 'reprise.replay.info',
+    prometheus: 'reprise_replay_info',
+    unit: '1',
+    description: 'Always 1: its labels are those of the tested build, and the digest of the capture.',
+  },
+  verdict: {
+    kind: 'gauge',
+    otlp: 'reprise.replay.verdict',
+    prometheus: 'reprise_replay_verdict',
+    unit: '1',
+    description: '1 for the verdict of the run, 0 for the others. Exported when the run is judged.',
+  },
+  observed: {
+    kind: 'gauge',
+    otlp: 'reprise.replay.objective.observed',
+    prometheus: 'reprise_replay_objective_observed',
+    unit: '1',
+    description:
+      'Observed value of an objective, in the unit of its limit; infinite if too many had no answer.',
+  },
+  limit: {
+    kind: 'gauge',
+    otlp: 'reprise.replay.objective.limit',
+    prometheus: 'reprise_replay_objective_limit',
+    unit: '1',
+    description: 'Limit of an objective.',
+  },
 } as const satisfies Record<string, InstrumentFacts>;
 type InstrumentName = keyof typeof FACTS;
 
@@ -160,6 +191,12 @@ export function exponentialBuckets({ exponential }: Series): {
   return { first, counts };
 }
 
+/** The parts of a run's document that are exported when it was judged. */
+export interface Judgement {
+  readonly verdict: Verdict | null;
+  readonly slo: readonly Pick<SloLine, 'expression' | 'unit' | 'observed' | 'limit'>[];
+}
+
 /** The exported metrics of a run, cumulative since its start. They exclude the warm-up. */
 export class RunInstruments {
   readonly #series = Object.fromEntries(
@@ -167,8 +204,10 @@ export class RunInstruments {
   ) as Record<InstrumentName, Map<string, Series>>;
   readonly #models = new Set<string>();
 
-  constructor() {
+  constructor({ labels = {}, captureDigest }: TestedDocument = {}) {
     this.#of('lag', {});
+    const info = { ...labels, ...(captureDigest !== undefined && { capture_digest: captureDigest }) };
+    if (Object.keys(info).length > 0) this.#of('info', info).value = 1;
   }
 
   /** All instruments as they are now. Exemplars belong to one export: the next has new ones. */
@@ -207,6 +246,16 @@ export class RunInstruments {
   setGauges({ inFlight, offered }: { readonly inFlight: number; readonly offered: number }): void {
     this.#of('inFlight', {}).value = inFlight;
     this.#of('offered', {}).value = offered;
+  }
+
+  /** Sets the verdict of the run, and what its objectives observed. What is not known has no series. */
+  setVerdict({ verdict, slo }: Judgement): void {
+    for (const each of ['PASS', 'FAIL', 'INCONCLUSIVE'] as const)
+      this.#of('verdict', { verdict: each }).value = Number(verdict === each);
+    for (const { expression: objective, unit, observed, limit } of slo) {
+      this.#of('limit', { objective, unit }).value = limit;
+      if (observed !== null) this.#of('observed', { objective, unit }).value = Number(observed);
+    }
   }
 
   #add(send: Send, traced: Traced): void {

@@ -1,4 +1,5 @@
 import { hasFailed, type Send } from '../core/run.ts';
+import type { TestedDocument } from '../documents/parts.ts';
 import {
   EXPONENTIAL_SCALE,
   type Exemplar,
@@ -26,6 +27,7 @@ export interface ExportedRun {
   readonly version: string;
   /** The value of `--name`; null without. */
   readonly name: string | null;
+  readonly tested: TestedDocument;
   readonly server: { readonly address: string; readonly port: number };
   /** Wall clock, epoch microseconds. */
   readonly startUs: number;
@@ -55,7 +57,7 @@ export function otlpMetrics(
       if (kind === 'gauge')
         return {
           ...facts,
-          gauge: { dataPoints: all.map((each) => ({ ...point(each), asDouble: each.value })) },
+          gauge: { dataPoints: all.map((each) => ({ ...point(each), asDouble: double(each.value) })) },
         };
       if (kind === 'counter') {
         const dataPoints = all.map((each) => ({ ...point(each), asInt: String(each.value) }));
@@ -143,9 +145,12 @@ export function spanOf(send: Send, { traceId, spanId }: TraceContext, run: Expor
   };
 }
 
-function resourceOf({ id, version, name }: ExportedRun): object {
+function resourceOf({ id, version, name, tested: { labels = {}, captureDigest } }: ExportedRun): object {
+  const named = Object.entries(labels).map(([label, value]) => [`reprise.label.${label}`, value]);
   return {
     attributes: attributesOf({
+      ...Object.fromEntries(named),
+      'reprise.capture.digest': captureDigest ?? null,
       'service.name': 'reprise',
       'service.version': version,
       'service.instance.id': id,
@@ -170,6 +175,11 @@ function anyValue(value: Value): object {
   if (typeof value === 'boolean') return { boolValue: value };
   if (typeof value === 'number') return { intValue: String(value) };
   return { arrayValue: { values: value.map(anyValue) } };
+}
+
+/** As protobuf's JSON form has it: JSON itself has no infinity. */
+function double(value: number): number | 'Infinity' {
+  return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
 }
 
 /** Microseconds as nanoseconds in text, because a double cannot represent epoch nanoseconds exactly. */

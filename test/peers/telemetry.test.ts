@@ -368,7 +368,7 @@ async function slowRun(receiver: Pick<Receiver, 'kind' | 'url'>) {
       intervalMs: 60_000,
       otlpHistograms: 'exponential',
     },
-    run: { id: 'run', version: '1', name: null, server: { address: 'target', port: 80 } },
+    run: { id: 'run', version: '1', name: null, tested: {}, server: { address: 'target', port: 80 } },
     clock: systemClock,
     startNs: () => startNs,
     inFlight: () => 0,
@@ -387,7 +387,7 @@ async function slowRun(receiver: Pick<Receiver, 'kind' | 'url'>) {
       }),
     ),
   );
-  await telemetry.end();
+  await telemetry.end({ verdict: null, slo: [] });
   const traces = Array.from({ length: 100 }, (_, index) => new TraceSample('run', 1).of(index)?.traceId);
   return { document: telemetry.document(), traces };
 }

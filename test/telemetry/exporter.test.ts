@@ -217,7 +217,7 @@ function telemetryTo(url: string, traceShare: number | null = 1): RunTelemetry {
       intervalMs: 60_000,
       otlpHistograms: 'exponential',
     },
-    run: { id: 'run', version: '1', name: null, server: { address: 'target', port: 80 } },
+    run: { id: 'run', version: '1', name: null, tested: {}, server: { address: 'target', port: 80 } },
     clock: systemClock,
     startNs: () => startNs,
     inFlight: () => 0,
@@ -229,7 +229,7 @@ describe('the exporter', () => {
     const server = await serverOf();
     const telemetry = telemetryTo(server.url);
     telemetry.ended(Array.from({ length: 5_000 }, (_, index) => send({ index })));
-    await telemetry.end();
+    await telemetry.end({ verdict: null, slo: [] });
     expect(telemetry.document().spans).toEqual({ traced: 5_000, delivered: 4_096, dropped: 904 });
     expect(server.requests.filter(({ target }) => target === '/v1/traces').length).toBe(8);
     expect(server.requests[0]?.headers.find(([name]) => name === 'authorization')?.[1]).toBe('secret');
@@ -243,7 +243,7 @@ describe('the exporter', () => {
     });
     const telemetry = telemetryTo(server.url, null);
     telemetry.ended([send({ index: 0 })]);
-    await telemetry.end();
+    await telemetry.end({ verdict: null, slo: [] });
     expect(telemetry.document()).toMatchObject({
       receivers: [{ pushes: 3, failed: 2, complete: true, lastError: 'status 503: ' }],
       spans: { traced: 0, delivered: 0, dropped: 0 },
@@ -255,7 +255,7 @@ describe('the exporter', () => {
     await server.close();
     const telemetry = telemetryTo(server.url);
     telemetry.ended(Array.from({ length: 1_000 }, (_, index) => send({ index })));
-    await telemetry.end();
+    await telemetry.end({ verdict: null, slo: [] });
     // Three pushes of metrics and one of two of spans: where one failed, the next would wait as long.
     expect(telemetry.document()).toMatchObject({
       receivers: [{ pushes: 4, failed: 4, complete: false }],
@@ -270,7 +270,7 @@ describe('the exporter', () => {
     const telemetry = telemetryTo(server.url, null);
     for (const index of [0, 1]) {
       telemetry.ended([send({ index })]);
-      await telemetry.end();
+      await telemetry.end({ verdict: null, slo: [] });
     }
     const { receivers } = telemetry.document();
     expect(receivers).toMatchObject([{ pushes: 2, failed: 0, complete: true, lastError: null }]);
@@ -290,7 +290,7 @@ describe('the exporter', () => {
     });
     const telemetry = telemetryTo(server.url, null);
     telemetry.ended([send({ index: 0 })]);
-    await telemetry.end();
+    await telemetry.end({ verdict: null, slo: [] });
     expect(telemetry.document().receivers).toMatchObject([{ pushes: 1, failed: 0, rejected: 0 }]);
     expect(server.requests).toHaveLength(2);
   });
@@ -302,7 +302,7 @@ describe('the exporter', () => {
     telemetry.planned({ route: 'POST /x', model: 'm' }, 0);
     for (let tries = 0; tries < 1_000 && server.requests.length === 0; tries += 1) await setTimeout(5);
     telemetry.ended([refused(0, { route: 'POST /x', model: 'm' })]);
-    await telemetry.end();
+    await telemetry.end({ verdict: null, slo: [] });
     const counts = server.requests.map(({ body }) => {
       const [scope] = JSON.parse(body.toString()).resourceMetrics[0].scopeMetrics;
       const { sum } = scope.metrics.find(({ name }: { name: string }) => name === 'reprise.replay.requests');
@@ -320,7 +320,7 @@ describe('the exporter', () => {
     });
     const telemetry = telemetryTo(server.url);
     telemetry.ended([0, 1, 2].map((index) => send({ index })));
-    await telemetry.end();
+    await telemetry.end({ verdict: null, slo: [] });
     expect(telemetry.document()).toMatchObject({
       receivers: [{ failed: 0, rejected: 2 }],
       spans: { traced: 3, delivered: 1, dropped: 2 },

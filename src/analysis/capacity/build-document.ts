@@ -10,6 +10,7 @@ import {
   type StepWindow,
 } from '../../documents/capacity.ts';
 import { objectiveOf } from '../../documents/metrics/objectives.ts';
+import type { TestedDocument } from '../../documents/parts.ts';
 import { kneeOf } from './knee.ts';
 import { CapacitySearch, type GoalResult, type PlayedStep, type SearchOptions } from './search.ts';
 import { isOfGenerator } from './step-windows.ts';
@@ -23,6 +24,7 @@ export interface CapacityFacts {
   readonly version: string;
   readonly capture: string;
   readonly target: string;
+  readonly tested: TestedDocument;
   readonly objectives: readonly string[];
   readonly tiers: readonly Tier[];
   /** How steps at a multiplier are scaled. */
@@ -113,6 +115,7 @@ export function capacityDocument(
     version: facts.version,
     capture: facts.capture,
     target: facts.target,
+    ...facts.tested,
     startedAt: state.startedAt,
     endedAt,
     objectives: [...facts.objectives],

@@ -18,6 +18,7 @@ import {
   sectionOf,
   type Table,
   tableLines,
+  testedLines,
   type View,
 } from '../render/table.ts';
 import { labelsText, targetFirst, valueText } from '../report/monitors.ts';
@@ -246,6 +247,7 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
       ...forecastLines(document.forecast),
       ...linesOf(sizingText(document), goodText(document)),
     ],
+    tested: testedLines(document),
     sections: [
       sectionOf('loads', 'Loads', [loadTable(document)]),
       sectionOf('goals', 'Objectives', [tierTable(document), goalTable(document)]),

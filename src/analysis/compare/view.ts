@@ -24,6 +24,7 @@ import {
   sectionOf,
   shareText,
   type Table,
+  testedLines,
   type View,
 } from '../render/table.ts';
 import { stoppedText } from './comparison-reasons.ts';
@@ -52,6 +53,7 @@ export function comparisonView(document: ComparisonDocument, timeZone = 'UTC', p
       ...[a, b].filter(({ run }) => run !== null).map(ownText),
       ...(pairs === '' ? [] : [pairs]),
     ],
+    tested: [...testedLines(a).map((line) => `A: ${line}`), ...testedLines(b).map((line) => `B: ${line}`)],
     sections: [
       sectionOf('metrics', 'Metrics', [metricTable(document)]),
       sectionOf('routes', 'By route', [routeTable(document)]),

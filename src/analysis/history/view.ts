@@ -12,6 +12,7 @@ import { timeSeries } from '../render/charts.ts';
 import { type PageAssets, tablesPart, viewPage } from '../render/html.ts';
 import {
   columnsOf,
+  labelsText,
   NONE,
   numberText,
   ratioText,
@@ -110,16 +111,29 @@ function metricTable({ metrics }: TestHistory): Table {
 }
 
 function runTable({ runs }: TestHistory): Table {
+  const isLabelled = runs.some(({ labels = {} }) => Object.keys(labels).length > 0);
   return {
     title: 'Runs',
     unit: 'verdicts',
     source: 'this history',
     lookFor: 'the last run that passed, and the first that did not',
-    columns: columnsOf(['started (UTC)', 'run', 'verdict', 'version', 'target', 'directory'], []),
-    rows: runs.map(({ startedAt, run, verdict, result, version, target, directory }) => [
+    columns: columnsOf(
+      [
+        'started (UTC)',
+        'run',
+        'verdict',
+        ...(isLabelled ? ['tested'] : []),
+        'version',
+        'target',
+        'directory',
+      ],
+      [],
+    ),
+    rows: runs.map(({ startedAt, run, verdict, result, version, target, directory, labels = {} }) => [
       timeOf(startedAt),
       run,
       verdict ?? `none (${result})`,
+      ...(isLabelled ? [labelsText(labels)] : []),
       ...[version, target, directory],
     ]),
   };

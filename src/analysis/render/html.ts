@@ -181,10 +181,19 @@ function iconOf(tone: Tone): string {
 
 /** The top of a page: the result in one word and one sentence, and the time zone of the page. */
 export function banner(
-  { title, verdict, tone, headline, lines }: Pick<View, 'title' | 'verdict' | 'tone' | 'headline' | 'lines'>,
+  {
+    title,
+    verdict,
+    tone,
+    headline,
+    lines,
+    tested = [],
+  }: Pick<View, 'title' | 'verdict' | 'tone' | 'headline' | 'lines' | 'tested'>,
   timeZone: string,
 ): string {
-  const lead = lines[0] === undefined ? '' : `<p class="lead">${escaped(lines[0])}</p>`;
+  const lead = [...lines.slice(0, 1), ...tested]
+    .map((line) => `<p class="lead">${escaped(line)}</p>`)
+    .join('');
   return `<header><p class="kicker"><span>${escaped(title)}</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict"><span class="word">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</h1>${lead}</div></div></header>`;
 }
 

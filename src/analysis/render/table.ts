@@ -1,6 +1,7 @@
-import { shellWord, shownText, type Tone } from '../../core/text.ts';
+import { linesOf, shellWord, shownText, type Tone } from '../../core/text.ts';
 import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
 import type { ComparedMetric } from '../../documents/comparison.ts';
+import type { Labels, TestedDocument } from '../../documents/parts.ts';
 
 interface Column {
   readonly title: string;
@@ -51,6 +52,8 @@ export interface View<Key extends string = string> {
   readonly notes: readonly Finding[];
   /** What was measured, with which target, and when. The first line states the result in figures. */
   readonly lines: readonly string[];
+  /** What was tested: it stands at the top, below the first line. */
+  readonly tested?: readonly string[];
   readonly sections: readonly Section<Key>[];
 }
 
@@ -196,12 +199,12 @@ const LONGEST = 360;
  * @param words whether tables have their unit and advice
  */
 export function viewText(view: View, words: 'with words' | 'brief' = 'with words'): string[] {
-  const { verdict, headline, reasons, notes, lines, sections } = view;
+  const { verdict, headline, reasons, notes, sections } = view;
   return [
     `${verdict === null ? 'No verdict:' : `Verdict: ${verdict}.`} ${headline}`,
     ...withoutRepeats(reasons).flatMap(findingLines),
     '',
-    ...lines.map((line) => `  ${line}`),
+    ...linesOfView(view).map((line) => `  ${line}`),
     ...sections.flatMap(({ title, tables }) => [
       '',
       title.toUpperCase(),
@@ -281,12 +284,15 @@ const MEANINGFUL = /[\\`*_[\]<>#|~!]/g;
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '@': '&#64;', $: '&#36;' };
 
 /** A view in Markdown, for a merge request or a wiki. Recorded text is escaped. */
-export function viewMarkdown({ title, verdict, headline, reasons, notes, lines, sections }: View): string {
+export function viewMarkdown(view: View): string {
+  const { title, verdict, headline, reasons, notes, sections } = view;
   const parts = [
     `# ${inert(title)}`,
     `**${verdict ?? 'no verdict'}** – ${inert(headline)}`,
     withoutRepeats(reasons).map(findingItem).join('\n'),
-    lines.map((line) => `- ${inert(line)}`).join('\n'),
+    linesOfView(view)
+      .map((line) => `- ${inert(line)}`)
+      .join('\n'),
     ...sections.flatMap((section) => [
       `## ${inert(section.title)}`,
       ...section.tables.flatMap(tableMarkdown),
@@ -319,6 +325,24 @@ function tableMarkdown({ title, unit, source, lookFor, columns, rows }: Table): 
     ].join('\n'),
     `*Look for: ${inert(lookFor)}.*`,
   ];
+}
+
+function linesOfView({ lines, tested = [] }: View): string[] {
+  return [...lines.slice(0, 1), ...tested, ...lines.slice(1)];
+}
+
+/** What was tested, for the top of a page; nothing for a document of an earlier version. */
+export function testedLines({ labels = {}, captureDigest }: TestedDocument): string[] {
+  return linesOf(
+    Object.keys(labels).length > 0 && `tested: ${labelsText(labels)}`,
+    captureDigest !== undefined && `digest of the capture: ${captureDigest}`,
+  );
+}
+
+/** `build v1.4.2, commit 0c1f3a`; a dash for none. */
+export function labelsText(labels: Labels): string {
+  const named = Object.entries(labels).map(([name, value]) => `${name} ${value}`);
+  return named.join(', ') || NONE;
 }
 
 /** Escapes text for a cell, an item or a heading of Markdown, so that it is only displayed. */

@@ -9,6 +9,7 @@ import {
   type Section,
   sectionOf,
   shareText,
+  testedLines,
   type View,
 } from '../render/table.ts';
 import { headlineOf } from './build-report.ts';
@@ -68,6 +69,7 @@ export function reportView(
     notes: calledHere(notes, paths, program),
     tone: toneOf(verdict, valid),
     lines: [changeText(document), ...reportLines(document, timeZone)],
+    tested: testedLines(document.summary ?? {}),
     sections: reportSections(document),
   };
 }
@@ -88,6 +90,7 @@ export function runView(document: ReplayDocument, directory = 'RUN', program = '
     headline: headlineOf({ verdict, valid, summary: document, differs: false }),
     tone: toneOf(verdict, valid),
     lines: runLines(document),
+    tested: testedLines(document),
     sections: runSections(document),
   };
 }

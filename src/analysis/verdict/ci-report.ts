@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/capacity.ts';
 import type { ComparedSide, ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
+import type { TestedDocument } from '../../documents/parts.ts';
 import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { isFound } from '../capacity/view.ts';
@@ -41,7 +42,7 @@ export interface CiReport {
   /** Facts for readers. */
   readonly properties: readonly (readonly [name: string, value: string])[];
   /** Facts of the judged run; null if there is none or it was not sealed. */
-  readonly facts: Pick<HistoryRun, 'run' | 'capture' | 'target' | 'version'> | null;
+  readonly facts: Pick<HistoryRun, 'run' | 'capture' | 'target' | 'version' | keyof TestedDocument> | null;
   /** ISO 8601; null if unknown. */
   readonly startedAt: string | null;
   readonly durationS: number;
@@ -169,17 +170,34 @@ function runFigures(run: ReplayDocument): Figure[] {
   return figures.flatMap(([name, unit, value]) => (value === null ? [] : [{ name, unit, value }]));
 }
 
-function factsOf({ run, capture, target, version }: ReplayDocument): NonNullable<CiReport['facts']> {
-  return { run, capture, target, version };
+function factsOf(document: ReplayDocument): NonNullable<CiReport['facts']> {
+  const { run, capture, target, version, labels, captureDigest } = document;
+  return { run, capture, target, version, labels, captureDigest };
 }
 
 function runProperties(run: ReplayDocument): [string, string][] {
   const { multiplier, scaling, planned, sent, failed } = run;
   return [
     ['verdict', run.verdict ?? 'none'],
-    ...Object.entries({ ...factsOf(run), multiplier, scaling, planned, sent, failed }).map(
-      ([name, value]): [string, string] => [name, String(value)],
-    ),
+    ...testedProperties(run),
+    ...Object.entries({
+      run: run.run,
+      capture: run.capture,
+      target: run.target,
+      version: run.version,
+      multiplier,
+      scaling,
+      planned,
+      sent,
+      failed,
+    }).map(([name, value]): [string, string] => [name, String(value)]),
+  ];
+}
+
+function testedProperties({ labels = {}, captureDigest }: TestedDocument): [string, string][] {
+  return [
+    ...Object.entries(labels).map(([name, value]): [string, string] => [`label.${name}`, value]),
+    ...(captureDigest === undefined ? [] : [['capture_digest', captureDigest] as [string, string]]),
   ];
 }
 
@@ -248,8 +266,9 @@ export function ciReportOfCapacity(document: CapacityDocument, view: View, name:
       ...(isFound(document) ? [] : view.reasons.map((each) => reasonCase(each, 'undecided'))),
     ],
     figures: capacityFigures(document),
-    facts: { run, capture, target, version },
+    facts: { run, capture, target, version, labels: document.labels, captureDigest: document.captureDigest },
     properties: [
+      ...testedProperties(document),
       ...Object.entries({ run, capture, target, version, limitedBy: document.limitedBy, directory }),
     ],
     startedAt,

@@ -185,6 +185,7 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
     version: VERSION,
     capture: base.overview.name,
     target: options.run.options.target?.url ?? '',
+    tested: { labels: options.run.labels, captureDigest: plan.opened.digest },
     objectives: options.thresholds.map(({ expression }) => expression),
     tiers: options.tiers,
     scalingAt: (multiplier) => {
@@ -348,6 +349,8 @@ function settingsOf(
     headers: run.options.addedHeaders,
     ca: run.options.caPem,
     monitors: describeMonitors(run.monitors),
+    // Steps against different builds are no search. Without labels, the state of an earlier version is still continued.
+    ...(Object.keys(run.labels).length > 0 && { labels: run.labels }),
   };
   return {
     settings: createHash('sha256').update(JSON.stringify(asked)).digest('hex'),

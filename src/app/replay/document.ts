@@ -3,7 +3,13 @@ import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
 import { type Objective, parseSlo } from '../../documents/metrics/objectives.ts';
-import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from '../../documents/replay.ts';
+import type {
+  CheckDocument,
+  CheckFigures,
+  ConnectionsDocument,
+  SessionOrderDocument,
+  WaitsFor,
+} from '../../documents/replay.ts';
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
@@ -113,6 +119,13 @@ export function connectionsDocument(
   { health, recordedConnections }: SentReplay,
 ): ConnectionsDocument {
   return { policy: connections, ...health.connections, recorded: recordedConnections };
+}
+
+export function sessionOrderDocument(
+  { sessionOrder }: Pick<ReplayOptions, 'sessionOrder'>,
+  { health, sessionOrder: counts }: SentReplay,
+): SessionOrderDocument {
+  return { policy: sessionOrder, ...health.followUps, counts };
 }
 
 /** What may delay requests after their planned instants. The two options cannot be combined. */

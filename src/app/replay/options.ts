@@ -15,6 +15,7 @@ import {
 import { countOf } from '../../core/units.ts';
 import { isOwnMetric } from '../../documents/metrics/metrics.ts';
 import { type Objective, parseSlo } from '../../documents/metrics/objectives.ts';
+import type { Labels } from '../../documents/parts.ts';
 import {
   MONITOR_OPTIONS,
   type MonitorOptions,
@@ -24,6 +25,7 @@ import {
 import { REPLAY_OPTIONS } from '../../replay/options/replay-flags.ts';
 import { type ReplayOptions, resolveReplayOptions } from '../../replay/options/replay-options.ts';
 import { TELEMETRY_OPTIONS, type TelemetryOptions, telemetryOptionsOf } from '../../telemetry/options.ts';
+import { LABEL_OPTIONS, labelsOf } from '../labels.ts';
 import { encryptionKeyOption } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
@@ -45,13 +47,14 @@ const KEEPING_OPTIONS = grouped('Where the run is kept', {
   ),
   ...ofOneRun(VERDICT_OPTIONS),
 });
+const OWN_OPTIONS = { ...KEEPING_OPTIONS, ...LABEL_OPTIONS };
 
 /** All options of a replay and its storage. */
 export const RUN_OPTIONS = {
   ...REPLAY_OPTIONS,
   ...MONITOR_OPTIONS,
   ...TELEMETRY_OPTIONS,
-  ...KEEPING_OPTIONS,
+  ...OWN_OPTIONS,
 };
 
 /** The resolved options of a run. */
@@ -66,6 +69,8 @@ export interface RunOptions extends VerdictRequest {
   readonly faults: string | null;
   /** Capacity of one replica of the target, requests per second; null if not stated. */
   readonly capacity: number | null;
+  /** Labels of the build that serves. */
+  readonly labels: Labels;
 }
 
 const SECRETS: Secrets = {
@@ -80,7 +85,8 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
   const problems = new Problems();
   const watched = readOptions(MONITOR_OPTIONS, askedFor(MONITOR_OPTIONS, asked), problems);
   const exported = readOptions(TELEMETRY_OPTIONS, askedFor(TELEMETRY_OPTIONS, asked), problems);
-  const keeping = readOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked), problems);
+  const { build, label, ...keeping } = readOptions(OWN_OPTIONS, askedFor(OWN_OPTIONS, asked), problems);
+  const labels = problems.attempt(() => labelsOf({ build, label }, process.env), {});
   const header = (text: string, what?: string) => parseAddedHeader(text, SECRETS, what);
   const monitors = monitorOptionsOf(watched, problems, header, isOwnMetric, asksPrometheus);
   const telemetry = telemetryOptionsOf(exported, problems, header);
@@ -116,7 +122,7 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
       hint: 'Each shard would apply the plan; set faults by hand with reprise faults add.',
     });
   }
-  return { options, monitors, telemetry, ...keeping };
+  return { options, monitors, telemetry, labels, ...keeping };
 }
 
 /** @throws AppError OPTION_INVALID for an objective on a stage that the run does not have */

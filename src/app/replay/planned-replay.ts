@@ -7,6 +7,7 @@ import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort, recordingNotes } from '../../analysis/verdict/validity.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
+import type { TestedDocument } from '../../documents/parts.ts';
 import { REPLAY_SCHEMA_VERSION } from '../../documents/replay.ts';
 import { type AskedPlan, assumesCoverage, type ReplayPlanDocument } from '../../documents/replay-plan.ts';
 import type { MonitorOptions } from '../../monitors/options.ts';
@@ -60,6 +61,8 @@ export interface PlannedReplay extends Prelude {
   readonly unexplained: number | null;
   /** Equal for all copies of a capture. */
   readonly captureIdentity: string;
+  /** What is tested, for documents. */
+  readonly tested: Required<TestedDocument>;
   readonly createChecker: CreateChecker;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
@@ -79,7 +82,17 @@ export interface PlannedReplay extends Prelude {
 export function planReplay(
   opened: OpenedCapture,
   choice: ReplayChoice,
-  { options, monitors, telemetry, out, encryptionKeyFile, capacity, faults: file, ...verdict }: RunOptions,
+  {
+    options,
+    monitors,
+    telemetry,
+    out,
+    encryptionKeyFile,
+    capacity,
+    faults: file,
+    labels,
+    ...verdict
+  }: RunOptions,
 ): PlannedReplay {
   const plan = planOf(choice);
   const prelude = preludeOf(plan, choice.source, opened.source);
@@ -101,6 +114,7 @@ export function planReplay(
     ratePerReplica: capacity,
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,
+    tested: { labels, captureDigest: opened.digest },
     createChecker,
     out,
     verdict,

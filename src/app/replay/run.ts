@@ -17,7 +17,6 @@ import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
 import type { FaultsDocument } from '../../documents/faults.ts';
 import type { MonitorsDocument } from '../../documents/monitors.ts';
-import type { TelemetryDocument } from '../../documents/parts.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { CpuThrottle } from '../../monitors/host.ts';
 import { describeMonitors } from '../../monitors/options.ts';
@@ -38,7 +37,7 @@ import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict } from '../verdict-outputs.ts';
 import { playCalibration, readyCalibration } from './calibration.ts';
-import { checkDocument, connectionsDocument, waitsForOf } from './document.ts';
+import { checkDocument, connectionsDocument, sessionOrderDocument, waitsForOf } from './document.ts';
 import { FaultPlayer } from './fault-player.ts';
 import { RunMonitors } from './monitors.ts';
 import {
@@ -126,7 +125,10 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     const finished = plan.options.concurrency === null ? played : closedLoopOf(played);
     const run = runOf(facts, finished.outcome);
     const calibrationDocument = calibrated?.document ?? null;
-    const document = documentOf(run, parts, finished, interruption.received, calibrationDocument);
+    const judged = documentOf(run, parts, finished, interruption.received, calibrationDocument);
+    // The last push has the verdict, so the document of the telemetry comes after it.
+    await telemetry?.end(judged);
+    const document = { ...judged, telemetry: telemetry?.document() ?? null };
     store.seal(run, totalsOf(finished.figures), document);
     reporter.note(
       ...deliverVerdict(ciReportOfRun(document, runView(document, directory)), directory, parts.verdict),
@@ -136,6 +138,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     if (end.kind === 'complete') retainRuns(directory, parts);
     return { directory, summary: join(directory, RUN_SUMMARY), document, end };
   } finally {
+    telemetry?.stop();
     // A run that failed is unsealed: its rows can be read, and it is recognizable as incomplete.
     store?.close();
     interruption.end();
@@ -184,7 +187,7 @@ export function replayMaker(
 /** The telemetry of a run; null without receivers. */
 function telemetryOf(
   id: string,
-  { telemetry: options, target, verdict }: ReplayRunParts,
+  { telemetry: options, target, verdict, tested }: ReplayRunParts,
   replay: () => Replay,
 ): RunTelemetry | null {
   if (options.receivers.length === 0) return null;
@@ -194,6 +197,7 @@ function telemetryOf(
       id,
       version: VERSION,
       name: verdict.name,
+      tested,
       server: { address: target.socketPath ?? target.hostname, port: target.port },
     },
     clock: systemClock,
@@ -208,8 +212,6 @@ interface Finished {
   readonly monitors: MonitorsDocument;
   readonly autoscaling: AutoscalingDocument | null;
   readonly throttled: boolean | null;
-  /** Null if nothing was exported. */
-  readonly telemetry: TelemetryDocument | null;
   /** Null for a run with the complete plan. */
   readonly shard: ShardDocument | null;
   /** Null without planned faults. */
@@ -324,7 +326,7 @@ async function play(
     );
     await player?.end();
     const isWhole = outcome.end.kind === 'complete';
-    await Promise.all([monitors.end(isWhole), telemetry?.end()]);
+    await monitors.end(isWhole);
     const figures = statistics.figures(isWhole);
     const monitored = await monitors.read({
       ...monitoredPartOf(warmupNs, spanNsOf(plan, outcome, figures), figures, settlingNs),
@@ -339,7 +341,6 @@ async function play(
       monitors: monitored.document,
       autoscaling: monitored.autoscaling,
       throttled: throttle.throttled(),
-      telemetry: telemetry?.document() ?? null,
       faults: player?.document(failing.figures(), isWhole) ?? null,
       shard: shard && (watch?.document(shard, plan, captureIdentity, statistics.statusMix) ?? null),
     };
@@ -409,7 +410,7 @@ function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: SentRe
 function documentOf(
   run: Run,
   parts: ReplayRunParts,
-  { outcome, figures, monitors, autoscaling, throttled, shard, faults, telemetry }: Finished,
+  { outcome, figures, monitors, autoscaling, throttled, shard, faults }: Finished,
   signal: string | null,
   calibration: CalibrationDocument | null,
 ): ReplayDocument {
@@ -471,6 +472,7 @@ function documentOf(
   const { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests } = audit;
   return {
     ...summary,
+    ...parts.tested,
     notes: untilSure === null ? summary.notes : [looksNote(untilSure), ...summary.notes],
     untilSure,
     ...windowsDocument(plan.window, plan.options.filters, source),
@@ -483,14 +485,10 @@ function documentOf(
     faults,
     merged: null,
     monitors,
-    telemetry,
+    telemetry: null,
     autoscaling,
     timeShift: outcome.timeShift,
-    sessionOrder: {
-      policy: plan.options.sessionOrder,
-      ...health.followUps,
-      counts: outcome.sessionOrder,
-    },
+    sessionOrder: sessionOrderDocument(plan.options, outcome),
   };
 }
 

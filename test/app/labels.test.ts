@@ -1,0 +1,42 @@
+import { describe, expect, test } from 'vitest';
+import { LABEL_OPTIONS, labelsOf } from '../../src/app/labels.ts';
+import { byProgram, resolveOptions, type StatedOptions } from '../../src/core/options.ts';
+
+function labels(stated: StatedOptions<typeof LABEL_OPTIONS>, environment: NodeJS.ProcessEnv = {}) {
+  return labelsOf(resolveOptions(LABEL_OPTIONS, byProgram(LABEL_OPTIONS, stated)), environment);
+}
+
+describe('the labels of a build', () => {
+  test('are those given, beside those that CI sets', () => {
+    const ofCi = { GITHUB_SHA: '0c1f3a', GITHUB_REF_NAME: 'main' };
+    expect(labels({ build: 'v1.4.2', label: ['model=v7', 'image=registry/m@sha256:ab=1'] }, ofCi)).toEqual({
+      commit: '0c1f3a',
+      branch: 'main',
+      build: 'v1.4.2',
+      model: 'v7',
+      image: 'registry/m@sha256:ab=1',
+    });
+    expect(labels({}, { CI_COMMIT_SHA: 'abc' })).toEqual({ commit: 'abc' });
+    expect(labels({}, { GITHUB_SHA: '', CI_COMMIT_SHA: 'a\nb', GIT_COMMIT: 'def' })).toEqual({
+      commit: 'def',
+    });
+    expect(labels({ label: ['commit=mine'] }, ofCi)).toEqual({ commit: 'mine', branch: 'main' });
+    expect(labels({})).toEqual({});
+  });
+
+  test.each([
+    [{ label: ['model'] }],
+    [{ label: ['Model=v7'] }],
+    [{ label: ['model='] }],
+    [{ label: [`model=${'x'.repeat(201)}`] }],
+    [{ label: ['a.b=c'] }],
+    [{ label: ['instance=other'] }],
+    [{ build: 'a\nb' }],
+    [{ build: '' }],
+    [{ label: ['model=a', 'model=b'] }],
+    [{ build: 'a', label: ['build=b'] }],
+    [{ label: Array.from({ length: 21 }, (_, at) => `l${at}=x`) }],
+  ])('refuse %j', (stated) => {
+    expect(() => labels(stated)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }));
+  });
+});
