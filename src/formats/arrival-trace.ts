@@ -527,7 +527,7 @@ function columnsOf(header: readonly string[], fields: TraceFields, line: number)
 export const ARRIVALS = importFormat({
   summary: 'from an arrival trace, CSV or JSONL',
   description:
-    'Build a capture from an arrival trace, CSV or JSONL, plain or gzip. With --payloads, each arrival is paired ' +
+    'Build a capture from an arrival trace, CSV or JSONL, plain, gzip or zlib. With --payloads, each arrival is paired ' +
     'with a request; with --build-prompts, requests are built of its token counts. Without either, the capture can ' +
     'only be profiled and planned.',
   files: ['<file>', 'the trace: CSV with a header line, or one JSON object per line'],

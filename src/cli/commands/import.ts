@@ -29,8 +29,8 @@ function formatCommand(name: ImportName): Command {
   const { summary, description, files } = IMPORT_FORMATS[name];
   const options = { ...IMPORT_OPTIONS[name], json: toggle('--json', 'print one JSON document') };
   return addOptions(new Command(name), options)
-    .summary(`${summary}, plain or gzip`)
-    .description(description ?? `Build a capture ${summary}, plain or gzip.`)
+    .summary(`${summary}, plain, gzip or zlib`)
+    .description(description ?? `Build a capture ${summary}, plain, gzip or zlib.`)
     .argument(...files)
     .action(async (given: string | string[] | undefined, _: object, command: Command) => {
       const { json, out } = optionsOf(command, options);
