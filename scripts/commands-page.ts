@@ -17,6 +17,7 @@ const GUIDES: Readonly<Record<string, string>> = {
   show: '../guides/looking-into-a-capture.md#single-requests',
   profile: '../guides/profile.md',
   replay: '../guides/replay.md',
+  init: '../guides/scenarios.md#a-first-scenario',
   run: '../guides/scenarios.md',
   capacity: '../guides/capacity.md',
   merge: '../guides/several-machines.md',

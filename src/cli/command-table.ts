@@ -30,6 +30,10 @@ export const COMMAND_TABLE = [
     inThread: true,
     inScenario: true,
   },
+  {
+    name: 'init',
+    summary: 'write a first scenario for a capture, with objectives from its recorded latencies',
+  },
   { name: 'run', summary: 'run a named test: a scenario file, or a preset on a capture', process: 'sends' },
   {
     name: 'capacity',

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { constants } from 'node:os';
+import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
@@ -58,7 +59,7 @@ export class ServedCommand {
   static async start([program = '', ...args]: readonly string[], deps: ServedDeps): Promise<ServedCommand> {
     try {
       const child = spawn(program, args, { stdio: 'inherit', detached: true });
-      const served = new ServedCommand(program, child, deps);
+      const served = new ServedCommand(basename(program), child, deps);
       await once(child, 'spawn');
       return served;
     } catch (cause) {

@@ -8,6 +8,7 @@ const LOADS: Readonly<Record<CommandName, CommandEntry['load']>> = {
   show: async () => (await import('./show.ts')).showCommand(),
   profile: async () => (await import('./profile.ts')).profileCommand(),
   replay: async () => (await import('./replay.ts')).replayCommand(),
+  init: async () => (await import('./run.ts')).initCommand(),
   run: async () => (await import('./run.ts')).runCommand(COMMANDS),
   capacity: async () => (await import('./capacity.ts')).capacityCommand(),
   merge: async () => (await import('./merge.ts')).mergeCommand(),

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { INIT_OPTIONS, nameOf, writeFirstScenario } from '../../app/gate/first-scenario.ts';
 import { SCENARIO_OPTIONS } from '../../app/gate/play-scenario.ts';
 import type { PresetName } from '../../app/gate/scenario-presets.ts';
 import {
@@ -44,9 +45,31 @@ export function runCommand(entries: readonly CommandEntry[]): Command {
     });
 }
 
+/** `reprise init CAPTURE`: writes a scenario that `reprise run` takes as it is. */
+export function initCommand(): Command {
+  return addOptions(new Command('init'), INIT_OPTIONS)
+    .description(
+      'Write a first scenario for a capture: its busiest window, and objectives from its recorded latencies.',
+    )
+    .argument('<capture>', 'the directory of a capture')
+    .action(async (capture: string, _: object, command: Command) => {
+      const options = optionsOf(command, INIT_OPTIONS);
+      // Only a flag sets the target. The variable may be a recorder's, and name production.
+      const isStated = askedOf(command, INIT_OPTIONS).originOf('target')?.kind === 'flag';
+      const target = isStated ? options.target : null;
+      const objectives = await writeFirstScenario(capture, { ...options, target });
+      const also = target === null ? ['--target', 'http://staging:8000'] : [];
+      terminal.print(
+        `Wrote ${options.out}`,
+        ...objectives.map((objective) => `  ${objective}`),
+        `See what it would send: reprise ${shellLine(['run', options.out, ...also, '--dry-run'])}`,
+        `Run it: reprise ${shellLine(['run', options.out, ...also])}`,
+      );
+    });
+}
+
 function presetOn(preset: PresetName, capture: string): Record<string, string> {
-  const name = capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
-  return { preset, capture, name: `${preset} of ${name}` };
+  return { preset, capture, name: `${preset} of ${nameOf(capture)}` };
 }
 
 /** The flags of the program that stand before its command. */

@@ -177,7 +177,8 @@ function listedBy(headers: readonly HeaderPair[], lower: string): readonly strin
   return values.map((item) => item.trim().toLowerCase()).filter((item) => item !== '');
 }
 
-function maskedPartsOf(redacted: readonly string[]): MaskedParts {
+/** The masked parts of a recorded message. */
+export function maskedPartsOf(redacted: readonly string[]): MaskedParts {
   if (redacted.length === 0) return NOTHING_MASKED;
   const isPointer = (name: string) => name === '' || name.startsWith('/');
   return {
