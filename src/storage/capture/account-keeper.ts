@@ -57,6 +57,8 @@ export class AccountKeeper {
   /** Null before the start, and if there is no other file system. */
   #spare: SpareAccount | null = null;
   #spareAtUs = 0;
+  /** The write of the spare account; null if there is none. */
+  #sparing: Promise<boolean> | null = null;
   /** Time of the account that is being written, for a disk that hangs. */
   #busySinceUs = 0;
   /** Turns and time of the last account, for the rate. */
@@ -94,7 +96,7 @@ export class AccountKeeper {
     const { accountOf, guard } = this.#deps;
     if (this.#busy !== null) {
       const account = accountOf();
-      if (account.atUs - this.#busySinceUs > HANG_US)
+      if (account.atUs - this.#busySinceUs > HANG_US && this.#sparing === null)
         guard.start(() => this.#writeSpare(this.#withAhead(account)));
       return;
     }
@@ -180,8 +182,25 @@ export class AccountKeeper {
     };
   }
 
-  /** @returns whether the account is there now */
+  /**
+   * One write at a time, as to the capture. Each one that hangs holds a thread of the process, and these also look up
+   * the names of targets.
+   * @returns whether the account is there now
+   */
   async #writeSpare(account: LifeAccount): Promise<boolean> {
+    const before = this.#sparing;
+    const write = async () => {
+      await before;
+      return this.#putSpare(account);
+    };
+    const sparing = write();
+    this.#sparing = sparing;
+    const isThere = await sparing;
+    if (this.#sparing === sparing) this.#sparing = null;
+    return isThere;
+  }
+
+  async #putSpare(account: LifeAccount): Promise<boolean> {
     if (this.#spare === null) return false;
     try {
       await this.#spare.write(paged(account));
