@@ -279,6 +279,28 @@ describe('reprise record', () => {
     expect((await again('127.0.0.1:9', ['--append'])).status).toBe(0);
   });
 
+  it('adds to an imported capture only if it is told to', async () => {
+    const directory = `${temporaryDirectory()}/capture`;
+    const trace = join(temporaryDirectory(), 'arrivals.csv');
+    writeFileSync(trace, 'timestamp\n0\n1000\n');
+    const made = ['import', 'arrivals', trace, '--time', 'timestamp', '--unit', 'ms', '--out', directory];
+    expect((await startReprise(made).finished).status).toBe(0);
+    const files = readdirSync(directory);
+    const record = ['record', '--target', '127.0.0.1:9', '--listen', '127.0.0.1:0', '--dir', directory];
+    const args = [...record, '--probe-listen', 'off', '--drain-delay', '0s'];
+    const refused = startReprise(args);
+    refused
+      .waitFor('stderr', /"?forwarding/)
+      .then(() => refused.child.kill('SIGTERM'))
+      .catch(() => undefined);
+    expect((await refused.finished).status).toBe(2);
+    expect(readdirSync(directory).filter((file) => file !== 'recorder.lock')).toEqual(files);
+    const added = startReprise([...args, '--append']);
+    await added.waitFor('stderr', /"?forwarding/);
+    added.child.kill('SIGTERM');
+    expect((await added.finished).status).toBe(0);
+  });
+
   it('names what a new capture holds, once, and says when it adds to one that is there', async () => {
     const directory = `${temporaryDirectory()}/capture`;
     const told = async () => {

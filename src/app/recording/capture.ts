@@ -173,25 +173,32 @@ function allowedChanges(
   keys: Parameters<typeof keyChanges>[1],
 ): readonly KeyChange[] {
   const changes = keyChanges(directory, keys);
+  if (settings.append) return changes;
+  const differences = [...differencesOf(directory, settings), ...changes.map(({ message }) => message)];
+  if (differences.length === 0) return changes;
+  throw new AppError('OUTPUT_EXISTS', `${directory} has another capture: ${differences.join('; ')}`, {
+    hint: 'Record into another --dir, or add to this capture with --append.',
+  });
+}
+
+/** Apart from the keys. */
+function differencesOf(directory: string, { targets, policy }: RecorderSettings): string[] {
   const [latest] = latestMetas(directory);
-  if (settings.append || latest?.origin.kind !== 'recorded') return changes;
-  const { target, targets = [target] } = latest.origin;
-  const now = storedPolicy(settings.policy);
-  const isSameTarget = isDeepStrictEqual(targets.toSorted(), settings.targets.toSorted());
+  if (latest?.origin.kind !== 'recorded') {
+    return latestMetas(directory, 'imported').length > 0 ? ['it was imported and not recorded'] : [];
+  }
+  const { target, targets: before = [target] } = latest.origin;
+  const now = storedPolicy(policy);
+  const isSameTarget = isDeepStrictEqual(before.toSorted(), targets.toSorted());
   const parts = Object.entries(latest.policy).filter(
     ([part, value]) => part in now && JSON.stringify(now[part]) !== JSON.stringify(value),
   );
-  const differences = [
-    ...(isSameTarget ? [] : [`its target is ${targets.join(', ')} and not ${settings.targets.join(', ')}`]),
+  return [
+    ...(isSameTarget ? [] : [`its target is ${before.join(', ')} and not ${targets.join(', ')}`]),
     ...parts.map(
       ([part, value]) => `its ${part} is ${JSON.stringify(value)} and not ${JSON.stringify(now[part])}`,
     ),
-    ...changes.map(({ message }) => message),
   ];
-  if (differences.length === 0) return changes;
-  throw new AppError('OUTPUT_EXISTS', `${directory} has another recording: ${differences.join('; ')}`, {
-    hint: 'Record into another --dir, or add to this capture with --append.',
-  });
 }
 
 /** The known committed progress. A capture that was removed and created again contains less than the account says. */

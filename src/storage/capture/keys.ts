@@ -144,12 +144,15 @@ export interface KeyChange {
   readonly keyId: string;
 }
 
-/** The metadata of the latest recorded segments of a capture, latest first. */
-export function latestMetas(directory: string): SegmentMeta[] {
+/** The metadata of the latest segments of a capture, recorded ones or imported ones, latest first. */
+export function latestMetas(
+  directory: string,
+  kind: SegmentMeta['origin']['kind'] = 'recorded',
+): SegmentMeta[] {
   return segmentsOf(directory)
     .slice(-SEGMENTS_MAX)
     .flatMap((segment) => metaOf(segment) ?? [])
-    .filter(({ origin }) => origin.kind === 'recorded')
+    .filter(({ origin }) => origin.kind === kind)
     .sort((a, b) => b.openedUs - a.openedUs);
 }
 
