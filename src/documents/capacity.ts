@@ -133,6 +133,7 @@ export const capacitySchema = z.object({
   version: z.string(),
   capture: z.string(),
   target: z.string(),
+  name: maybeText.optional().describe('What `--name` calls the test.'),
   ...tested,
   startedAt: z.string(),
   endedAt: z.string(),

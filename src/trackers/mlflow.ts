@@ -98,8 +98,10 @@ class MlflowPublisher {
     const known = await this.#find(experimentId, run.id);
     const stored = known ?? (await this.#create(experimentId, run, startMs));
     const runId = stored.info.run_id;
+    const commit = run.tags['reprise.label.commit'];
     const tags = {
       ...run.tags,
+      ...(commit === undefined ? {} : { 'mlflow.source.git.commit': commit }),
       'mlflow.note.content': run.note,
       'mlflow.source.name': 'reprise',
       ...(parent === null ? {} : { 'mlflow.parentRunId': parent }),
@@ -108,15 +110,30 @@ class MlflowPublisher {
       await this.#ask('POST', 'mlflow/runs/log-batch', { run_id: runId, params: some });
     for (const some of slices(this.#pairs(tags, LONGEST.tag), MOST.tags))
       await this.#ask('POST', 'mlflow/runs/log-batch', { run_id: runId, tags: some });
+    if (run.dataset !== undefined) await this.#input(runId, run.dataset);
     const points = this.#points(run, startMs);
     const left = known === null ? points : await this.#missing(runId, points);
     for (const some of slices(left, MOST.metrics)) await this.#log(runId, some);
     await this.#ask('POST', 'mlflow/runs/update', {
       run_id: runId,
-      status: run.complete ? 'FINISHED' : 'KILLED',
+      status: run.verdict === 'FAIL' ? 'FAILED' : run.complete ? 'FINISHED' : 'KILLED',
       end_time: Date.parse(run.endedAt),
     });
     return stored;
+  }
+
+  /** The capture as the dataset of a run. MLflow keeps one input for the same name and digest. */
+  async #input(runId: string, { name, digest }: NonNullable<PublishedRun['dataset']>): Promise<void> {
+    const dataset = { name, digest, source_type: 'reprise', source: JSON.stringify({ capture: name }) };
+    const input = { dataset, tags: [{ key: 'mlflow.data.context', value: 'replay' }] };
+    // Servers older than 2.4, and some that imitate MLflow, have no datasets.
+    const answer = await this.#ask(
+      'POST',
+      'mlflow/runs/log-inputs',
+      { run_id: runId, datasets: [input] },
+      [404, 501],
+    );
+    if (answer === null) this.#notes.push('the capture was not logged as a dataset: the server has none');
   }
 
   async #find(experimentId: string, id: string): Promise<StoredRun | null> {
@@ -130,7 +147,7 @@ class MlflowPublisher {
   async #create(experimentId: string, run: PublishedRun, startMs: number): Promise<StoredRun> {
     const body = {
       experiment_id: experimentId,
-      run_name: run.id,
+      run_name: run.name ?? run.id,
       start_time: startMs,
       tags: [{ key: 'reprise.run', value: run.id }],
     };
@@ -218,7 +235,7 @@ class MlflowPublisher {
    * Points of series are at their seconds after the start of the run, single values at its end. MLflow shows the latest
    * value, so the values of a resumed search replace earlier ones.
    */
-  #points({ metrics, series, endedAt }: PublishedRun, startMs: number): Point[] {
+  #points({ metrics, series, curve = {}, endedAt }: PublishedRun, startMs: number): Point[] {
     const endMs = Date.parse(endedAt);
     const single = this.#renamed(Object.entries(metrics)).map(
       ([key, value]): Point => ({ key, value, timestamp: endMs, step: 0 }),
@@ -228,7 +245,11 @@ class MlflowPublisher {
         return { key, value, timestamp: startMs + Math.round(second * 1e3), step: Math.round(second) };
       }),
     );
-    return [...single, ...several];
+    // MLflow's steps are whole numbers, so the load is in percent.
+    const byLoad = this.#renamed(Object.entries(curve)).flatMap(([key, values]) =>
+      values.map(([percent, value]): Point => ({ key, value, timestamp: endMs, step: Math.round(percent) })),
+    );
+    return [...single, ...several, ...byLoad];
   }
 
   /** Changes keys so that every server accepts them. A key that is too long, or no longer unique, ends in a hash. */

@@ -65,6 +65,23 @@ test('no address, no path and no name of this machine leaves it, in any document
   expect(publicationSchema.parse(JSON.parse(sent[0] ?? '')).params['target']).toBe('http://target');
 });
 
+test('two targets were both published as http://target', async () => {
+  const directory = storedRun(good(50), { run: { target: 'http://staging.internal.example:8000' } });
+  const file = join(temporaryDirectory(), 'run.json');
+  const targetOf = async (targetName?: string) => {
+    const stated = { to: [file], ...(targetName !== undefined && { targetName }) };
+    await publish(directory, resolveOptions(PUBLISH_OPTIONS, byProgram(PUBLISH_OPTIONS, stated)), {});
+    return publicationSchema.parse(JSON.parse(readFileSync(file, 'utf8'))).params['target'];
+  };
+  expect(await targetOf()).toBe('http://target');
+  expect(await targetOf('staging-a')).toBe('http://staging-a');
+  await expect(targetOf('10.0.0.7')).rejects.toMatchObject({ code: 'OPTION_INVALID' });
+  const summary = join(directory, 'summary.json');
+  const labelled = { ...JSON.parse(readFileSync(summary, 'utf8')), labels: { target: 'staging-b' } };
+  writeFileSync(summary, JSON.stringify(labelled));
+  expect(await targetOf()).toBe('http://staging-b');
+});
+
 test('no name of a machine leaves it that monitors, faults and queries tell', async () => {
   const standIn = await new MlflowStandIn().start();
   const spread = { samples: 1, missing: 0, min: 1, mean: 1, p50: 1, p95: 1, max: 1 };

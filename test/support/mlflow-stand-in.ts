@@ -15,6 +15,8 @@ export interface StoredPoint {
 }
 export interface StoredMlflowRun {
   readonly id: string;
+  readonly name: string;
+  readonly datasets: Map<string, string>;
   readonly params: Map<string, string>;
   readonly tags: Map<string, string>;
   readonly points: StoredPoint[];
@@ -82,7 +84,7 @@ export class MlflowStandIn {
     }
     if (path === 'mlflow/experiments/create')
       return { experiment_id: String(this.experiments.push(body.name)) };
-    if (path === 'mlflow/runs/create') return { run: this.#shown(this.#create(body.tags)) };
+    if (path === 'mlflow/runs/create') return { run: this.#shown(this.#create(body.run_name, body.tags)) };
     if (path === 'mlflow/runs/search') {
       const [, id] = /= '(.*)'$/.exec(body.filter) ?? [];
       const found = this.runs.filter(({ tags }) => tags.get('reprise.run') === id);
@@ -95,15 +97,27 @@ export class MlflowStandIn {
       run.status = body.status;
       return {};
     }
+    if (path === 'mlflow/runs/log-inputs') {
+      for (const { dataset } of body.datasets) run.datasets.set(dataset.name, dataset.digest);
+      return {};
+    }
     if (path === 'mlflow/metrics/get-history') return pageOf(run, query);
     if (path === 'mlflow/runs/log-batch') return this.#log(run, body, text.length, byHalf);
     return null;
   }
 
-  #create(tags: readonly Pair[]): StoredMlflowRun {
+  #create(name: string, tags: readonly Pair[]): StoredMlflowRun {
     const id = `run${this.runs.length + 1}`;
     const named = new Map(tags.map(({ key, value }) => [key, value]));
-    const run = { id, params: new Map(), tags: named, points: [], status: 'RUNNING' };
+    const run = {
+      id,
+      name,
+      datasets: new Map(),
+      params: new Map(),
+      tags: named,
+      points: [],
+      status: 'RUNNING',
+    };
     this.runs.push(run);
     return run;
   }

@@ -11,6 +11,7 @@ const FACTS: CapacityFacts = {
   version: '0.1.0',
   capture: '/captures/<monday>',
   target: 'http://127.0.0.1:8000',
+  name: 'nightly',
   tested: { labels: { build: 'v1.4.2' }, captureDigest: '0123456789abcdef' },
   objectives: [SLO, 'errors: rate<0.01'],
   tiers: [],

@@ -98,6 +98,46 @@ describe('a run in MLflow', () => {
     ]);
   });
 
+  test('that failed was FINISHED like one that passed, and had no name and no dataset', async () => {
+    const standIn = await new MlflowStandIn().start();
+    const dataset = { name: 'monday', digest: '0123456789abcdef' };
+    const tags = { 'reprise.run': 'run-a', 'reprise.label.commit': '0c1f3a' };
+    await publishTo(
+      standIn,
+      trackedOf(runOf({ verdict: 'FAIL', name: 'nightly 2x', dataset, tags, series: {}, metrics: {} })),
+    );
+    const [run] = standIn.runs;
+    expect(run).toMatchObject({ status: 'FAILED', name: 'nightly 2x' });
+    expect([...run!.datasets]).toEqual([['monday', '0123456789abcdef']]);
+    expect(run!.tags.get('mlflow.source.git.commit')).toBe('0c1f3a');
+  });
+
+  test('of a search is a curve over its loads', async () => {
+    const standIn = await new MlflowStandIn().start();
+    const curve: PublishedRun['curve'] = {
+      'by_load/goodput': [
+        [100, 20],
+        [150, 28],
+      ],
+    };
+    await publishTo(standIn, trackedOf(runOf({ kind: 'capacity', curve, series: {}, metrics: {} })));
+    expect(standIn.runs[0]!.points.map(({ step, value }) => [step, value])).toEqual([
+      [100, 20],
+      [150, 28],
+    ]);
+  });
+
+  test('is published to a server without datasets, which is told', async () => {
+    const standIn = await new MlflowStandIn().start();
+    standIn.mishaps['mlflow/runs/log-inputs'] = [404];
+    const { delivery } = await publishTo(
+      standIn,
+      trackedOf(runOf({ dataset: { name: 'monday', digest: '0123456789abcdef' } })),
+    );
+    expect(delivery.notes).toHaveLength(1);
+    expect(standIn.runs[0]!.status).toBe('FINISHED');
+  });
+
   test('keeps the limits of a batch, cuts what is too long and says so', async () => {
     const standIn = await new MlflowStandIn().start();
     const many = Object.fromEntries(Array.from({ length: 250 }, (_, at) => [`option ${at} {x}`, String(at)]));

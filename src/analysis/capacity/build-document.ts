@@ -24,6 +24,8 @@ export interface CapacityFacts {
   readonly version: string;
   readonly capture: string;
   readonly target: string;
+  /** Null if the test has no name. */
+  readonly name: string | null;
   readonly tested: TestedDocument;
   readonly objectives: readonly string[];
   readonly tiers: readonly Tier[];
@@ -115,6 +117,7 @@ export function capacityDocument(
     version: facts.version,
     capture: facts.capture,
     target: facts.target,
+    name: facts.name,
     ...facts.tested,
     startedAt: state.startedAt,
     endedAt,

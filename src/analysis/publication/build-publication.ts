@@ -1,6 +1,8 @@
 import { posix } from 'node:path';
-import { shownUrl } from '../../core/text.ts';
+import { shownText, shownUrl } from '../../core/text.ts';
+import { formatMultiplier } from '../../core/units.ts';
 import type { CapacityDocument, CapacityStep } from '../../documents/capacity.ts';
+import type { TestedDocument } from '../../documents/parts.ts';
 import {
   PUBLICATION_SCHEMA_VERSION,
   type PublicationDocument,
@@ -9,7 +11,7 @@ import {
 import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
 import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
 import { capacityView } from '../capacity/view.ts';
-import { inert, type View, withoutRepeats } from '../render/table.ts';
+import { type View, withoutRepeats } from '../render/table.ts';
 import { reportView } from '../report/view.ts';
 
 /** Figures by name. `known` keeps only the numbers. */
@@ -23,9 +25,12 @@ type Series = PublishedRun['series'];
  */
 export function runPublication(report: ReportDocument, summary: ReplayDocument): PublicationDocument {
   const { run, version, verdict, startedAt, endedAt, interrupted } = summary;
+  const { name } = summary.options;
   return {
     ...heading(version),
     id: run,
+    name: `${typeof name === 'string' ? name : posix.basename(summary.capture)} ${multiplierText(summary.multiplier)}`,
+    ...datasetOf(summary),
     kind: 'replay',
     verdict,
     startedAt,
@@ -46,6 +51,7 @@ export function runPublication(report: ReportDocument, summary: ReplayDocument):
       verdict: verdict ?? 'none',
       valid: String(report.valid),
       reasons: report.reasons.map(({ code }) => code).join(' '),
+      ...testedTags(summary),
       ...objectiveTags(summary.slo),
     }),
     metrics: known(runMetrics(summary)),
@@ -168,9 +174,12 @@ export function capacityPublication(document: CapacityDocument): PublicationDocu
   // A resumed search keeps its start.
   const id = `${posix.basename(document.directory)}-${startedAt}`.replace(/[^\w.:-]/g, '-');
   const { passes, fails, boundary, interval } = breakingPoint;
+  const name = `${document.name ?? posix.basename(document.capture)} search`;
   return {
     ...heading(version),
     id,
+    name,
+    ...datasetOf(document),
     kind: 'capacity',
     verdict: null,
     startedAt,
@@ -187,6 +196,7 @@ export function capacityPublication(document: CapacityDocument): PublicationDocu
     }),
     tags: tagsOf('capacity', version, {
       run: id,
+      ...testedTags(document),
       limited_by: limitedBy,
       ended_by: endedBy,
       gave_first: document.gaveFirst?.objective ?? 'none',
@@ -204,7 +214,8 @@ export function capacityPublication(document: CapacityDocument): PublicationDocu
       spent_s: document.spentS,
     }),
     series: {},
-    children: steps.map((step, at) => stepPublication(step, stepId(steps, at, id), document)),
+    curve: curveOf(document),
+    children: steps.map((step, at) => stepPublication(step, stepId(steps, at, id), name, document)),
   };
 }
 
@@ -218,18 +229,20 @@ function stepId(steps: readonly CapacityStep[], at: number, parent: string): str
 function stepPublication(
   step: CapacityStep,
   id: string,
+  search: string,
   { startedAt, endedAt, version }: CapacityDocument,
 ): PublishedRun {
   const { multiplier, purpose, verdict, reasons, windows, position } = step;
   const ended = (result: string) => windows.filter((window) => window.result === result).length;
   return {
     id,
+    name: `${search} ${multiplierText(multiplier)} ${purpose}`,
     kind: 'step',
     verdict,
     startedAt,
     endedAt,
     complete: step.endedEarly === null,
-    note: `**${verdict}** at ${multiplier}x${reasons.map(({ text }) => `\n- ${inert(text)}`).join('')}`,
+    note: `**${verdict}** at ${multiplier}x${reasons.map(({ text }) => `\n- ${verbatim(text)}`).join('')}`,
     params: paramsOf({ multiplier, purpose }),
     tags: tagsOf('step', version, {
       run: id,
@@ -250,6 +263,44 @@ function stepPublication(
     }),
     series: {},
   };
+}
+
+/** The values of each load of a search, by the load. */
+function curveOf({ curve }: CapacityDocument): NonNullable<PublishedRun['curve']> {
+  const pointsBy = (pick: (point: CapacityDocument['curve'][number]) => number | null | undefined) =>
+    curve.flatMap((point): [number, number][] => {
+      const value = pick(point);
+      return value == null ? [] : [[point.multiplier * 100, value]];
+    });
+  const values = {
+    request_rate: pointsBy(({ ratePerSecond }) => ratePerSecond),
+    request_throughput: pointsBy(({ completedPerSecond }) => completedPerSecond),
+    goodput: pointsBy(({ goodPerSecond }) => goodPerSecond),
+    'scheduled_latency.mean': pointsBy(({ latencyMeanMs }) => latencyMeanMs),
+    'scheduled_latency.p50': pointsBy(({ latencyMs }) => latencyMs.p50),
+    'scheduled_latency.p95': pointsBy(({ latencyMs }) => latencyMs.p95),
+    'scheduled_latency.p99': pointsBy(({ latencyMs }) => latencyMs.p99),
+  };
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([key, points]) =>
+      points.length === 0 ? [] : [[`by_load/${key}`, points]],
+    ),
+  );
+}
+
+function multiplierText(multiplier: number): string {
+  return `${formatMultiplier(multiplier)}x`;
+}
+
+function datasetOf({ capture, captureDigest }: Pick<ReplayDocument, 'capture' | 'captureDigest'>) {
+  return captureDigest === undefined
+    ? {}
+    : { dataset: { name: posix.basename(capture), digest: captureDigest } };
+}
+
+function testedTags({ labels = {}, captureDigest = '' }: TestedDocument): Record<string, string> {
+  const named = Object.entries(labels).map(([name, value]) => [`label.${name}`, value]);
+  return { ...Object.fromEntries(named), capture_digest: captureDigest };
 }
 
 function heading(version: string) {
@@ -293,8 +344,13 @@ function known(values: Figures): Record<string, number> {
 }
 
 function noteOf({ verdict, headline, reasons }: View): string {
-  const lines = withoutRepeats(reasons).map(({ code, text }) => `\n- ${inert(code)}: ${inert(text)}`);
-  return `**${verdict ?? 'no verdict'}** ${inert(headline)}${lines.join('')}`;
+  const lines = withoutRepeats(reasons).map(({ code, text }) => `\n- ${verbatim(code)}: ${verbatim(text)}`);
+  return `**${verdict ?? 'no verdict'}** ${verbatim(headline)}${lines.join('')}`;
+}
+
+/** Text that Markdown only displays. Lists of runs show a note as it is, so nothing in it is escaped by backslashes. */
+function verbatim(text: string): string {
+  return `\`${shownText(text).replace(/\s+/g, ' ').replaceAll('`', "'")}\``;
 }
 
 const URLS = /\b([a-z][a-z0-9+.-]{0,30}:\/\/)([^\s/?#"'<>(),;]+)/gi;
@@ -319,19 +375,21 @@ const WORDS: ReadonlySet<string> = new Set(['target', 'recorded']);
 
 /**
  * Removes addresses of machines and paths of this machine from a document, so that it can leave the machine. The target
- * becomes `target`, other machines `host-1`, `host-2` …, and processes `process-1` …; equal ones stay equal. Only the
+ * becomes `name`, other machines `host-1`, `host-2` …, and processes `process-1` …; equal ones stay equal. Only the
  * last part of a path stays. Names without a dot are recognized in URLs, in fields for addresses, with a port, and in
  * certain errors. In errors they are then replaced everywhere; in sentences only if they cannot be words, such as
  * `gpu-7`.
  * @param target URL of the target; null if the document does not name it
+ * @param name what the target is called instead
  * @param paths directories that the document names
  */
 export function withoutAddresses<Document extends object>(
   document: Document,
   target: string | null,
   paths: readonly string[],
+  name = 'target',
 ): Document {
-  const names = new AddressNames(target);
+  const names = new AddressNames(target, name);
   // The first pass collects all addresses, before known addresses are searched in texts.
   const found = mapTexts(document, (text, key) => names.replaced(text, key));
   const patterns = names.patterns();
@@ -352,9 +410,9 @@ class AddressNames {
   readonly #names = new Map<string, string>();
   readonly #counts = { host: 0, process: 0 };
 
-  constructor(target: string | null) {
+  constructor(target: string | null, name: string) {
     const [[, , authority] = []] = [...(target ?? '').matchAll(URLS)];
-    if (authority !== undefined) this.#add(hostIn(authority), 'target');
+    if (authority !== undefined) this.#add(hostIn(authority), name);
   }
 
   of(address: string, kind: 'host' | 'process' = 'host'): string {

@@ -185,6 +185,7 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
     version: VERSION,
     capture: base.overview.name,
     target: options.run.options.target?.url ?? '',
+    name: options.verdict.name,
     tested: { labels: options.run.labels, captureDigest: plan.opened.digest },
     objectives: options.thresholds.map(({ expression }) => expression),
     tiers: options.tiers,

@@ -9,9 +9,10 @@ import {
 } from '../../analysis/publication/build-publication.ts';
 import { reportPage } from '../../analysis/report/page.ts';
 import { AppError } from '../../core/errors.ts';
-import { listOf, type ResolvedOptions, text } from '../../core/options.ts';
+import { listOf, type ResolvedOptions, text, value } from '../../core/options.ts';
 import { shownUrl } from '../../core/text.ts';
 import { countOf, refused } from '../../core/units.ts';
+import type { TestedDocument } from '../../documents/parts.ts';
 import type { PublicationDocument } from '../../documents/publication.ts';
 import { CAPACITY_FILE } from '../../storage/capture/directory.ts';
 import { type ExecutorOutputs, executorOutputsOf, publishToKubeflow } from '../../trackers/kubeflow.ts';
@@ -67,9 +68,27 @@ function mlflowUrl(scheme: string, rest: string, stated: string, what: string): 
   return `${protocol}:${rest}`.replace(/\/+$/, '');
 }
 
+/** No address: names have no dots and ports, so that they cannot be one by accident. */
+const TARGET_NAME = /^[a-z0-9][\w-]{0,62}$/i;
+
+function parseTargetName(stated: string, what: string): string {
+  if (TARGET_NAME.test(stated)) return stated;
+  throw refused(
+    what,
+    stated,
+    'is not a name of letters, digits, - and _',
+    'Such as --target-name staging-a.',
+  );
+}
+
 export const PUBLISH_OPTIONS = {
   to: listOf('--to <where>', `where the run goes: ${DESTINATIONS}`, parseDestination, { required: true }),
   experiment: text('--experiment <name>', 'experiment or project that it belongs to', { default: 'reprise' }),
+  targetName: value(
+    '--target-name <name>',
+    'what the target is called instead of its address (default: its label target, else target)',
+    parseTargetName,
+  ),
   python: text('--python <program>', 'Python that has the SDK of W&B or ClearML', { default: 'python3' }),
   ...REPORT_OPTIONS,
 };
@@ -92,11 +111,11 @@ export interface PublishedTo extends Delivery {
  */
 export async function publish(
   directory: string,
-  { to, experiment, python, capture }: PublishRequest,
+  { to, experiment, python, capture, targetName }: PublishRequest,
   environment: NodeJS.ProcessEnv,
   onPublished: (published: PublishedTo) => void = () => undefined,
 ): Promise<PublishedTo[]> {
-  const tracked = { experiment, ...(await tracking(directory, capture)) };
+  const tracked = { experiment, ...(await tracking(directory, capture, targetName)) };
   const published: PublishedTo[] = [];
   const failures: { name: string; error: AppError }[] = [];
   for (const destination of to) {
@@ -118,8 +137,12 @@ export async function publish(
   throw new AppError(first.error.code, `${count}: ${said}`, { hint: first.error.hint, cause: first.error });
 }
 
-async function tracking(directory: string, capture: string | null): Promise<Omit<TrackedRun, 'experiment'>> {
-  if (existsSync(join(directory, CAPACITY_FILE))) return trackedSearch(directory);
+async function tracking(
+  directory: string,
+  capture: string | null,
+  targetName: string | null,
+): Promise<Omit<TrackedRun, 'experiment'>> {
+  if (existsSync(join(directory, CAPACITY_FILE))) return trackedSearch(directory, targetName);
   const whole = await reportInThread({ directory, capture });
   if (whole.summary === null) {
     throw new AppError('INPUT_INVALID', `the run ${directory} never came to its end`, {
@@ -128,7 +151,8 @@ async function tracking(directory: string, capture: string | null): Promise<Omit
   }
   const paths = [directory, resolve(directory), whole.summary.capture, whole.recording.capture ?? ''];
   for (const shard of whole.summary.merged?.shards ?? []) paths.push(shard.run);
-  const report = withoutAddresses(whole, whole.summary.target, paths);
+  const name = nameOfTarget(whole.summary, targetName);
+  const report = withoutAddresses(whole, whole.summary.target, paths, name);
   const { summary } = report;
   if (summary === null) throw new AppError('INTERNAL', 'the summary was lost');
   return {
@@ -137,10 +161,15 @@ async function tracking(directory: string, capture: string | null): Promise<Omit
   };
 }
 
-function trackedSearch(directory: string): Omit<TrackedRun, 'experiment'> {
+function nameOfTarget({ labels = {} }: TestedDocument, stated: string | null): string {
+  const label = labels['target'];
+  return stated ?? (label !== undefined && TARGET_NAME.test(label) ? label : 'target');
+}
+
+function trackedSearch(directory: string, targetName: string | null): Omit<TrackedRun, 'experiment'> {
   const whole = readCapacityDocument(directory);
   const paths = [directory, resolve(directory), whole.directory, whole.capture];
-  const document = withoutAddresses(whole, whole.target, paths);
+  const document = withoutAddresses(whole, whole.target, paths, nameOfTarget(whole, targetName));
   return {
     publication: capacityPublication(document),
     artefacts: [page('capacity.html', capacityPage(document, pageAssets())), json('capacity.json', document)],

@@ -30,6 +30,26 @@ describe('a run for trackers', () => {
     expect(publicationSchema.safeParse({ ...run, metrics, params, tags, series }).success).toBe(true);
   });
 
+  test('could not be told from others: no name, no build, no dataset, and backslashes in its note', () => {
+    const report = reportOf(mixedSends(600), { slo: ['latency: p(95)<0.001'] });
+    const labels = { build: 'v1.4.2', commit: '0c1f3a' };
+    const tested = { labels, captureDigest: '0123456789abcdef', multiplier: 2 };
+    const summary = { ...report.summary!, ...tested, options: { name: 'nightly' } };
+    const { name, tags, note, dataset } = runPublication({ ...report, summary }, summary);
+    expect(name).toBe('nightly 2x');
+    expect(dataset).toEqual({ name: 'monday', digest: '0123456789abcdef' });
+    expect(tags).toMatchObject({
+      'reprise.label.build': 'v1.4.2',
+      'reprise.label.commit': '0c1f3a',
+      'reprise.capture_digest': '0123456789abcdef',
+    });
+    expect(note).toContain('slo_violated');
+    expect(note).not.toContain('\\');
+    // A recorded text cannot leave its quotation.
+    const quoted = { ...report, summary, headline: 'a ` b [c](http://d)' };
+    expect(runPublication(quoted, summary).note).toContain("`a ' b [c](http://d)`");
+  });
+
   test('has no number where most got no answer, and says so in a tag', () => {
     const report = reportOf(mixedSends(60), { slo: ['latency: p(99)<1'] });
     const line = { ...report.summary!.slo[0]!, observed: 'Infinity' as const, ok: false };
@@ -41,8 +61,14 @@ describe('a run for trackers', () => {
 
 test('a search for trackers has its steps as children', () => {
   const document = searched([1, 2, 4, 8, 8].map((at) => playedAt(at)));
-  const { metrics, children, kind } = capacityPublication(document);
+  const { name, curve, metrics, children, kind } = capacityPublication(document);
   expect(kind).toBe('capacity');
+  expect(name).toBe('nightly search');
+  expect(children[0]?.name).toMatch(/^nightly search 1x /);
+  expect(curve?.['by_load/scheduled_latency.p99']).toEqual(
+    document.curve.map(({ multiplier, latencyMs }) => [multiplier * 100, latencyMs.p99]),
+  );
+  expect(publicationSchema.parse(capacityPublication(document))).toEqual(capacityPublication(document));
   expect(metrics['breaking_point.boundary']).toBe(document.breakingPoint.boundary!.multiplier);
   expect(children).toHaveLength(document.steps.length);
   expect(children[0]).toMatchObject({
