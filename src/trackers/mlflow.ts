@@ -245,9 +245,11 @@ class MlflowPublisher {
         return { key, value, timestamp: startMs + Math.round(second * 1e3), step: Math.round(second) };
       }),
     );
-    // MLflow's steps are whole numbers, so the load is in percent.
+    // MLflow's steps are whole numbers, so the load is in percent. A search that goes on keeps its start.
     const byLoad = this.#renamed(Object.entries(curve)).flatMap(([key, values]) =>
-      values.map(([percent, value]): Point => ({ key, value, timestamp: endMs, step: Math.round(percent) })),
+      values.map(
+        ([percent, value]): Point => ({ key, value, timestamp: startMs, step: Math.round(percent) }),
+      ),
     );
     return [...single, ...several, ...byLoad];
   }

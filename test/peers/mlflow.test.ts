@@ -25,6 +25,7 @@ interface ReadRun {
   readonly id: string;
   readonly name: string;
   readonly status: string;
+  readonly datasets: readonly { readonly name: string; readonly digest: string }[];
   readonly started: number;
   readonly ended: number;
   readonly params: Record<string, string>;
@@ -119,7 +120,13 @@ describe('MLflow', () => {
       const runs = await read(python, server, 'e');
       expect(runs).toHaveLength(1);
       const [run] = runs;
-      expect(run).toMatchObject({ name: sent.id, status: 'FINISHED', params: sent.params, tags: sent.tags });
+      expect(run).toMatchObject({
+        name: sent.name,
+        status: 'FINISHED',
+        datasets: [sent.dataset],
+        params: sent.params,
+        tags: sent.tags,
+      });
       const [startMs, endMs] = [Date.parse(sent.startedAt), Date.parse(sent.endedAt)];
       expect([run!.started, run!.ended]).toEqual([startMs, endMs]);
       const points = {
@@ -159,6 +166,8 @@ describe('MLflow', () => {
       expect(steps.map(({ tags }) => tags['mlflow.parentRunId'])).toEqual(
         document.steps.map(() => parent!.id),
       );
+      const loads = document.curve.map(({ multiplier }) => Math.round(multiplier * 100));
+      expect(parent!.metrics['by_load/scheduled_latency.p99']!.map(([step]) => step)).toEqual(loads);
       // A search that went on replaces its figures, and changes no param, which MLflow would refuse.
       const endedAt = new Date(Date.parse(document.endedAt) + 60_000).toISOString();
       const grown = { ...document, endedAt, budgetS: document.budgetS + 600, spentS: document.spentS + 60 };

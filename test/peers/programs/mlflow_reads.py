@@ -20,6 +20,9 @@ for run in client.search_runs([experiment.experiment_id], order_by=["attributes.
             "id": run_id,
             "name": run.info.run_name,
             "status": run.info.status,
+            "datasets": [
+                {"name": each.dataset.name, "digest": each.dataset.digest} for each in run.inputs.dataset_inputs
+            ],
             "started": run.info.start_time,
             "ended": run.info.end_time,
             "params": run.data.params,
