@@ -224,17 +224,18 @@ export class AccountKeeper {
   /** @throws the error of the capture if it can be written nowhere */
   async #putAnew(bytes: Buffer, file: string): Promise<void> {
     const capture = this.#directory ?? (await captureOf(this.#deps.dir));
-    const inside = async () => {
+    const beside = besideOf(capture, file);
+    try {
       await makeOwn(capture);
       await this.#putAt(join(capture, file), bytes);
-    };
-    try {
-      await inside();
     } catch (error) {
-      await this.#putAt(besideOf(capture, file), bytes).catch(() => {
+      await this.#putAt(beside, bytes).catch(() => {
         throw error;
       });
+      return;
     }
+    // A full disk may have left an empty one.
+    await rm(beside, { force: true }).catch(() => undefined);
   }
 
   async #putAt(path: string, bytes: Buffer): Promise<void> {

@@ -1,8 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { constants, openSync } from 'node:fs';
+import { constants, existsSync, openSync, readdirSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, expect, it, vi } from 'vitest';
+import { accountFileOf, type LifeAccount } from '../../../src/core/accounting.ts';
 import { AccountKeeper } from '../../../src/storage/capture/account-keeper.ts';
+import { besideOf } from '../../../src/storage/capture/accounts.ts';
 import { SpareAccount } from '../../../src/storage/capture/spare-account.ts';
 import { accountOf } from '../../support/accounts.ts';
 import { LogBook } from '../../support/log-book.ts';
@@ -14,6 +17,11 @@ const LIFE = 'abcdef01';
 const CAPTURE = '/proc/reprise-cannot-be-here';
 /** As many as a process has for files and for names. */
 const THREADS = 4;
+
+function keeperOf(dir: string, accountOf: () => LifeAccount): AccountKeeper {
+  const others = { noticeAt: () => undefined, logger: new LogBook(), guard: RETHROWING };
+  return new AccountKeeper({ dir, accountOf, ...others });
+}
 
 let hanging = '';
 afterEach(() => {
@@ -29,17 +37,23 @@ it('holds one thread at most with writes to a second place that hangs, because n
   expect(spawnSync('mkfifo', [path]).status).toBe(0);
   hanging = path;
   let atUs = 0;
-  const keeper = new AccountKeeper({
-    dir: CAPTURE,
-    accountOf: () => accountOf({ life: LIFE, atUs }),
-    noticeAt: () => undefined,
-    logger: new LogBook(),
-    guard: RETHROWING,
-  });
+  const keeper = keeperOf(CAPTURE, () => accountOf({ life: LIFE, atUs }));
   await keeper.begin(10);
   for (let call = 0; call < 2 * THREADS; call += 1) {
     atUs += 2e6;
     keeper.write();
   }
   await stat(CAPTURE).catch(() => null);
+});
+
+it('removes what a full disk left of the account beside the capture, once the capture takes it', async () => {
+  const capture = join(temporaryDirectory(), 'capture');
+  // An empty file gets its name if there is no room for more.
+  const beside = besideOf(capture, accountFileOf(LIFE));
+  writeFileSync(beside, '');
+  const keeper = keeperOf(capture, () => accountOf({ life: LIFE, ended: true }));
+  await keeper.begin(10_000);
+  await keeper.end(10_000);
+  expect(readdirSync(capture)).toEqual([accountFileOf(LIFE)]);
+  expect(existsSync(beside)).toBe(false);
 });
