@@ -221,7 +221,8 @@ function optionsOfPlan(asked: Asked<typeof EXPORT_OPTIONS>): ReplayOptions {
   });
 }
 
-function formatNamed(name: string): ExportFormat {
+/** @throws AppError OPTION_INVALID for no format */
+export function formatNamed(name: string): ExportFormat {
   const format = EXPORT_FORMATS.find((known) => known.name === name);
   if (format !== undefined) return format;
   throw new AppError('OPTION_INVALID', `${JSON.stringify(name)} is not a format: ${NAMES.join(', ')}`, {

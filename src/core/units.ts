@@ -118,12 +118,23 @@ function parseWithUnit(
   return Number(match[1]) * factor;
 }
 
+const MOST_MULTIPLIER = 1_000_000;
+
 /**
- * Reads a multiplier: `1.5`, `1.5x`, `2`. Above zero and finite.
+ * Reads a multiplier: `1.5`, `1.5x`, `2`. Above zero, and at most a million.
  * @throws AppError OPTION_INVALID for 0, negative, NaN or anything else.
  */
 export function parseMultiplier(text: string, what: string): number {
-  const value = /^\s*\d+(?:\.\d+)?x?\s*$/.test(text) ? Number.parseFloat(text) : Number.NaN;
+  const value = /^\s*\d+(?:\.\d+)?(?:e\d+)?x?\s*$/i.test(text) ? Number.parseFloat(text) : Number.NaN;
+  if (value > MOST_MULTIPLIER) {
+    const why = 'is more than a million times the recorded pace';
+    throw refused(
+      what,
+      text,
+      why,
+      'Give a number such as 1, 1.5 or 2x. --rate 1000 sends 1,000 requests a second.',
+    );
+  }
   if (Number.isFinite(value) && value > 0) return value;
   throw refused(what, text, 'is not a multiplier above 0', 'Give a number such as 1, 1.5 or 2x.');
 }

@@ -134,6 +134,7 @@ export class Recording {
     this.#tapFailureLimit = new NoticeLimit(clock, TAP_FAILURE_MS);
     this.#file = new AccountKeeper({
       dir: deps.recorder.dir,
+      opensFirst: !deps.failOpen,
       accountOf: () => this.#account(),
       noticeAt: (turns, notice) => counters.noticeAt(turns, notice),
       logger,

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { planLines, planTitle } from '../../analysis/plan/view.ts';
-import { EXPORT_OPTIONS, type Exported, exportTraffic } from '../../app/export.ts';
+import { EXPORT_OPTIONS, type Exported, exportTraffic, formatNamed } from '../../app/export.ts';
 import { exportCapture } from '../../app/export-capture.ts';
 import { planFacts } from '../../app/replay/plan.ts';
 import { AppError } from '../../core/errors.ts';
@@ -31,8 +31,13 @@ export function exportCommand(): Command {
     .argument('<capture...>', 'directory of a capture')
     .action(async (format: string, directories: string[], _: object, command: Command) => {
       const [directory = '', ...more] = directories;
-      if (format === COPY.name) await copyCaptures(directories, command);
-      else if (more.length === 0) await runExport(format, directory, command);
+      if (format === COPY.name) {
+        await copyCaptures(directories, command);
+        return;
+      }
+      // First, because a mistyped format would be reported as a problem of its options.
+      formatNamed(format);
+      if (more.length === 0) await runExport(format, directory, command);
       else {
         throw new AppError(
           'OPTION_INVALID',

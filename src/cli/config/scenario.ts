@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { type PresetName, SCENARIO_PRESETS } from '../../app/gate/scenario-presets.ts';
@@ -156,6 +157,11 @@ function optionKeys(command: Command): Map<string, OptionTexts> {
 }
 
 function documentOf(file: string): YamlDocument {
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new AppError('OPTION_INVALID', `${file} is a directory, and a scenario is a YAML file`, {
+      hint: `For a capture: reprise init ${file} writes a scenario, reprise run --preset sustained ${file} --target http://staging:8000 needs none. For a run: reprise report ${file}.`,
+    });
+  }
   const [document, another] = readYaml(file, PURPOSE);
   if (document === undefined || another !== undefined) {
     const text = document === undefined ? 'it is empty' : 'it holds more than one document';

@@ -258,9 +258,11 @@ function parseCondition(
   if (subject === null) {
     if (piece.includes('{') && !PRESET.test(piece))
       return 'has a slice without its end: write METRIC{KEY=VALUE}: …, values with braces in "…"';
-    return PRESET.test(piece)
-      ? `is no preset (${Object.keys(SLO_PRESETS).join(', ')})`
-      : `names no metric (${METRIC_NAMES.join(', ')})`;
+    if (PRESET.test(piece)) return `is no preset (${Object.keys(SLO_PRESETS).join(', ')})`;
+    const meant = likelyObjective(piece);
+    return meant === null
+      ? `names no metric (${METRIC_NAMES.join(', ')})`
+      : `names no metric before a colon; write "${meant}"`;
   }
   const { metric: name, slice } = subject;
   const metric = monitored.has(name) ? 'monitored' : isOwnMetric(name) ? name : null;
@@ -288,6 +290,18 @@ function parseCondition(
   const expression = `${name}${slice === null ? '' : sliceText(slice)}: ${condition}${where}`;
   const series = metric === 'monitored' ? { series: name } : {};
   return { expression, metric, aggregation, operator, limit, slice, limits, ...series };
+}
+
+/** What is likely meant by a text without a colon, such as `p95<300ms` or `errors<1%`; null if it cannot be read. */
+function likelyObjective(piece: string): string | null {
+  const text = piece.replace(/\s+/g, '');
+  const [, left = '', operator = '', limit = ''] = /^([^<>=]+)(<=|>=|<|>)(.+)$/.exec(text) ?? [];
+  const metric = METRIC_NAMES.find((name) => left.includes(name)) ?? 'latency';
+  const stated = left.replace(metric, '').replace(/^p(\d[\d.]*)$/, 'p($1)');
+  const usual = isOwnMetric(metric) && factsOf({ metric }).family === 'time' ? 'p(95)' : 'rate';
+  const meant = `${metric}: ${stated || usual}${operator}${limit.replace(/^([\d.]+)ms$/, '$1')}`;
+  const problems: string[] = [];
+  return parseText(meant, problems).length === 1 && problems.length === 0 ? meant : null;
 }
 
 /** Why an objective has the wrong direction; null if it is right. `min>5` is allowed, because it detects a cache. */

@@ -29,6 +29,8 @@ const LEAST_SPAN_MS = 10;
 interface AccountKeeperDeps {
   /** The directory that the user named. */
   readonly dir: string;
+  /** Whether nothing passes before the capture is open. Then an account is not missed before. */
+  readonly opensFirst: boolean;
   readonly accountOf: () => LifeAccount;
   /** Calls `notice` once, when this many turns have been seen. */
   readonly noticeAt: (turns: number, notice: () => void) => void;
@@ -158,14 +160,16 @@ export class AccountKeeper {
       this.#failing = false;
     } catch (error) {
       const isSpared = await this.#writeSpare(account);
-      if (!this.#failing) {
+      // A capture that cannot be opened ends the start, and its error has the reason.
+      const isMissed = this.#directory !== null || !this.#deps.opensFirst;
+      if (!this.#failing && isMissed) {
         const until = isSpared
           ? `it is in ${this.#spare?.path} until it can`
           : 'it is lost if all processes are killed';
         const message = `the account of the recording cannot be written to the capture; ${until}`;
         logger.error({ reason: reasonOf(error) }, message);
       }
-      this.#failing = true;
+      this.#failing ||= isMissed;
       await this.#close().catch(() => undefined);
     }
   }

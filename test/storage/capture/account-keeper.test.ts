@@ -18,8 +18,12 @@ const CAPTURE = '/proc/reprise-cannot-be-here';
 /** As many as a process has for files and for names. */
 const THREADS = 4;
 
-function keeperOf(dir: string, accountOf: () => LifeAccount): AccountKeeper {
-  const others = { noticeAt: () => undefined, logger: new LogBook(), guard: RETHROWING };
+function keeperOf(
+  dir: string,
+  accountOf: () => LifeAccount,
+  { opensFirst = false, logger = new LogBook() } = {},
+): AccountKeeper {
+  const others = { opensFirst, noticeAt: () => undefined, logger, guard: RETHROWING };
   return new AccountKeeper({ dir, accountOf, ...others });
 }
 
@@ -56,4 +60,20 @@ it('removes what a full disk left of the account beside the capture, once the ca
   await keeper.end(10_000);
   expect(readdirSync(capture)).toEqual([accountFileOf(LIFE)]);
   expect(existsSync(beside)).toBe(false);
+});
+
+it.each([
+  ['listens first', false, 1],
+  ['opens its capture first', true, 0],
+])('logs once that an account cannot be written by a recording that %s', async (_, opensFirst, lines) => {
+  vi.stubEnv('TMPDIR', temporaryDirectory());
+  const logger = new LogBook();
+  const dir = '/dev/null/capture';
+  const keeper = keeperOf(dir, () => accountOf({ life: LIFE }), { opensFirst, logger });
+  await keeper.begin(5_000);
+  expect(logger.lines).toHaveLength(lines);
+  // From here on traffic passes, so the account is missed.
+  keeper.moveTo(dir);
+  await keeper.end(5_000);
+  expect(logger.lines).toHaveLength(1);
 });

@@ -1,0 +1,73 @@
+import { readdirSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { parseMultiplier } from '../../src/core/units.ts';
+import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { captureOf } from '../support/captures.ts';
+import { exchangeOf } from '../support/exchanges.ts';
+import { runReprise } from '../support/process.ts';
+import { serverOf } from '../support/replaying.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** What somebody types by mistake, and what the answer must say to type instead. CAPTURE and URL are real. */
+const MISTAKES: readonly (readonly [args: string, answer: RegExp])[] = [
+  ['record --dir new', /--target is missing\n {2}hint: .*--target http:.*reprise record --dir .* -- /],
+  [
+    'record --dir /proc/new --target URL --listen 127.0.0.1:0',
+    /^reprise: nothing can be recorded: \/proc\/new.*\n {2}hint: Name a directory/,
+  ],
+  ['record CAPTURE --dir new', /cannot be started: .*\n {2}hint: .*-- python3/],
+  [
+    'run CAPTURE',
+    /is a directory.*\n {2}hint: .*reprise init CAPTURE .*reprise run --preset sustained CAPTURE/,
+  ],
+  [
+    'replay CAPTURE --target URL --multiplier 1e9',
+    /--multiplier: "1e9" is more than a million.*\n {2}hint: .*1\.5.*--rate/,
+  ],
+  ['export k7 CAPTURE', /^reprise: "k7" is not a format: .*\bk6\b/],
+  ['replay CAPTURE --target URL --slo p95<300ms', /write "latency: p\(95\)<300"/],
+];
+
+test.each(MISTAKES)(
+  'reprise %s is answered with what to type, and nothing is written or sent',
+  async (args, answer) => {
+    const server = await serverOf();
+    const capture = captureOf([exchangeOf()]);
+    const cwd = temporaryDirectory();
+    const before = readdirSync(capture);
+    const words = args
+      .split(' ')
+      .map((word) => (word === 'CAPTURE' ? capture : word === 'URL' ? server.url : word));
+    const { status, stdout, stderr } = await runReprise(words, { cwd });
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr.replaceAll(capture, 'CAPTURE')).toMatch(answer);
+    expect(readdirSync(cwd)).toEqual([]);
+    expect(readdirSync(capture)).toEqual(before);
+    expect(server.requests).toEqual([]);
+  },
+);
+
+test.each([
+  ['p95<300ms', 'latency: p(95)<300'],
+  ['p(99.9) <= 2s', 'latency: p(99.9)<=2s'],
+  ['latency < 300', 'latency: p(95)<300'],
+  ['p95 ttft<1s', 'ttft: p(95)<1s'],
+  ['errors<1%', 'errors: rate<1%'],
+])('an objective %s is answered with %s', (text, meant) => {
+  expect(() => parseSlo([text])).toThrow(`write "${meant}"`);
+  expect(parseSlo([meant])[0]?.expression).toBe(meant);
+});
+
+test.each(['speed<300', 'p95', '<5', 'p(95)>300', 'latency=5'])(
+  'an objective %s is answered with the metrics',
+  (text) => {
+    expect(() => parseSlo([text])).toThrow(/no metric \(latency, |no preset/);
+  },
+);
+
+test('a million times the recorded pace is the most', () => {
+  expect(parseMultiplier('1e6', '')).toBe(1e6);
+  expect(parseMultiplier('1000000x', '')).toBe(1e6);
+  for (const text of ['1000001', '1e400', '9'.repeat(400)])
+    expect(() => parseMultiplier(text, '')).toThrow('a million');
+});
