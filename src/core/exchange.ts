@@ -138,6 +138,8 @@ export interface ExchangeRow extends ExchangeFacts {
   /** Whether the whole request (head and body) is stored and can be sent again. */
   readonly requestStored: boolean;
   readonly requestHash: Uint8Array | null;
+  /** Number of the response's body within the segment, the same for equal bodies. Null or absent if unknown. */
+  readonly responseBody?: number | null;
 }
 
 /** When an exchange arrived at the recorder, even if a plan moved it to another time. */

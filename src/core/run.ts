@@ -53,6 +53,9 @@ export interface RecordedAnswer {
   readonly tookNs: number | null;
   /** Whether it reported an error despite a 2xx status; null if unknown. */
   readonly tellsError: boolean | null;
+  readonly outputTokens?: number | null;
+  /** Number of its body within the segment. Equal bodies have the same number. Null or omitted if unknown. */
+  readonly body?: number | null;
 }
 
 /** One planned send and its result. */
@@ -104,6 +107,8 @@ export interface Send {
   readonly check?: AnswerCheck | null;
   /** Whether a 2xx reports an error in its body; null or omitted if its body was not read. */
   readonly tellsError?: boolean | null;
+  /** CRC-32 of the body of a complete 2xx; null or omitted for none. */
+  readonly bodyCrc?: number | null;
   /** The recorded answer to this request; null or omitted if none was complete. */
   readonly recorded?: RecordedAnswer | null;
 }

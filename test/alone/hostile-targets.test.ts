@@ -8,6 +8,10 @@ import {
   ANSWER,
   type Answer,
   after,
+  answersEach,
+  answerTo,
+  CHOICE,
+  COMPLETION,
   chat,
   completion,
   every,
@@ -15,6 +19,7 @@ import {
   left,
   numberOf,
   oneAtATime,
+  oneToken,
   recordedRequests,
   recordedStatus,
   some,
@@ -62,6 +67,10 @@ const throttled = withParts((number) => (number % 10 < 3 ? recordedStatus(429) :
 const twoRoutes = withParts((number) => (number % 4 === 0 ? { route: 'POST /small' } : {}));
 const chats = withParts(chat);
 const third = every(3);
+const someStreams = withParts((number) => (third(number) ? chat : wholeChat)(number));
+/** One of three labels, at random. */
+const labelOf = (number: number) => Math.imul(number + 1, 2_654_435_761) % 3;
+const eachItsOwn = withParts((number) => ({ response: responseMessage(200, answerTo(number)) }));
 const twentieth = every(20);
 const healthy = () => after(8);
 const ERROR = '{"error":{"message":"no GPU is left"}}';
@@ -208,6 +217,60 @@ const CASES: readonly Case[] = [
     recorded: withParts(wholeChat),
     target: () => after(8, completion([TOOL_CALL])),
     verdict: 'PASS',
+  },
+  {
+    name: 'the same answer to everything',
+    recorded: eachItsOwn,
+    target: healthy,
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'the same answer to half of the requests',
+    recorded: eachItsOwn,
+    target: () => some(every(2), after(8), answersEach(8)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'to each request its own answer',
+    recorded: eachItsOwn,
+    target: () => answersEach(8),
+    verdict: 'PASS',
+  },
+  {
+    name: 'one of three answers, often another than was recorded',
+    recorded: withParts((number) => ({ response: responseMessage(200, answerTo(labelOf(number))) })),
+    target: () => (number, response, request) =>
+      after(8, answerTo(labelOf(number + Number(number % 5 === 0))))(number, response, request),
+    verdict: 'PASS',
+  },
+  {
+    name: 'streams of one token among whole answers of the same route',
+    recorded: someStreams,
+    target: () => some(third, oneToken(8), after(8, COMPLETION)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'streams among whole answers of the same route',
+    recorded: someStreams,
+    target: () => some(third, streams(8), after(8, COMPLETION)),
+    verdict: 'PASS',
+  },
+  {
+    name: 'one of two models of a route answers little',
+    recorded: withParts((number) => (every(4)(number) ? { model: 'large' } : {})),
+    target: () => some(every(4), after(8, '{"outputs":[1]}'), after(8)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'a chat with a quarter of the tokens, of the recorded size',
+    recorded: withParts(wholeChat),
+    target: () => after(8, completion([CHOICE], 10)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
   },
   {
     name: 'a smaller model',

@@ -80,6 +80,7 @@ export const wholeChat = (number: number): Partial<Exchange> => ({
   ...chat(number),
   streamed: false,
   firstTokenOffsetUs: null,
+  outputTokens: OUTPUT_TOKENS,
   request: requestMessage({
     target: `/v1/chat/completions?n=${number}`,
     body: '{"model":"m","messages":[]}',
@@ -88,16 +89,20 @@ export const wholeChat = (number: number): Partial<Exchange> => ({
 });
 
 /** A whole answer to a chat, with these choices, as long as the recorded one. */
-export function completion(choices: readonly unknown[]): string {
-  const text = JSON.stringify({ id: '', object: 'chat.completion', choices, usage: USAGE });
+export function completion(choices: readonly unknown[], outputTokens = OUTPUT_TOKENS): string {
+  const usage = { prompt_tokens: 8, completion_tokens: outputTokens, total_tokens: 8 + outputTokens };
+  const text = JSON.stringify({ id: '', object: 'chat.completion', choices, usage });
   return text.replace('"id":""', `"id":"${'x'.repeat(Math.max(0, COMPLETION_BYTES - text.length))}"`);
 }
 
 const COMPLETION_BYTES = 600;
-const USAGE = { prompt_tokens: 8, completion_tokens: 40, total_tokens: 48 };
-export const COMPLETION = completion([
-  { index: 0, message: { role: 'assistant', content: 'word '.repeat(40) }, finish_reason: 'stop' },
-]);
+const OUTPUT_TOKENS = 40;
+export const CHOICE = {
+  index: 0,
+  message: { role: 'assistant', content: 'word '.repeat(OUTPUT_TOKENS) },
+  finish_reason: 'stop',
+};
+export const COMPLETION = completion([CHOICE]);
 
 export function numberOf({ target }: LoggedRequest): number {
   return Number(/n=(\d+)/.exec(target)?.[1]);
@@ -130,6 +135,23 @@ export const some =
     (isOne(number) ? one : other)(number, response, request);
 
 export const every = (nth: number) => (number: number) => number % nth === 0;
+
+/** An answer of the recorded size to each request. */
+export const answerTo = (number: number): string => ANSWER.replace('0,', `${100_000 + number},`);
+
+export const answersEach =
+  (ms: number): Answer =>
+  (number, response, request) =>
+    after(ms, answerTo(number))(number, response, request);
+
+/** A stream of one token that ends in good order. */
+export const oneToken =
+  (ms: number): Answer =>
+  (_, response) =>
+    void setTimeout(() => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.end(`${STREAM[0]}${STREAM.at(-1)}`);
+    }, ms);
 
 /** A stream with its first token after a delay, and only `parts` of its parts. */
 export const streams =

@@ -142,7 +142,7 @@ function likenessDoubts({ count, routes, a, b }: PairedAnswers): ComparisonReaso
   for (let at = 0; at < count; at++) {
     if (a.outcome[at] !== ANSWERED || b.outcome[at] !== ANSWERED) continue;
     const route = routes === undefined ? null : routes.names[routes.of[at]!];
-    if (route !== undefined) likeness.add(route, comparedAnswer(a, at), comparedAnswer(b, at));
+    if (route !== undefined) likeness.add({ route }, comparedAnswer(a, at), comparedAnswer(b, at));
   }
   const differences = likeness.figures().flatMap((each) => differencesIn(each, JUDGEMENT_BOUNDS, false, 'A'));
   return differences.length === 0 ? [] : [comparisonReason('not_comparable', { differences })];

@@ -214,12 +214,15 @@ export class RunStatistics {
   }
 
   #addLikeness(send: Send): void {
-    const { route, status, responseBytes: bytes, tellsError = null, recorded = null } = send;
+    const { route, model, segment, status, responseBytes: bytes, recorded = null } = send;
     if (recorded === null || recorded.status >= FIRST_SERVER_ERROR || status === null) return;
     const { actualOffsetNs, lastByteOffsetNs } = send;
     if (actualOffsetNs === null || lastByteOffsetNs === null || send.cancelled || hasFailed(send)) return;
     const tookNs = lastByteOffsetNs - actualOffsetNs;
-    this.#likeness.add(route, recorded, { status, bytes, streamed: send.streamed, tellsError, tookNs });
+    const { streamed, tellsError = null, bodyCrc: body = null, answer } = send;
+    const outputTokens = answer?.outputTokens ?? null;
+    const now = { status, bytes, streamed, tellsError, tookNs, body, outputTokens };
+    this.#likeness.add({ route, model, streamed: recorded.streamed }, recorded, now, segment);
   }
 }
 

@@ -166,6 +166,7 @@ export interface SendResult
     | 'cancelled'
     | 'answer'
     | 'tellsError'
+    | 'bodyCrc'
   > {
   /** Whether the answer was a stream; null without an answer. */
   readonly streamed: boolean | null;
@@ -194,6 +195,7 @@ export function notSentResult(
     streamed: null,
     answer: null,
     tellsError: null,
+    bodyCrc: null,
   };
 }
 

@@ -82,10 +82,12 @@ function recordedAnswer({
   streamed,
   lastByteOffsetUs,
   answerError: tellsError,
+  outputTokens,
+  responseBody: body = null,
 }: ExchangeRow): RecordedAnswer | null {
   if (outcome !== 'completed' || status === null) return null;
   const tookNs = lastByteOffsetUs === null ? null : lastByteOffsetUs * 1_000;
-  return { status, bytes: responseBytes, streamed, tookNs, tellsError };
+  return { status, bytes: responseBytes, streamed, tookNs, tellsError, outputTokens, body };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import type { Clock } from '../../core/clock.ts';
 import type { SendAnswer } from '../../core/run.ts';
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
@@ -48,6 +49,8 @@ export class PendingSend implements SendEvents {
   #responseBytes = 0;
   #reader: AnswerReader | null = null;
   #copy: AnswerCopy | null = null;
+  /** Of the body of a 2xx so far. It shows whether the target answers everything alike. */
+  #bodyCrc: number | null = null;
   /** Null for an answer whose body is not scanned: no 2xx, with a content coding, or a stream that is read anyway. */
   #errorScan: ErrorAnswerScan | null = null;
 
@@ -121,6 +124,7 @@ export class PendingSend implements SendEvents {
     this.#responseBytes += bytes.length;
     this.#reader?.write(bytes, this.#host.clock.nowNs());
     this.#errorScan?.write(bytes);
+    if (hasSucceeded(this.#status)) this.#bodyCrc = crc32(bytes, this.#bodyCrc ?? 0);
     this.#copy?.write(bytes);
   }
 
@@ -163,6 +167,7 @@ export class PendingSend implements SendEvents {
       streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
       answer: facts?.read === true ? this.#answerOf(facts) : null,
       tellsError: end === null ? (this.#errorScan?.finish() ?? null) : null,
+      bodyCrc: end === null ? this.#bodyCrc : null,
     };
   }
 

@@ -120,6 +120,7 @@ export class SegmentReader {
       requestTruncated: raw[21] === 1,
       requestStored: raw[22] === 1,
       requestHash: bytesOfHex(raw[23]),
+      responseBody: raw[27],
     };
   }
 
@@ -239,8 +240,9 @@ const SELECTED = `SELECT
   e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us,
-  e.answer_error, ${hexOf('e.trace_id')}
-FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;
+  e.answer_error, ${hexOf('e.trace_id')},
+  iif(r.hash IS NULL, NULL, r.id)
+FROM exchange e LEFT JOIN body b ON b.id = e.request_body LEFT JOIN body r ON r.id = e.response_body`;
 
 /** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
 const SELECT_TIES = `${SELECTED} WHERE e.arrival_us = ? AND e.id > ? ORDER BY e.id LIMIT ?`;
@@ -279,6 +281,7 @@ type RawExchange = [
   clientLeftOffsetUs: Nullable,
   answerError: Nullable,
   traceIdHex: string | null,
+  responseBody: Nullable,
 ];
 
 /** Place of a request or response body, and its facts from the row. */

@@ -36,6 +36,8 @@ interface StoredSend
   readonly recordedStreamed: number | null;
   readonly recordedNs: number | null;
   readonly recordedTellsError: number | null;
+  readonly recordedTokens: number | null;
+  readonly recordedBody: number | null;
 }
 
 const SEND =
@@ -43,7 +45,8 @@ const SEND =
   connection_wait_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns, status, response_bytes, error,
   refused, cancelled, streamed, content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, warmup, check_result, check_pointer, tells_error, recorded_status,
-  recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error`);
+  recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error, body_crc, recorded_tokens,
+  recorded_body`);
 
 const SELECT_SEND = `SELECT send_index AS "index", finish_reason AS finish, ${SEND} FROM send`;
 
@@ -166,6 +169,9 @@ function sendOf(stored: StoredSend): Send {
     recordedStreamed,
     recordedNs: tookNs,
     recordedTellsError,
+    recordedTokens,
+    recordedBody,
+    bodyCrc,
     ...row
   } = stored;
   const answer: SendAnswer | null =
@@ -192,6 +198,7 @@ function sendOf(stored: StoredSend): Send {
     warmup: row.warmup === 1,
     answer,
     ...(tellsError === null ? {} : { tellsError: tellsError === 1 }),
+    ...(bodyCrc == null ? {} : { bodyCrc }),
     ...(status === null
       ? {}
       : {
@@ -201,6 +208,8 @@ function sendOf(stored: StoredSend): Send {
             streamed: factOf(recordedStreamed),
             tookNs,
             tellsError: factOf(recordedTellsError),
+            outputTokens: recordedTokens,
+            body: recordedBody,
           },
         }),
   };

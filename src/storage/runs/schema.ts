@@ -1,7 +1,7 @@
 import { MONITOR_SCHEMA } from './monitored.ts';
 
 /** Version of a run's tables. A reader accepts only this one. */
-export const RUN_FORMAT_VERSION = 8;
+export const RUN_FORMAT_VERSION = 9;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';
@@ -17,7 +17,8 @@ export const CALIBRATION_DIRECTORY = 'calibration';
  * The view's times in milliseconds are those of one send. `check_result` compares the answer with the recorded one
  * (`same`, `mismatch:values`, `unchecked:backlog`; null if not compared). `check_pointer` is where they first differ.
  * `tells_error` marks a 2xx whose body reports an error. The columns `recorded_…` describe the recorded answer, null if
- * it was not complete.
+ * it was not complete. `body_crc` is the CRC-32 of a 2xx body, `recorded_body` the number of the recorded one within its
+ * segment: equal bodies have equal numbers.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -60,7 +61,10 @@ CREATE TABLE send_row (
   recorded_bytes INTEGER,
   recorded_streamed INTEGER,
   recorded_ns INTEGER,
-  recorded_tells_error INTEGER
+  recorded_tells_error INTEGER,
+  body_crc INTEGER,
+  recorded_tokens INTEGER,
+  recorded_body INTEGER
 ) STRICT;
 
 CREATE VIEW send AS
@@ -72,6 +76,7 @@ SELECT
   content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer,
   tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error,
+  body_crc, recorded_tokens, recorded_body,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

@@ -222,6 +222,9 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     numberOf(send.recorded?.streamed),
     send.recorded?.tookNs ?? null,
     numberOf(send.recorded?.tellsError),
+    send.bodyCrc ?? null,
+    send.recorded?.outputTokens ?? null,
+    send.recorded?.body ?? null,
   ];
 }
 

@@ -12,6 +12,17 @@ const RECORDED: RecordedAnswer = {
   tellsError: false,
 };
 
+const ANSWERED = {
+  firstTokenOffsetNs: null,
+  lastTokenOffsetNs: null,
+  contentEvents: 0,
+  gapMaxNs: null,
+  gaps: null,
+  promptTokens: null,
+  outputTokens: null,
+  finish: null,
+};
+
 function judged(
   parts: (index: number) => Partial<Send>,
   recorded: Partial<RecordedAnswer> = {},
@@ -48,6 +59,53 @@ describe('answers that are none', () => {
     const small = judged((at) => (at % 6 === 0 ? { route: 'POST /small', responseBytes: 10 } : {}));
     expect(small.verdict).toBe('INCONCLUSIVE');
     expect(small.text).toContain('POST /small');
+  });
+
+  test('of fewer tokens are not comparable', () => {
+    const answer = { ...ANSWERED, outputTokens: 40 };
+    expect(judged(() => ({ answer }), { outputTokens: 100 }).verdict).toBe('INCONCLUSIVE');
+    expect(judged(() => ({ answer }), { outputTokens: 70 }).verdict).toBe('PASS');
+    expect(judged(() => ({ answer }), { outputTokens: null }).verdict).toBe('PASS');
+  });
+
+  test('of one model of a route, or only of its streams, are not comparable', () => {
+    const small = judged((at) => (at % 5 === 0 ? { model: 'large', responseBytes: 10 } : { model: 'm' }));
+    expect(small.verdict).toBe('INCONCLUSIVE');
+    expect(small.text).toContain('large');
+    const streamed = judged((at) =>
+      at % 5 === 0
+        ? { streamed: true, responseBytes: 10, recorded: { ...RECORDED, streamed: true } }
+        : { recorded: RECORDED },
+    );
+    expect(streamed.verdict).toBe('INCONCLUSIVE');
+  });
+
+  test('that are the same for different requests are not comparable, but as recorded they are', () => {
+    const same = (now: (at: number) => number, before: (at: number) => number, segment = () => 'a') =>
+      judged((at) => ({
+        segment: segment(),
+        bodyCrc: now(at),
+        recorded: { ...RECORDED, body: before(at) },
+      })).verdict;
+    const own = (at: number) => at;
+    expect(same(() => 1, own)).toBe('INCONCLUSIVE');
+    expect(same((at) => (at % 2 === 0 ? 1 : at), own)).toBe('INCONCLUSIVE');
+    expect(same(own, own)).toBe('PASS');
+    expect(
+      same(
+        () => 1,
+        () => 7,
+      ),
+    ).toBe('PASS');
+    // Numbers of bodies are those of one segment.
+    let number = 0;
+    expect(
+      same(
+        () => 1,
+        own,
+        () => String(number++),
+      ),
+    ).toBe('PASS');
   });
 
   test('of a route with fewer than 30 answers say nothing of it', () => {

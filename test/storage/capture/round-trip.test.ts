@@ -42,12 +42,14 @@ function readAll(directory: string): Exchange[] {
         requestTruncated,
         requestStored,
         requestHash,
+        responseBody,
         ...facts
       } = row;
       expect(requestBytes).toBe(payload?.request?.body.bytes ?? null);
       expect(responseBytes).toBe(payload?.response?.body.bytes ?? null);
       expect(requestTruncated).toBe(payload?.request?.body.truncated ?? false);
       expect(plain(requestHash)).toEqual(plain(payload?.request?.body.hash ?? null));
+      expect(responseBody == null).toBe((payload?.response?.body.hash ?? null) === null);
       const body = payload?.request?.body;
       expect(requestStored).toBe(
         body !== undefined && !body.truncated && body.kept?.byteLength === body.bytes,
