@@ -15,7 +15,7 @@ import {
   value,
 } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { parseCount, refused } from '../core/units.ts';
+import { parseCount, percent, refused } from '../core/units.ts';
 import { type ProfileDocument, profileSchema } from '../documents/profile.ts';
 import { describeFilters } from '../documents/replay-plan.ts';
 import { type RowFilter, rowFilterOf } from '../replay/filter.ts';
@@ -218,10 +218,11 @@ function profileWindow(
     }
   }
   statistics.finish();
-  const context = captureContext(opened, window, options);
+  const shares = sharesOf(opened, window);
+  const context = captureContext(opened, shares, window, options);
   const notes = [
     ...(isSealed && options.payloadSample !== 0 ? [SEALED] : []),
-    ...(inspection.coverageIsAtMost && context.coverage === null ? [KILLED] : []),
+    ...(inspection.coverageIsAtMost && context.coverage === null ? [killedNote(shares)] : []),
   ];
   return buildProfile(statistics, {
     ...context,
@@ -262,39 +263,45 @@ function countOf(overview: CaptureOverview, parts: readonly TimeRange[]): number
 
 const SEALED =
   'the payloads are encrypted and were not looked into; --encryption-key-file names the key that opens them';
-const KILLED =
-  'a recording was killed, left no readable account or lacks segments (inspect names it): a part of what it saw is unknown, so coverage is unknown';
 const FILTERED =
   'a filter left a part of the traffic out: gaps, bursts and concurrency are those of what is left, and sessions may lack requests';
 
 type CaptureContext = Omit<ProfileContext, 'unfilteredRequests' | 'payloads' | 'notes'>;
 
+type Shares = ReturnType<OpenedCapture['coverageWithin']>;
+
+function sharesOf(
+  { overview, unexplained, coverageWithin }: OpenedCapture,
+  window: CaptureSlice | null,
+): Shares {
+  if (window !== null) return coverageWithin(window.coverageRanges);
+  return { coverage: overview.coverage, unexplained, isAtLeast: false };
+}
+
+/** A profile shows no bound in place of a share. The note has it. */
+function killedNote({ coverage }: Shares): string {
+  const known = coverage === null ? 'unknown' : `at least ${percent(coverage)}`;
+  return `a recording was killed, left no readable account or lacks segments (inspect names it): a part of what it saw is unknown, so coverage is ${known}`;
+}
+
 function captureContext(
   opened: OpenedCapture,
+  { coverage, unexplained, isAtLeast }: Shares,
   window: CaptureSlice | null,
   options: ProfileOptions,
 ): CaptureContext {
   const { inspection, overview } = opened;
-  const shares =
-    window === null
-      ? { coverage: overview.coverage, unexplained: opened.unexplained }
-      : exactly(opened.coverageWithin(window.coverageRanges));
   const { losses, omitted } = inspection;
   return {
     capture: overview.name,
     timeZone: options.timeZone,
     search: window?.found ?? null,
     filters: [...recordersText(options), ...describeFilters(options.filters)],
-    coverage: shares.coverage,
-    coverageUnexplained: shares.unexplained,
+    coverage: isAtLeast ? null : coverage,
+    coverageUnexplained: isAtLeast ? null : unexplained,
     losses: { exchanges: losses.exchanges, bytes: losses.bytes, by: losses.byReason },
     omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
   };
-}
-
-/** A profile shows no bound in place of a share. */
-function exactly({ isAtLeast, ...shares }: ReturnType<OpenedCapture['coverageWithin']>) {
-  return isAtLeast ? { coverage: null, unexplained: null } : shares;
 }
 
 function recordersText({ window }: ProfileOptions): string[] {
