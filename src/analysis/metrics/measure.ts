@@ -183,6 +183,8 @@ export interface Measure {
   readonly isOfPlan?: (threshold: Objective) => boolean;
   /** Whether answers of a single token have no value. */
   readonly isOfGaps?: boolean;
+  /** Whether it is a value of the complete run, which finished requests alone do not give. */
+  readonly isOfRun?: boolean;
   /** What to do about a violation that failures do not explain; absent for advice on slow answers. */
   readonly advice?: string;
   /** The share of requests that may break the limit; null if an objective does not limit single requests. */

@@ -6,6 +6,7 @@ import { monitoredValue } from './monitored.ts';
 
 /** A value of the complete run, which more requests do not prove better. */
 const OF_RUN = {
+  isOfRun: true,
   samples: (_, figures) => answersIn(figures),
   floor: () => 1,
   provenPercent: () => null,

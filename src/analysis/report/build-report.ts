@@ -13,7 +13,7 @@ import { type Reason, reason } from '../verdict/reasons.ts';
 import { bySize, groupFigures } from './groups.ts';
 import { ladderOf, ladderOrNull, streamsOf } from './latency.ts';
 import { nistEvidenceOf } from './nist.ts';
-import { countsOf, errorLines, skippedLines, valueText } from './requests.ts';
+import { countsOf, errorLines, skippedLines, stateOf, valueText } from './requests.ts';
 import type { RecordedFigures, ReportStatistics, RowFigures } from './statistics.ts';
 
 interface ReportInput {
@@ -142,8 +142,9 @@ function objectivesText({ slo }: ReplayDocument): string {
   return slo.length === 1 ? 'its objective' : `all of its ${slo.length} objectives`;
 }
 
-function violatedText({ slo }: ReplayDocument): string {
-  const violated = slo.filter(({ ok }) => ok === false);
+function violatedText(summary: ReplayDocument): string {
+  const { slo } = summary;
+  const violated = slo.filter((line) => stateOf(line, summary) === 'violated');
   const [first] = violated;
   if (first !== undefined && violated.length === 1) {
     const isMissing = first.observed === 'Infinity';

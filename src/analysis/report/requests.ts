@@ -30,16 +30,20 @@ const UNDECIDING_ALL: ReadonlySet<string> = new Set([
   'staging_not_representative',
 ]);
 
+/** The reason of a violation that the target caused. */
+const VIOLATING = 'slo_violated';
+
 type Found = Pick<ReplayDocument, 'reasons' | 'notes'>;
 
 export function stateOf({ ok, expression }: SloLine, { reasons, notes }: Found): ObjectiveState {
   if (ok === null) return 'unmeasured';
-  if (!ok) return 'violated';
+  const found = [...reasons, ...notes];
+  const isAbout = ({ about }: Found['reasons'][number]) => about?.includes(expression) === true;
+  // What only our lateness violated, or a load that was not as planned, has no such reason.
+  if (!ok) return found.some((each) => each.code === VIOLATING && isAbout(each)) ? 'violated' : 'undecided';
   const isOpen =
     reasons.some(({ code }) => UNDECIDING_ALL.has(code)) ||
-    [...reasons, ...notes].some(
-      ({ code, about }) => UNDECIDING.has(code) && about?.includes(expression) === true,
-    );
+    found.some((each) => UNDECIDING.has(each.code) && isAbout(each));
   return isOpen ? 'undecided' : 'kept';
 }
 

@@ -97,14 +97,14 @@ function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
     ]),
   );
   const more = sorted.slice(shown.length);
-  const violated = more.filter(({ ok }) => ok === false).length;
+  const violated = more.filter((line) => stateOf(line, document) === 'violated').length;
   const ofThem = violated === 0 ? '' : `, ${violated} of them VIOLATED`;
   return [
     `  ${title}`,
     ...rows.map((row, at) => {
       const line = shown[at];
       if (line === undefined || stateOf(line, document) === 'kept') return `  ${row}`;
-      return new TonedLine(`  ${row}`, line.ok === false ? 'bad' : 'warn');
+      return new TonedLine(`  ${row}`, stateOf(line, document) === 'violated' ? 'bad' : 'warn');
     }),
     ...(more.length === 0 ? [] : [`  and ${countOf(more.length, 'objective')} more${ofThem}: ${IN_REPORT}`]),
   ];

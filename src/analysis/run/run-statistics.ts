@@ -141,8 +141,8 @@ export class RunStatistics {
   }
 
   /** Figures of the judged part so far. The histograms are live and change later. */
-  soFar(): PartFigures {
-    return this.#all.figures();
+  soFar(): PartFigures & Pick<RunFigures, 'check' | 'statusMix'> {
+    return { ...this.#all.figures(), check: this.#checks.figures(), statusMix: this.statusMix.figures() };
   }
 
   /**

@@ -1,5 +1,5 @@
 import { isOfTimes } from '../../documents/metrics/metrics.ts';
-import { holds, type Objective, ofSlice } from '../../documents/metrics/objectives.ts';
+import { holds, type Objective, ofSlice, withRejected } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { measureOf } from '../metrics/index.ts';
 import {
@@ -121,11 +121,14 @@ export function holdsWith(open: number, { threshold, figures, margin }: SloResul
 export type SloSoFar = Pick<SloResult, 'threshold' | 'observed' | 'ok'>;
 
 /** Results of objectives during a run. Only objectives on all requests that depend only on finished requests. */
-export function sloSoFar(thresholds: readonly Objective[], part: PartFigures): SloSoFar[] {
+export function sloSoFar(
+  stated: readonly Objective[],
+  part: PartFigures & Pick<RunFigures, 'check' | 'statusMix'>,
+): SloSoFar[] {
   const figures = observable({ ...part, planned: part.outcomes.sent }, true);
-  return thresholds.flatMap((threshold) => {
-    const { observe, addTimes, isCounted } = measureOf(threshold);
-    if (threshold.slice !== null || (addTimes ?? isCounted) === undefined) return [];
+  return withRejected(stated, part.statusMix.recordedRefused).flatMap((threshold) => {
+    const { observe, isOfRun } = measureOf(threshold);
+    if (threshold.slice !== null || isOfRun === true) return [];
     const observed = observe(threshold, figures, EVERYTHING);
     return [{ threshold, observed, ok: observed === null ? null : holds(observed, threshold) }];
   });

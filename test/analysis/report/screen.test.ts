@@ -4,6 +4,7 @@ import { reportPage } from '../../../src/analysis/report/page.ts';
 import { runScreen } from '../../../src/analysis/report/screen.ts';
 import { TonedLine } from '../../../src/core/text.ts';
 import { mixedSends, type RunFacts, reportOf, summaryOf } from '../../support/reported-runs.ts';
+import { late } from '../../support/run-contexts.ts';
 import { failed, send } from '../../support/sends.ts';
 
 const textOf = (facts: RunFacts, sends = mixedSends(1_500)) =>
@@ -210,6 +211,21 @@ describe('the end of a run', () => {
       line.startsWith('  latency: p(95)<100 '),
     );
     expect(row).toContain(' undecided ');
+  });
+
+  test('an objective was called violated in red that only our lateness violated', () => {
+    const slo = ['latency: p(95)<12'];
+    const { verdict, slo: lines } = summaryOf(late(500), { slo, multiplier: 1 });
+    expect([verdict, lines[0]?.ok]).toEqual(['INCONCLUSIVE', false]);
+    const row = runScreen(summaryOf(late(500), { slo, multiplier: 1 }), 'runs/one').find(
+      (line) => line instanceof TonedLine && line.text.startsWith('  latency: p(95)<12 '),
+    );
+    expect(row).toMatchObject({ tone: 'warn', text: expect.stringContaining(' undecided ') });
+    const page = reportPage(reportOf(late(500), { slo, multiplier: 1 }), { script: '', style: '' });
+    expect(page).not.toMatch(/class="(?:[^"]* )?bad[ "]/);
+    expect(page).not.toMatch(/>violated</i);
+    // What the target violated by itself is still called so.
+    expect(textOf({ slo: ['latency: p(95)<5'], multiplier: 1 }, late(500)).join('\n')).toContain('VIOLATED');
   });
 
   test('objectives were shown as kept while most requests were turned away', () => {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { evaluateSlo, sloSoFar } from '../../../src/analysis/verdict/evaluate.ts';
+import { mismatch } from '../../../src/core/run.ts';
 import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { send } from '../../support/sends.ts';
 
@@ -39,10 +40,18 @@ test('a run that is not over stands where its verdict would, of objectives that 
     'errors: rate<0.6',
     'achieved: rate>0.9',
     'makespan: <4h',
+    'mismatch: rate<0.1',
   ];
   expect(sloSoFar(parseSlo(objectives), statistics.soFar())).toMatchObject([
     { threshold: { expression: 'latency: p(50)<50' }, observed: 40, ok: true },
     { threshold: { expression: 'latency: p(99)<50' }, observed: Number.POSITIVE_INFINITY, ok: false },
     { threshold: { expression: 'errors: rate<0.6' }, observed: 0.5, ok: true },
+    { threshold: { expression: 'mismatch: rate<0.1' }, observed: null, ok: null },
+    { threshold: { expression: 'rejected: rate<0.01', isImplied: true }, observed: 0, ok: true },
   ]);
+  statistics.addChecks([{ ...send({ index: 0 }), check: mismatch('values') }]);
+  expect(sloSoFar(parseSlo(['mismatch: rate<0.1']), statistics.soFar())[0]).toMatchObject({
+    observed: 1,
+    ok: false,
+  });
 });
