@@ -5,6 +5,7 @@ import { BaseSequencer } from 'vitest/node';
 
 /** Files that take a minute or more, the longest first. At the end, such a file would run alone. */
 const LONG = [
+  'failing-recording',
   'compare',
   'bit-flips',
   'capacity-targets',
