@@ -14,6 +14,8 @@ export type Incomparable =
       readonly whole: number;
       readonly violated: readonly string[];
     }
+  /** Contents of answers, as `--compare-responses` compared them. */
+  | { readonly kind: 'mismatches'; readonly mismatched: number; readonly checked: number }
   /** Differences by route, with both figures. */
   | { readonly kind: 'answers'; readonly differences: readonly string[] };
 
@@ -52,6 +54,8 @@ export function incomparableText(facts: Incomparable): string {
       const missing = ways.map(({ requests, how }) => `${how} ${countOf(requests, 'request')}`).join(' and ');
       return `instead of a stream the target ${missing}; only these violate ${facts.violated.join('; ')}`;
     }
+    case 'mismatches':
+      return `${facts.mismatched} of ${countOf(facts.checked, 'compared answer')} (${percent(facts.mismatched / facts.checked)}) differ from the recorded ones`;
     case 'answers':
       return listed(facts.differences);
   }
@@ -68,6 +72,8 @@ export function incomparableAdvice(facts: Incomparable): string {
     case 'streams':
     case 'unserved':
       return 'See by which statuses and types: the target must serve what production served.';
+    case 'mismatches':
+      return "See them by kind: reprise report RUN. Leave out what may vary with --response-ignore, or set your own limit: --slo 'mismatch: rate<0.1'.";
     case 'answers':
       return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it anew.';
   }

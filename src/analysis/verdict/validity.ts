@@ -244,11 +244,26 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   const isMixOff = turnedAwayExcess > bounds.statusShare || (distance ?? 0) > bounds.statusShare;
   const differences = figures.likeness.flatMap((route) => differencesIn(route, bounds, !isMixOff));
   if (differences.length > 0) yield reason('not_comparable', { kind: 'answers', differences });
+  const mismatches = unjudgedMismatches(context, thresholds);
+  if (mismatches !== null && mismatches.mismatched > MOST_MISMATCHED * mismatches.checked) {
+    yield reason('not_comparable', { kind: 'mismatches', ...mismatches });
+  }
   if (figures.repeats?.faster === true)
     yield reason('repeats_cached', { ...figures.repeats, scaling: context.scaling });
   if (calibration?.representative === false) {
     yield reason('staging_not_representative', { differences: calibration.differences });
   }
+}
+
+/** The share of compared answers that may differ from the recorded ones without an objective on it. */
+const MOST_MISMATCHED = 0.05;
+
+/** Answers that differ from the recorded ones; null for none, and if an objective limits them. */
+function unjudgedMismatches({ figures }: RunContext, thresholds: EvaluatedRun['thresholds']) {
+  const { mismatched = 0, checked = 0 } = figures.check ?? {};
+  if (mismatched === 0 || thresholds.some((each) => needsComparison(each) && each.slice === null))
+    return null;
+  return { mismatched, checked };
 }
 
 /** Slices without requests, requests in no slice, and goodput with too many unknown times. */
@@ -445,6 +460,10 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
     yield reason('recorded_refusals', { share: recordedRejected ?? 0 });
   }
   yield* recordingNotes(thresholds, figures.statusMix);
+  const mismatches = unjudgedMismatches(context, thresholds);
+  if (mismatches !== null && mismatches.mismatched <= MOST_MISMATCHED * mismatches.checked) {
+    yield reason('not_comparable', { kind: 'mismatches', ...mismatches }, 'note');
+  }
   const faster = figures.likeness.flatMap(fasterIn);
   if (faster.length > 0) yield reason('far_faster', { faster });
   const what = unknownsOf(context);

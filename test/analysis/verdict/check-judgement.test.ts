@@ -101,12 +101,27 @@ describe('an objective on mismatches', () => {
       });
   });
 
-  test('puts nothing in doubt where there is none', () => {
+  test('is the only reason for unchecked answers to count', () => {
     const context = withChecks(good(200), [
       [100, HIDDEN],
-      [100, DIFFERENT],
+      [100, SAME],
     ]);
     expect(judged(context, 'latency: p(95)<5000').verdict).toBe('PASS');
+  });
+
+  test('replaces the limit of 5 %, under which mismatches are a note', () => {
+    const of = (differing: number) =>
+      withChecks(good(200), [
+        [differing, DIFFERENT],
+        [200 - differing, SAME],
+      ]);
+    const notes = (differing: number) =>
+      judge(of(differing), parseSlo(['latency: p(95)<5000'])).notes.map(({ code }) => code);
+    expect(judged(of(11), 'latency: p(95)<5000').codes).toEqual(['not_comparable']);
+    expect(judged(of(10), 'latency: p(95)<5000').verdict).toBe('PASS');
+    expect(notes(10)).toContain('not_comparable');
+    expect(notes(0)).not.toContain('not_comparable');
+    expect(judged(of(11), 'mismatch: rate<0.2').verdict).toBe('PASS');
   });
 });
 
