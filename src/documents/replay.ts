@@ -144,7 +144,7 @@ export const sloLine = z.object({
     .nullish()
     .describe('Of an objective on goodput: requests that kept all limits.'),
   upperBound: observation.describe(
-    'Of a percentile within its limit: the truth is below this with the confidence of `bounds`.',
+    'Of a percentile, mean or share within its limit: the truth is below this with the confidence of `bounds`. Null if it is compared as observed.',
   ),
 });
 /** One objective and its result. */

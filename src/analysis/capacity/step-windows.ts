@@ -230,8 +230,9 @@ export class StepWindows {
   /** Gives the implied limit of refusals one name in all windows. Its value differs, because recorded refusals do. */
   #named(result: SloResult, recordedRefused: number): NamedResult {
     const { threshold, observed } = result;
-    if (this.#implied === undefined || threshold.isImplied !== true)
-      return { ...result, name: threshold.expression };
+    // The implied limit of errors is the same in all windows.
+    const isOfWindow = threshold.isImplied === true && !this.#parts.thresholds.includes(threshold);
+    if (this.#implied === undefined || !isOfWindow) return { ...result, name: threshold.expression };
     return { ...result, name: this.#implied, observed: observed && Math.max(0, observed - recordedRefused) };
   }
 

@@ -5,6 +5,7 @@ import type { PercentileLadder, ReportDocument } from '../../documents/report.ts
 import type { OutcomeFigures, SendCategory, StatusMixFigures } from '../run/outcomes.ts';
 import type { LatencyFigures } from './answer-times.ts';
 import type { MonitoredByName } from './monitored.ts';
+import type { ShareWindows } from './share-windows.ts';
 import type { StreamFigures } from './streams.ts';
 
 /** The figures of finished requests: all requests of a run, or a part. */
@@ -12,6 +13,7 @@ export interface PartFigures {
   readonly outcomes: OutcomeFigures;
   readonly latency: LatencyFigures;
   readonly streams: StreamFigures;
+  readonly shares: ShareWindows;
   /** By the text of their limits. */
   readonly goodput: ReadonlyMap<string, GoodputFigures>;
   /** From the first intended send to the end of the last answer or error; null if nothing was sent. */
@@ -153,6 +155,9 @@ export interface TimeCourse {
   addStream(gaps: number): void;
 }
 
+/** How a run is judged: once, before its end because it may end early, or at its end after such looks. */
+export type Look = 'only' | 'early' | 'last';
+
 /** How objectives on a metric are measured, judged and drawn. What is known without rows is in documents/metrics. */
 export interface Measure {
   /** The value in the unit of the limit. Infinity if too many failed; null if nothing was measured. */
@@ -165,12 +170,11 @@ export interface Measure {
   readonly floorOfWindow?: (threshold: Objective) => number;
   /** The percentile that more requests prove with more confidence; null if they do not. */
   provenPercent(threshold: Objective): number | null;
-  /** @param isRepeated whether the run is judged more than once */
   readonly margin?: (
     threshold: Objective,
     figures: Observable,
     confidence: number,
-    isRepeated: boolean,
+    look: Look,
   ) => Margin | null;
   /**
    * The best value that is possible for a violated objective with this confidence. It counts from the actual sends, in

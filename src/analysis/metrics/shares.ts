@@ -2,7 +2,7 @@ import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
 import { holds, type Objective } from '../../documents/metrics/objectives.ts';
 import { isRefusal, refusalsIn, type SendCategory, type StatusMixFigures } from '../run/outcomes.ts';
-import { lowerShare, samplesNeeded } from '../stats/percentiles.ts';
+import { lowerShare, samplesNeeded, type WindowShare } from '../stats/percentiles.ts';
 import { statusAdvice } from '../verdict/advice.ts';
 import {
   answersIn,
@@ -13,12 +13,15 @@ import {
   ratio,
   type Scope,
 } from './measure.ts';
+import { isOfSent, isRejected } from './share-windows.ts';
 
 /** What differs between metrics that are shares of requests or answers. */
 interface ShareSource {
   /** Null if nothing is known. */
   count(figures: Observable, scope: Scope): number | null;
   whole(figures: Observable, scope: Scope): number;
+  /** Absent if its requests count as independent. */
+  windows?(figures: Observable): WindowShare;
 }
 
 /** Whether an objective is an upper limit of a share. A limit of 0 can never be proved. */
@@ -26,12 +29,25 @@ function isUpperLimit({ aggregation, limit, operator }: Objective): boolean {
   return aggregation.kind === 'rate' && operator.startsWith('<') && limit > 0;
 }
 
-/** Requests count as independent. For failures in clusters this overstates the confidence. */
+/**
+ * Before the end of a run, too few failures were seen to know whether they come together: a run without one may only
+ * have missed the next restart. So an early PASS assumes that they come in this number.
+ */
+const CLUMP = 15;
+
+/**
+ * Bounds are those of Clopper and Pearson for the independent samples of the requests: their number, divided by the
+ * design effect of windows. A run without a failure shows no effect; only early looks assume one.
+ */
 function shareMeasure<Extra extends Partial<Measure>>(source: ShareSource, extra: Extra): Measure & Extra {
   const observe: Measure['observe'] = ({ aggregation }, figures, scope) => {
     const count = source.count(figures, scope);
     if (count === null || aggregation.kind === 'count') return count;
     return ratio(count, source.whole(figures, scope));
+  };
+  const worth = (figures: Observable, confidence: number) => {
+    const all = source.whole(figures, EVERYTHING);
+    return source.windows?.(figures).independentSamples(confidence, all) ?? all;
   };
   return {
     observe,
@@ -40,11 +56,14 @@ function shareMeasure<Extra extends Partial<Measure>>(source: ShareSource, extra
     floorOfWindow: ({ aggregation, limit }) =>
       aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1,
     provenPercent: (threshold) => (isUpperLimit(threshold) ? 100 * (1 - threshold.limit) : null),
-    // The observed share of a complete run is the share. Only a run that may end early needs a bound.
-    margin: (threshold, figures, confidence, isRepeated) => {
-      if (!isRepeated || !isUpperLimit(threshold)) return null;
+    // A limit that nobody set is only compared with the observed share. So are mismatches: inputs do not change.
+    margin: (threshold, figures, confidence, look) => {
+      const isObserved = look === 'only' && (threshold.isImplied === true || source.windows === undefined);
+      if (isObserved || !isUpperLimit(threshold)) return null;
       const share = observe(threshold, figures, EVERYTHING) ?? 0;
-      const known = source.whole(figures, EVERYTHING);
+      const all = source.whole(figures, EVERYTHING);
+      const assumed = look === 'early' && threshold.isImplied !== true ? Math.floor(all / CLUMP) : all;
+      const known = Math.min(assumed, worth(figures, confidence));
       const samples = samplesNeeded(100 * (1 - threshold.limit), confidence, share);
       const upper = 1 - lowerShare(1 - share, confidence, known);
       return marginOf(threshold, confidence, upper, { samples, known });
@@ -52,7 +71,7 @@ function shareMeasure<Extra extends Partial<Measure>>(source: ShareSource, extra
     best: (threshold, figures, confidence) => {
       if (!isUpperLimit(threshold)) return null;
       const share = observe(threshold, figures, EVERYTHING) ?? 0;
-      return lowerShare(share, confidence, source.whole(figures, EVERYTHING));
+      return lowerShare(share, confidence, worth(figures, confidence));
     },
     ...extra,
   };
@@ -67,14 +86,11 @@ function allowedShare({ aggregation, limit }: Objective): number | null {
   return aggregation.kind === 'rate' ? limit : null;
 }
 
-function isOfSent(outcome: SendCategory): boolean {
-  return outcome === 'completed' || outcome === 'failed';
-}
-
 export const ERRORS = shareMeasure(
   {
     count: (figures, scope) => figures.unanswered.failed + unknownIn(figures, scope),
     whole: (figures, scope) => figures.unanswered.sent + unknownIn(figures, scope),
+    windows: ({ shares }) => shares.errors,
   },
   {
     allowedShare,
@@ -91,12 +107,13 @@ export const REJECTED = shareMeasure(
   {
     count: ({ outcomes }) => refusalsIn(outcomes.statuses),
     whole: ({ unanswered }) => unanswered.sent,
+    windows: ({ shares }) => shares.rejected,
   },
   {
     allowedShare,
     isBroken: (_: Objective, { status }: Send) => status !== null && isTurnedAway(status),
-    isCounted: (_: Objective, { error, status }: Send, outcome: SendCategory) =>
-      isOfSent(outcome) ? error === null && status !== null && isRefusal(status) : null,
+    isCounted: (_: Objective, send: Send, outcome: SendCategory) =>
+      isOfSent(outcome) ? isRejected(send) : null,
     isRecordedIn: isRefusal,
     advice: statusAdvice('429'),
   },

@@ -101,9 +101,16 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
     },
     margin: (threshold, figures, confidence): Margin | null => {
       const { aggregation, operator, limit } = threshold;
-      if (aggregation.kind !== 'percentile' || !operator.startsWith('<')) return null;
-      const { percent } = aggregation;
+      if (!operator.startsWith('<')) return null;
       const { histogram, infinite } = source.times(figures, EVERYTHING);
+      if (aggregation.kind === 'avg') {
+        const meanMs = (histogram.mean ?? 0) / NS_PER_MS;
+        const boundMs = source.windows(figures).upperMean(confidence, histogram) / NS_PER_MS;
+        const needed = ((boundMs - meanMs) / (limit - meanMs)) ** 2;
+        return marginOf(threshold, confidence, boundMs, { samples: needed, known: 1 });
+      }
+      if (aggregation.kind !== 'percentile') return null;
+      const { percent } = aggregation;
       const { upper, samples } = bound(percent, confidence, figures);
       const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / (histogram.count + infinite);
       const needed = samplesNeeded(percent, confidence, over);

@@ -6,6 +6,7 @@ import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../../d
 import { LatencyStatistics, type SentSend } from '../metrics/answer-times.ts';
 import { GoodputCounts, limitsOf } from '../metrics/goodput.ts';
 import type { PartFigures } from '../metrics/measure.ts';
+import { ShareWindows } from '../metrics/share-windows.ts';
 import { StreamStatistics } from '../metrics/streams.ts';
 import { NamedGroups } from '../stats/tally.ts';
 import { isServed, OutcomeCounts, type SendCategory } from './outcomes.ts';
@@ -41,6 +42,7 @@ export class PartStatistics {
   readonly #outcomes = new OutcomeCounts();
   readonly #latency: LatencyStatistics;
   readonly #streams: StreamStatistics;
+  readonly #shares: ShareWindows;
   readonly #goodput: ReadonlyMap<string, GoodputCounts>;
   #firstIntendedNs: number | null = null;
   requests = 0;
@@ -55,6 +57,7 @@ export class PartStatistics {
   ) {
     this.#latency = new LatencyStatistics(originNs, ofRun === null ? null : ofRun.#latency.figures);
     this.#streams = new StreamStatistics(originNs, ofRun === null ? null : ofRun.#streams.figures());
+    this.#shares = new ShareWindows(originNs);
     this.#goodput = new Map(limits.map((each) => [limitsText(each), new GoodputCounts(each)]));
     this.endOffsetNs = originNs;
     this.lastSentNs = originNs;
@@ -64,6 +67,7 @@ export class PartStatistics {
     const outcome = this.#outcomes.add(send);
     this.requests += 1;
     this.#streams.add(send, outcome);
+    this.#shares.add(send, outcome);
     for (const goodput of this.#goodput.values()) goodput.add(send, outcome);
     const { intendedOffsetNs } = send;
     this.#firstIntendedNs = Math.min(this.#firstIntendedNs ?? intendedOffsetNs, intendedOffsetNs);
@@ -81,6 +85,7 @@ export class PartStatistics {
       outcomes,
       latency: this.#latency.figures,
       streams: this.#streams.figures(),
+      shares: this.#shares,
       goodput: new Map([...this.#goodput].map(([limits, counts]) => [limits, counts.figures])),
       makespanNs: first === null || outcomes.sent === 0 ? null : this.endOffsetNs - first,
     };

@@ -103,25 +103,38 @@ export class WindowPercentiles {
   }
 
   /**
+   * An upper bound of the mean with this confidence, by the means of windows (batch means: Law, Simulation Modeling and
+   * Analysis, chapter 9) with Student's t. The widest of all cuts counts, and that of the independent states of a
+   * queue. If these are too few, it is the greatest value.
+   */
+  upperMean(confidence: number, whole: Histogram): number {
+    const { mean, max, count } = whole;
+    const seen = this.#seenQueue(this.#ofRun)?.samples ?? count;
+    const samples = Math.floor(Math.min(seen, count));
+    if (mean === null || max === null || samples < LEAST_INDEPENDENT) return max ?? Number.POSITIVE_INFINITY;
+    const bins = new Float64Array(BINS);
+    for (const slot of this.#slots) slot.addTo(bins);
+    const [all, sum] = [sumOf(bins), valuesOf(bins)];
+    const spread = Math.sqrt(valuesOf(bins, (value) => (value - sum / all) ** 2) / all);
+    const sums = this.#slots.map((slot) => ({ all: slot.from(0), over: slot.sum() }));
+    const errors = WINDOW_COUNTS.map((most) => meanError(joined(sums, most), confidence));
+    const t = studentT(confidence, Math.min(ALMOST_NORMAL, samples - 1));
+    return mean + Math.max((t * spread) / Math.sqrt(samples), ...errors);
+  }
+
+  /**
    * How many independent samples this number of values is worth, for a percentile. It is divided by the largest design
    * effect at the percentile (`own`) and in the body of the distribution (`body`). In a short run, a queue limits it
    * further (`queue`).
    */
   independentSamples(percent: number, confidence: number, values: number): IndependentSamples {
     const counts = this.#countsOver(percent);
-    const own = WINDOW_COUNTS.map((most) => {
-      const windows = joined(counts, most);
-      const effect = designEffect(windows);
-      return effect <= chanceEffect(windows.length)
-        ? effect
-        : effect * smallSampleFactor(confidence, windows.length);
-    });
     const body = BODY_PERCENTS.filter((each) => each < percent).flatMap((each) => {
       const bodyCounts = this.#countsOver(each);
       return BODY_WINDOW_COUNTS.map((most) => designEffect(joined(bodyCounts, most)));
     });
     return {
-      own: Math.floor(values / Math.max(1, ...own)),
+      own: Math.floor(values / largestEffect(counts, confidence)),
       body: Math.floor(values / Math.max(1, ...body)),
       queue: this.#seenQueue(this.#ofRun),
     };
@@ -193,6 +206,11 @@ class SlotCounts {
     return sumOf(this.#counts.subarray(Math.max(0, bin - this.#first)));
   }
 
+  /** The sum of the values, each as its bin. */
+  sum(): number {
+    return valuesOf(this.#counts, (value) => value, this.#first);
+  }
+
   #widen(bin: number): void {
     const isEmpty = this.#counts.length === 0;
     const lowest = Math.floor(bin / BINS_AT_ONCE) * BINS_AT_ONCE;
@@ -211,16 +229,73 @@ function binOf(value: number): number {
   return Math.min(BINS - 1, Math.floor(Math.log2(Math.max(1, value)) * BINS_PER_DOUBLING));
 }
 
+/** The sum over all values of a function of them, each value as the middle of its bin. */
+function valuesOf(counts: Uint32Array | Float64Array, of = (value: number) => value, first = 0): number {
+  let sum = 0;
+  for (let at = 0; at < counts.length; at++) {
+    if (counts[at]! > 0) sum += counts[at]! * of(2 ** ((first + at + 0.5) / BINS_PER_DOUBLING));
+  }
+  return sum;
+}
+
 function sumOf(values: Uint32Array | Float64Array): number {
   let sum = 0;
   for (let at = 0; at < values.length; at++) sum += values[at]!;
   return sum;
 }
 
-/** Values of a window, and how many of them are slow. */
+/** Values of a window, and how many of them are slow or failed. */
 interface WindowCount {
   readonly all: number;
   readonly over: number;
+}
+
+/** The largest design effect over all cuts of the run, at least 1, with the uncertainty of few windows. */
+function largestEffect(counts: readonly WindowCount[], confidence: number): number {
+  const effects = WINDOW_COUNTS.map((most) => {
+    const windows = joined(counts, most);
+    const effect = designEffect(windows);
+    return effect <= chanceEffect(windows.length)
+      ? effect
+      : effect * smallSampleFactor(confidence, windows.length);
+  });
+  return Math.max(1, ...effects);
+}
+
+/**
+ * Requests of a run by windows of equal length, and how many of them count for a share, for its design effect (Kish,
+ * Survey Sampling): failures of one restart come together.
+ */
+export class WindowShare {
+  #slots: { all: number; over: number }[] = [];
+  #slotNs = FIRST_SLOT_NS;
+  readonly #originNs: number;
+
+  constructor(originNs = 0) {
+    this.#originNs = originNs;
+  }
+
+  record(offsetNs: number, isOver: boolean): void {
+    const sinceNs = Math.max(0, offsetNs - this.#originNs);
+    while (sinceNs >= this.#slotNs * MAX_SLOTS) {
+      const slots = this.#slots;
+      this.#slots = [];
+      this.#slotNs *= 2;
+      for (const [at, { all, over }] of slots.entries()) this.#add(Math.floor(at / 2), all, over);
+    }
+    this.#add(Math.floor(sinceNs / this.#slotNs), 1, isOver ? 1 : 0);
+  }
+
+  /** How many independent requests this number of them is worth. */
+  independentSamples(confidence: number, requests: number): number {
+    return Math.floor(requests / largestEffect(this.#slots, confidence));
+  }
+
+  #add(at: number, all: number, over: number): void {
+    while (this.#slots.length <= at) this.#slots.push({ all: 0, over: 0 });
+    this.#slots[at]!.all += all;
+    this.#slots[at]!.over += over;
+  }
 }
 
 /** Joins neighbouring slots into at most this many windows. The rest at the end joins the last window. */
@@ -245,6 +320,19 @@ function designEffect(windows: readonly WindowCount[]): number {
   if (windows.length < LEAST_WINDOWS || !(share > 0 && share < 1)) return 1;
   const squares = windows.reduce((sum, { all, over }) => sum + (over - share * all) ** 2, 0);
   return (squares * windows.length) / (windows.length - 1) / (total * share * (1 - share));
+}
+
+/**
+ * How far a mean may be off with this confidence, by the means of windows: the variance of a ratio, because windows
+ * have different numbers of values. `over` is the sum of the values here. 0 for too few windows.
+ */
+function meanError(windows: readonly WindowCount[], confidence: number): number {
+  if (windows.length < LEAST_WINDOWS) return 0;
+  const total = windows.reduce((sum, { all }) => sum + all, 0);
+  const mean = windows.reduce((sum, { over }) => sum + over, 0) / total;
+  const squares = windows.reduce((sum, { all, over }) => sum + (over - mean * all) ** 2, 0);
+  const error = Math.sqrt((squares * windows.length) / (windows.length - 1)) / total;
+  return studentT(confidence, windows.length - 1) * error;
 }
 
 /** The design effect that independent values exceed once in twenty times: chi-squared by Wilson and Hilferty. */

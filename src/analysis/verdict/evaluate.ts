@@ -85,7 +85,8 @@ export function evaluateSlo(
     const worst = measure.observe(threshold, seen, { ...EVERYTHING, cancelled: 'worst' });
     const censored = ok === true && worst !== null && !holds(worst, threshold);
     const isAsked = ok === true && confidence !== null;
-    const margin = (isAsked && measure.margin?.(threshold, seen, confidence, sure !== null)) || null;
+    const margin =
+      (isAsked && measure.margin?.(threshold, seen, confidence, sure === null ? 'only' : 'last')) || null;
     const isQuestioned = brokenBy === 'target' && sure !== null;
     const best = (isQuestioned ? measure.best?.(threshold, seen, sure) : null) ?? null;
     const mayHold = best !== null && holds(best, threshold) ? { confidence: sure ?? 0, value: best } : null;
@@ -98,23 +99,33 @@ export function isBounded(threshold: Objective): boolean {
   return measureOf(threshold).provenPercent(threshold) !== null;
 }
 
-/** Whether an objective on times still holds with its confidence if the `open` requests are never answered. */
-export function holdsWith(open: number, { threshold, figures, margin }: SloResult): boolean {
-  if (margin === null || !isOfTimes(threshold)) return true;
+/**
+ * Whether an objective holds with its confidence at an early look: a time, even if the `open` requests are never
+ * answered.
+ */
+export function holdsEarly(open: number, { threshold, figures, margin }: SloResult): boolean {
+  if (margin === null) return true;
+  const slowest = isOfTimes(threshold) ? withFailed(figures, open) : figures;
+  const early = measureOf(threshold).margin?.(
+    threshold,
+    observable(slowest, true),
+    margin.confidence,
+    'early',
+  );
+  return early?.holds === true;
+}
+
+function withFailed(figures: RunFigures, open: number): RunFigures {
   const { outcomes, streams } = figures;
   const goodput = [...figures.goodput].map(
     ([limits, counts]) => [limits, { ...counts, failed: counts.failed + open }] as const,
   );
-  const slowest = {
+  return {
     ...figures,
     outcomes: { ...outcomes, sent: outcomes.sent + open, failed: outcomes.failed + open },
     streams: { ...streams, failed: streams.failed + open },
     goodput: new Map(goodput),
   };
-  const { confidence } = margin;
-  return (
-    measureOf(threshold).margin?.(threshold, observable(slowest, true), confidence, true)?.holds === true
-  );
 }
 
 /** The result of an objective during its run. */

@@ -4,7 +4,7 @@ import type { JudgementBounds } from '../../documents/replay.ts';
 import { measureOf } from '../metrics/index.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import { samplesNeeded } from '../stats/percentiles.ts';
-import { evaluateSlo, holdsWith, isBounded, type SloResult, sampleCount } from './evaluate.ts';
+import { evaluateSlo, holdsEarly, isBounded, type SloResult, sampleCount } from './evaluate.ts';
 
 /** Most looks (judgements) of a run. Each costs confidence, and each has only half the answers of the next one. */
 const MOST_LOOKS = 6;
@@ -88,7 +88,7 @@ function isDecided(result: SloResult, open: number): boolean {
   if (!ok) return brokenBy === 'target' && mayHold === null;
   const floor = measureOf(threshold).floor(threshold);
   const isEnough = (sampleCount(figures, true, threshold) ?? floor) >= floor;
-  return margin?.holds === true && !censored && isEnough && holdsWith(open, result);
+  return margin?.holds === true && !censored && isEnough && holdsEarly(open, result);
 }
 
 /** The looks of one run. */

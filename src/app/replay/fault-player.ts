@@ -12,7 +12,13 @@ import {
   type PlannedFault,
 } from '../../documents/faults.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
-import { type Objective, ofFault, parseSlo } from '../../documents/metrics/objectives.ts';
+import {
+  IMPLIED_ERRORS,
+  impliedOf,
+  type Objective,
+  ofFault,
+  parseSlo,
+} from '../../documents/metrics/objectives.ts';
 import { NO_FAULT } from '../../documents/metrics/slices.ts';
 import { FaultControl } from '../fault-control.ts';
 import { invalidYaml, readYaml, type YamlProblem } from '../yaml-file.ts';
@@ -146,7 +152,7 @@ function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) 
 export function withFaults(objectives: readonly Objective[], { faults }: FaultPlan): readonly Objective[] {
   const isApart = faults.some(({ isJudgedApart, toNs, recoveredNs }) => isJudgedApart || recoveredNs > toNs);
   if (!isApart) return objectives;
-  const outside = objectives.length > 0 ? objectives : parseSlo(['errors: rate<0.01']);
+  const outside = objectives.length > 0 ? objectives : impliedOf(IMPLIED_ERRORS);
   return [...ofFault(outside, NO_FAULT), ...faults.flatMap(({ during }) => during)];
 }
 

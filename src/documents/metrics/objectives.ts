@@ -42,7 +42,7 @@ export interface Objective {
   readonly limits: readonly RequestLimit[];
   /** Name of the monitored series; absent in other objectives. */
   readonly series?: string;
-  /** Whether it was added by default. Its limit then depends on the recording; absent for others. */
+  /** Whether it was added by default; absent for others. The limit of `rejected` then depends on the recording. */
   readonly isImplied?: boolean;
 }
 
@@ -112,7 +112,7 @@ export const SLO_PRESETS: Readonly<Record<string, string>> = {
 };
 
 /** Failed requests are fast. So objectives imply that at most 1 % may fail, unless another limit is stated. */
-const IMPLIED_ERRORS = 'errors: rate<0.01';
+export const IMPLIED_ERRORS = 'errors: rate<0.01';
 /** The same for answers that refuse a request because of load, in addition to the share refused in production. */
 const IMPLIED_REJECTED = 0.01;
 
@@ -156,10 +156,14 @@ export function parseSlo(
       hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "latency{model=NAME}: p(95)<300", or a preset: ${Object.keys(SLO_PRESETS).join(', ')}.`,
     });
   }
-  const implied = thresholds.length > 0 ? parseText(IMPLIED_ERRORS, []) : [];
+  const implied = thresholds.length > 0 ? impliedOf(IMPLIED_ERRORS) : [];
   const isStated = ({ metric }: Objective) =>
     thresholds.some((each) => each.metric === metric && each.slice === null);
   return [...thresholds, ...implied.filter((each) => !isStated(each))];
+}
+
+export function impliedOf(text: string): Objective[] {
+  return parseText(text, []).map((each) => ({ ...each, isImplied: true }));
 }
 
 /** A single objective as a run stored it; null if this version cannot parse it. */
@@ -179,7 +183,7 @@ export function withRejected(
 ): readonly Objective[] {
   if (thresholds.length === 0) return thresholds;
   const limit = Math.min(1, Number(((recorded ?? 0) + IMPLIED_REJECTED).toFixed(4)));
-  const implied = parseText(`rejected: rate<${limit}`, []).map((each) => ({ ...each, isImplied: true }));
+  const implied = impliedOf(`rejected: rate<${limit}`);
   const missing = judgedParts(thresholds).filter((part) => !boundsRefusals(thresholds, part));
   const added = missing.flatMap((part) =>
     implied.map((each) => (part === null ? each : ofSlice(each, part))),

@@ -103,7 +103,8 @@ describe('a target that turns requests away', () => {
       ok: false,
     });
     const stated = [...REALTIME, 'rejected: rate<0.5'];
-    expect(judged(first(300, 429), first(315, 429), stated)).toMatchObject({ verdict: 'PASS' });
+    // All refusals came together, so the objective holds as observed, but another run may be over it.
+    expect(judged(first(300, 429), first(315, 429), stated)).toMatchObject({ codes: ['too_close'] });
   });
 
   test('is no fault where it serves what production refused, which is a note', () => {
