@@ -13,7 +13,13 @@ import type { MonitorSample } from '../../documents/monitors.ts';
 import { whatIs } from '../capture/directory.ts';
 import { type Connection, openForReading, selected } from '../capture/sqlite.ts';
 import { monitorSamplesIn, monitorSeriesIn, type StoredSeries } from './monitored.ts';
-import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './schema.ts';
+import {
+  ANSWERED_WHOLE,
+  OLDEST_RUN_FORMAT,
+  RUN_DATABASE,
+  RUN_FORMAT_VERSION,
+  RUN_SUMMARY,
+} from './schema.ts';
 
 /** The answer's columns are all null if there was no answer. */
 interface StoredSend
@@ -45,10 +51,15 @@ const SEND =
   connection_wait_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns, status, response_bytes, error,
   refused, cancelled, streamed, content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, warmup, check_result, check_pointer, tells_error, recorded_status,
-  recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error, body_crc, recorded_tokens,
-  recorded_body`);
+  recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error`);
 
-const SELECT_SEND = `SELECT send_index AS "index", finish_reason AS finish, ${SEND} FROM send`;
+const ADDED_IN_9 = ['body_crc', 'recorded_tokens', 'recorded_body'];
+
+/** A run of format 8 lacks some columns: what they hold is unknown there. */
+function selectOf(version: number): string {
+  const added = ADDED_IN_9.map(selected).map((each) => (version < 9 ? each.replace(/^\w+/, 'NULL') : each));
+  return `SELECT send_index AS "index", finish_reason AS finish, ${[SEND, ...added].join()} FROM send`;
+}
 
 /** Reads a run. A run that did not end properly is not sealed and has neither facts nor summary. */
 export class RunReader {
@@ -58,6 +69,7 @@ export class RunReader {
   /** The document of `summary.json`. */
   readonly summary: object | null;
   readonly #connection: Connection;
+  readonly #select: string;
 
   /**
    * @throws AppError INPUT_INVALID when it is no run or a damaged one; SCHEMA_TOO_NEW or SCHEMA_TOO_OLD for
@@ -69,7 +81,7 @@ export class RunReader {
       connection = openForReading(join(directory, RUN_DATABASE));
       const rows = connection.prepare<[], [string, string]>('SELECT key, value FROM meta').raw().all();
       const meta = new Map(rows);
-      assertVersion(directory, meta.get('format_version'));
+      this.#select = selectOf(versionOf(directory, meta.get('format_version')));
       this.sealed = existsSync(join(directory, RUN_SUMMARY));
       this.run = parse<Run>(meta.get('run'));
       this.totals = parse<RunTotals>(meta.get('totals'));
@@ -89,14 +101,14 @@ export class RunReader {
 
   /** Sends in plan order, at constant memory. If sessions waited, they became due in another order. */
   *sends(): Generator<Send> {
-    const rows = this.#connection.prepare<[], StoredSend>(`${SELECT_SEND} ORDER BY send_index`);
+    const rows = this.#connection.prepare<[], StoredSend>(`${this.#select} ORDER BY send_index`);
     for (const row of rows.iterate()) yield sendOf(row);
   }
 
   /** One send; null if the plan has none with this index. */
   send(index: number): Send | null {
     const row = this.#connection
-      .prepare<[number], StoredSend>(`${SELECT_SEND} WHERE send_index = ?`)
+      .prepare<[number], StoredSend>(`${this.#select} WHERE send_index = ?`)
       .get(index);
     return row === undefined ? null : sendOf(row);
   }
@@ -134,10 +146,10 @@ export class RunReader {
   }
 }
 
-function assertVersion(directory: string, text: string | undefined): void {
+function versionOf(directory: string, text: string | undefined): number {
   const version = Number(text);
-  if (version === RUN_FORMAT_VERSION) return;
-  const message = `the run ${directory} has format ${text ?? 'unknown'}; this version of Reprise reads ${RUN_FORMAT_VERSION}`;
+  if (version >= OLDEST_RUN_FORMAT && version <= RUN_FORMAT_VERSION) return version;
+  const message = `the run ${directory} has format ${text ?? 'unknown'}; this version of Reprise reads ${OLDEST_RUN_FORMAT} to ${RUN_FORMAT_VERSION}`;
   throw version < RUN_FORMAT_VERSION
     ? new AppError('SCHEMA_TOO_OLD', message, {
         hint: 'Replay again, or use the version of Reprise that wrote it.',

@@ -1,7 +1,9 @@
 import { MONITOR_SCHEMA } from './monitored.ts';
 
-/** Version of a run's tables. A reader accepts only this one. */
+/** Version of a run's tables as they are written. */
 export const RUN_FORMAT_VERSION = 9;
+/** The oldest version that is read. */
+export const OLDEST_RUN_FORMAT = 8;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';

@@ -35,6 +35,29 @@ test('what is no run, and another format, are refused with the reason', () => {
   }
 });
 
+test('a run of format 8 could not be read, which only lacks three columns', () => {
+  const directory = join(temporaryDirectory(), 'run');
+  const store = new SqliteRunStore(directory);
+  const sends = [send({ index: 0, bodyCrc: 7 }), send({ index: 1, bodyCrc: 8 })];
+  store.append(sends);
+  store.seal(run(), TOTALS, { schemaVersion: 1, verdict: 'PASS' });
+  const database = new Database(join(directory, 'run.sqlite'));
+  const view = database
+    .prepare<[], string>("SELECT sql FROM sqlite_schema WHERE name = 'send'")
+    .pluck()
+    .get();
+  database.exec('DROP VIEW send');
+  database.exec((view as string).replace('body_crc, recorded_tokens, recorded_body,', ''));
+  for (const column of ['body_crc', 'recorded_tokens', 'recorded_body'])
+    database.exec(`ALTER TABLE send_row DROP COLUMN ${column}`);
+  database.prepare("UPDATE meta SET value = '8' WHERE key = 'format_version'").run();
+  database.close();
+  const reader = new RunReader(directory);
+  expect([...reader.sends()]).toEqual([send({ index: 0 }), send({ index: 1 })]);
+  expect(reader.send(1)).toEqual(send({ index: 1 }));
+  reader.close();
+});
+
 test('a capture was no readable run, and a run no capture, with no word on what they are', () => {
   const [capture, made] = [captureOf(requestsOf(1)), join(temporaryDirectory(), 'run')];
   const store = new SqliteRunStore(made);
