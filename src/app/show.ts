@@ -7,7 +7,7 @@ import { headerPairsOf, headerValue, latin1 } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
 import { checkWord, hasFailed, type Run, type Send } from '../core/run.ts';
-import { formatInstantUs, parseCount, refused } from '../core/units.ts';
+import { formatBytes, formatInstantUs, parseCount, refused } from '../core/units.ts';
 import { isOfRoute } from '../documents/metrics/slices.ts';
 import type { ReplayDocument } from '../documents/replay.ts';
 import type { ShownDocument, ShownMessage, ShownRequest } from '../documents/shown.ts';
@@ -20,6 +20,8 @@ import { capturePlaces, encryptionKeyOf, encryptionKeyOption } from './open-capt
 import { damagedRows, sendsOf } from './run-files.ts';
 
 const LISTED = 20;
+/** What of a body fits a terminal. */
+const SHOWN_BODY_BYTES = 2_048;
 const SEGMENT_SUFFIX = '.sqlite';
 
 export const SHOW_OPTIONS = {
@@ -27,8 +29,13 @@ export const SHOW_OPTIONS = {
   failed: toggle('--failed', 'only requests without a complete answer, or with a 5xx'),
   route: text('--route <route>', 'only this route, as a list names it; a path alone is of any method'),
   model: text('--model <name>', 'only requests to this model'),
+  status: value('--status <code>', 'only requests with this status: 404, or 4xx for a class', parseStatus),
   limit: value('--limit <n>', `list at most this many (default: ${LISTED}, or --slowest)`, parseListed),
   payload: toggle('--payload', 'print heads and bodies as recorded; they may hold what users sent'),
+  full: toggle(
+    '--full',
+    `with --payload: up to ${formatBytes(LIMITS.shownBodyBytes)} of each body (default: ${formatBytes(SHOWN_BODY_BYTES)})`,
+  ),
   capture: text(
     '--capture <directory>',
     'the capture with the payloads of a run (default: the one it names)',
@@ -46,6 +53,15 @@ function parseListed(given: string, what: string): number {
     `is above ${LIMITS.shownRequests}`,
     'Query run.sqlite or the segments with sqlite3.',
   );
+}
+
+/** The statuses from the first up to, but not including, the second. */
+function parseStatus(given: string, what: string): readonly [from: number, to: number] {
+  const [, hundreds, rest = ''] = /^([1-5])(xx|\d\d)$/i.exec(given) ?? [];
+  if (hundreds === undefined)
+    throw refused(what, given, 'is no HTTP status', 'Examples: 404, or 4xx for all from 400 to 499.');
+  const from = Number(hundreds) * 100;
+  return /\d/.test(rest) ? [from + Number(rest), from + Number(rest) + 1] : [from, from + 100];
 }
 
 /**
@@ -144,9 +160,9 @@ function sendNamed(directory: string, reader: RunReader, id: string): Send {
 }
 
 /** The rows to list, with bounded memory, and the number of all matching rows. */
-function chosen<Row extends Pick<ExchangeRow, 'route' | 'model'>>(
+function chosen<Row extends Pick<ExchangeRow, 'route' | 'model' | 'status'>>(
   rows: Iterable<Row>,
-  { failed, slowest, limit, route, model }: ShowOptions,
+  { failed, slowest, limit, route, model, status }: ShowOptions,
   of: { readonly hasFailed: (row: Row) => boolean; readonly latency: (row: Row) => number | null },
 ): { readonly matching: number; readonly kept: readonly Row[] } {
   const most = Math.min(slowest ?? limit ?? LISTED, limit ?? Number.POSITIVE_INFINITY);
@@ -159,6 +175,7 @@ function chosen<Row extends Pick<ExchangeRow, 'route' | 'model'>>(
     if (failed && !of.hasFailed(row)) continue;
     if (route !== null && !isOfRoute(route, row)) continue;
     if (model !== null && row.model !== model) continue;
+    if (status !== null && !isWithin(row.status, status)) continue;
     if (slowest !== null && of.latency(row) === null) continue;
     matching += 1;
     if (slowest === null && kept.length >= most) continue;
@@ -167,6 +184,10 @@ function chosen<Row extends Pick<ExchangeRow, 'route' | 'model'>>(
   }
   if (slowest !== null) bySlowness();
   return { matching, kept };
+}
+
+function isWithin(status: number | null, [from, to]: readonly [number, number]): boolean {
+  return status !== null && status >= from && status < to;
 }
 
 function idOf({ segment, id }: { readonly segment: string; readonly id: number }): string {
@@ -263,18 +284,22 @@ function payloadsOf(directory: string, run: Run | null, sends: readonly Send[], 
 function payloadOf(
   reader: CaptureReader,
   row: Pick<ExchangeRow, 'segment' | 'id'>,
-  { payload }: ShowOptions,
+  { payload, full }: ShowOptions,
 ): ShownRequest['payload'] {
   if (!payload) return null;
   const found = reader.payload(row);
-  return { request: shownMessage(found?.request ?? null), response: shownMessage(found?.response ?? null) };
+  const most = full ? LIMITS.shownBodyBytes : SHOWN_BODY_BYTES;
+  return {
+    request: shownMessage(found?.request ?? null, most),
+    response: shownMessage(found?.response ?? null, most),
+  };
 }
 
-function shownMessage(message: Message | null): ShownMessage | null {
+function shownMessage(message: Message | null, most: number): ShownMessage | null {
   if (message === null) return null;
   const { head, body } = message;
   const plain = body.kept === null ? null : withoutCoding(body.kept, head);
-  const shown = plain?.subarray(0, LIMITS.shownBodyBytes) ?? null;
+  const shown = plain?.subarray(0, most) ?? null;
   const utf8 = shown === null ? null : textOf(shown);
   return {
     head: latin1(head),

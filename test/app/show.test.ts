@@ -45,6 +45,25 @@ describe('the requests of a capture', () => {
     expect(failures).toMatchObject({ matching: 1, requests: [{ exchange: `${SEGMENT}:5`, status: 503 }] });
   });
 
+  test.each([
+    ['503', [5]],
+    ['5xx', [5]],
+    ['5XX', [5]],
+    ['504', []],
+    ['4xx', []],
+  ])('could not be chosen by their status: %s', (status, ids) => {
+    const { requests } = shown(capture, [], { status });
+    expect(requests.map(({ exchange }) => exchange)).toEqual(ids.map((id) => `${SEGMENT}:${id}`));
+  });
+
+  test('have the status that a run met, not the recorded one', () => {
+    const sends = [send({ index: 0, status: 429 }), send({ index: 1 }), failed(2)];
+    const matching = (status: string) =>
+      shown(storedRun(sends), [], { status }).requests.map((each) => each.send);
+    expect(matching('4xx')).toEqual([0]);
+    expect(matching('2xx')).toEqual([1]);
+  });
+
   test('could not be told apart by the route or the model that an objective is on', () => {
     const directory = storedRun([
       send({ index: 0 }),
@@ -67,11 +86,13 @@ describe('the requests of a capture', () => {
     }
     const [text, binary] = shown(capture, ['3', '4'], { payload: true }).requests;
     expect(text?.payload?.request).toMatchObject({ body: HOSTILE, encoding: 'utf8' });
-    expect(text?.payload?.response).toMatchObject({ bytes: 70_000, shown: 65_536 });
+    expect(text?.payload?.response).toMatchObject({ bytes: 70_000, shown: 2_048 });
+    const [full] = shown(capture, ['3'], { payload: true, full: true }).requests;
+    expect(full?.payload?.response).toMatchObject({ bytes: 70_000, shown: 65_536 });
     expect(binary?.payload?.request).toMatchObject({ body: '//4D', encoding: 'base64', bytes: 3 });
   });
 
-  test.each([['--failed'], ['--slowest', '1'], ['--limit', '1']])(
+  test.each([['--failed'], ['--slowest', '1'], ['--limit', '1'], ['--status', '4xx']])(
     'are not chosen by a flag that would do nothing beside an id: %s',
     async (...flag) => {
       const { status, stderr } = await runCommand(['show', capture, '3', ...flag]);

@@ -26,6 +26,8 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp])[] = [
   ],
   ['export k7 CAPTURE', /^reprise: "k7" is not a format: .*\bk6\b/],
   ['replay CAPTURE --target URL --slo p95<300ms', /write "latency: p\(95\)<300"/],
+  ['show CAPTURE --status 4**', /--status: "4\*\*" is no HTTP status\n {2}hint: .*404.*4xx/],
+  ['show CAPTURE 1 --full', /--full has no effect without --payload.*\n {2}hint: Add --payload/],
 ];
 
 test.each(MISTAKES)(

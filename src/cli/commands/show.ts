@@ -12,7 +12,7 @@ import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...SHOW_OPTIONS, json: toggle('--json', 'print one JSON document') };
 /** The options that choose requests if no id is given. */
-const CHOOSING = ['failed', 'slowest', 'route', 'model', 'limit'] as const;
+const CHOOSING = ['failed', 'slowest', 'route', 'model', 'status', 'limit'] as const;
 
 /** `reprise show CAPTURE ID`, `reprise show RUN --slowest 20`: single requests. */
 export function showCommand(): Command {
@@ -30,11 +30,13 @@ export function showCommand(): Command {
         if (ids.length > 0 && isOnCommandLine(asked, key))
           problems.add(`--${key} has no effect with an id`, 'Leave out the ids to list requests.');
       }
+      if (options.full && !options.payload)
+        problems.add('--full has no effect without --payload', 'Add --payload to print bodies.');
       problems.throwIfAny();
       const document = show(directory, ids, options);
       if (options.json) terminal.json(document);
       else if (ids.length > 0 || options.payload) {
-        terminal.print(...document.requests.flatMap((each) => detailLines(each)));
+        terminal.print(...document.requests.flatMap((each) => detailLines(each, options.full)));
       } else terminal.print(...listLines(document, directory));
     });
 }
@@ -82,7 +84,7 @@ function resultText({ status, result }: ShownRequest): string {
   return result === null || result === 'completed' ? String(status ?? NONE) : result;
 }
 
-function detailLines(request: ShownRequest): string[] {
+function detailLines(request: ShownRequest, isFull: boolean): string[] {
   const { send, exchange, ms, tokens, recorded, check, payload } = request;
   const size = (bytes: number | null) => (bytes === null ? NONE : formatBytes(bytes));
   const rows: (readonly [string, string] | null)[] = [
@@ -109,18 +111,23 @@ function detailLines(request: ShownRequest): string[] {
     tableLines(columnsOf(['', ''], []), known)
       .slice(1)
       .map((line) => `  ${line}`),
-    payload && messageLines('REQUEST as recorded', payload.request),
-    payload && messageLines('ANSWER as recorded', payload.response),
+    payload && messageLines('REQUEST as recorded', payload.request, isFull),
+    payload && messageLines('ANSWER as recorded', payload.response, isFull),
     '',
   );
 }
 
 /** Control characters in each line are escaped, because the message is captured text. */
-function messageLines(title: string, message: ShownMessage | null): string[] {
+function messageLines(title: string, message: ShownMessage | null, isFull: boolean): string[] {
   if (message === null) return ['', `${title}: not stored`];
   const { head, body, encoding, bytes, shown } = message;
+  const more = isFull ? '' : '; more with --full';
   const kept =
-    body === null ? 'no body was kept' : bytes > shown ? `${shown} of ${bytes} bytes` : `${bytes} bytes`;
+    body === null
+      ? 'no body was kept'
+      : bytes > shown
+        ? `${shown} of ${bytes} bytes${more}`
+        : `${bytes} bytes`;
   return [
     '',
     title,
