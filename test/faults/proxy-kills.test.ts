@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
+import type { InspectDocument } from '../../src/storage/capture/inspect.ts';
 import { freePort } from '../support/free-port.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { askOnce } from '../support/one-request.ts';
@@ -71,6 +72,10 @@ it('a proxy that is killed serves again within two seconds, and nothing that was
   const ids = storedIds(directory);
   expect([...stored].filter((id) => !ids.includes(id))).toEqual([]);
   const { stdout } = await runReprise(['inspect', directory, '--json']);
-  expect(JSON.parse(stdout)).toMatchObject({ losses: { exact: false }, killed: { length: KILLS } });
+  const document = JSON.parse(stdout) as InspectDocument;
+  expect(document).toMatchObject({ losses: { exact: false }, killed: { length: KILLS } });
+  // Their recorders ended in order, because only the proxies were killed.
+  const killed = document.recorders.filter(({ end }) => end === 'killed').map(({ id }) => id);
+  expect(killed.toSorted()).toEqual(document.killed.map(({ life }) => life).toSorted());
   expect(Math.max(...tookMs)).toBeLessThan(SERVED_AGAIN_MS);
 });

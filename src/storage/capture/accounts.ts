@@ -322,7 +322,7 @@ export class LifeAccounts {
     const life = this.#lives.get(id) ?? NO_LIFE;
     if (life.running) return 'recording';
     if (life.account?.ended === true) return 'stopped';
-    return life.account !== null || life.recovered ? 'killed' : 'unknown';
+    return life.account === null ? 'unknown' : 'killed';
   }
 
   /** The lives that recorded something and have no segment here, although nothing of them has expired. */

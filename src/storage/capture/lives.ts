@@ -131,8 +131,12 @@ export interface RecorderDocument {
   /** Null if none of its segments is here. */
   readonly host: string | null;
   readonly startedAt: string;
-  /** Null while it records, if it was killed and nothing followed, or if its last segment is not here. */
+  /**
+   * When its recorder ended. Null while it records, if that was killed and nothing followed, or if its last segment is
+   * not here.
+   */
   readonly endedAt: string | null;
+  /** `killed`: its proxy was, however its recorder ended. `crashed`: the recorder was, and there is no account. */
   readonly end: 'stopped' | 'crashed' | 'recording' | 'killed' | 'unknown';
   readonly segments: number;
   readonly exchanges: number;
@@ -330,12 +334,14 @@ export class RecorderLife {
     const endUs = stoppedUs ?? last?.crashedUs ?? null;
     const open = last !== undefined && last.meta.closedUs === null && !last.file.sealed;
     const ended = stoppedUs !== null ? 'stopped' : last?.crashedUs != null ? 'crashed' : null;
+    const current = open || end === 'recording' ? 'recording' : 'unknown';
     return {
       id: this.id,
       host: last?.meta.recorder.host ?? null,
       startedAt: formatInstantUs(this.#startedUs),
       endedAt: endUs === null ? null : formatInstantUs(endUs),
-      end: ended ?? (end === 'killed' ? 'killed' : open || end === 'recording' ? 'recording' : 'unknown'),
+      // Its recorder may have ended in order: only the proxy was killed.
+      end: end === 'killed' ? 'killed' : (ended ?? current),
       segments: this.segments.length,
       exchanges: this.segments.reduce((sum, { exchanges }) => sum + exchanges, 0),
       gaps: this.gaps.map(({ fromUs, toUs, lost: _, ...gap }) => ({

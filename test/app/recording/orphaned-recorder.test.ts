@@ -43,10 +43,11 @@ it('a recorder whose proxy is killed as it starts keeps what came through its pi
   // Its start lies unread in the channel when that closes.
   child.disconnect();
   expect((await exit)[0]).toBe(0);
-  const { exchanges, losses, killed } = inspectCapture(directory);
+  const { exchanges, losses, killed, recorders } = inspectCapture(directory);
   expect({ exchanges, exact: losses.exact, killed: killed.length }).toEqual({
     exchanges: 1,
     exact: false,
     killed: 1,
   });
+  expect(recorders).toMatchObject([{ id: life, end: 'killed', endedAt: expect.any(String) }]);
 });

@@ -27,6 +27,18 @@ function without(directory: string, ...numbers: number[]): void {
   }
 }
 
+/** Another recorder closed the open segment. Only of a copy: nobody can take the file from a writer that lives. */
+function recoveredCopy(directory: string): string {
+  const open = segmentsOf(directory).find(({ sealed }) => !sealed);
+  const copy = newCapture();
+  cpSync(directory, copy, { recursive: true });
+  rmSync(join(copy, `${open?.file}-shm`), { force: true });
+  const clock = new StandingClock();
+  clock.wallUs = TEST_EPOCH_US + 5 * HOUR_US;
+  sealSegment(join(copy, open?.file ?? ''), clock);
+  return copy;
+}
+
 const iso = (hours: number) =>
   new Date((TEST_EPOCH_US + hours * HOUR_US) / 1000).toISOString().replace('Z', '000Z');
 
@@ -76,17 +88,29 @@ describe("a recorder's life", () => {
     expect(recorders[0]?.gaps).toMatchObject([{ kind: 'expired', from: iso(0), segments: expired.segments }]);
   });
 
+  it.each([
+    ['its recorder ended in order', true, false],
+    ['its recorder was killed too', false, false],
+    ['its recorder was killed too, and another one closed its segment', false, true],
+  ])('is killed as a whole if its proxy was, where %s', (_, endsInOrder, isRecovered) => {
+    const directory = live({ id: 'a', hours: 2, account: { ended: false, turnsAhead: 0 } }, endsInOrder);
+    const { recorders, killed } = inspectCapture(isRecovered ? recoveredCopy(directory) : directory);
+    expect(killed.map(({ life }) => life)).toEqual(['a']);
+    expect(recorders).toMatchObject([{ id: 'a', end: 'killed' }]);
+    expect(recorders[0]?.endedAt === null).toBe(!endsInOrder && !isRecovered);
+  });
+
+  it('is stopped if its proxy ended in order, also where its last recorder did not', () => {
+    const directory = live({ id: 'a', hours: 2, account: { ended: true } }, false);
+    for (const each of [directory, recoveredCopy(directory)]) {
+      expect(inspectCapture(each)).toMatchObject({ killed: [], recorders: [{ id: 'a', end: 'stopped' }] });
+    }
+  });
+
   it('that crashed ends with its last commit, and the gap says how long nobody knew', () => {
     const directory = live({ id: 'a', hours: 2 }, false);
-    const open = segmentsOf(directory).find(({ sealed }) => !sealed);
     expect(inspectCapture(directory).recorders[0]).toMatchObject({ end: 'recording', endedAt: null });
-    // Others cannot take the file from a writer that lives; a copy is what a crash leaves.
-    const copy = newCapture();
-    cpSync(directory, copy, { recursive: true });
-    rmSync(join(copy, `${open?.file}-shm`), { force: true });
-    const clock = new StandingClock();
-    clock.wallUs = TEST_EPOCH_US + 5 * HOUR_US;
-    sealSegment(join(copy, open?.file ?? ''), clock);
+    const copy = recoveredCopy(directory);
     const [life] = inspectCapture(copy).recorders;
     expect(life).toMatchObject({ end: 'crashed' });
     expect(life?.gaps).toEqual([
