@@ -2,7 +2,7 @@
 // Any Node can read this file, so that one too old says so in a line instead of failing on the syntax or on a
 // native module further in. Hence no `node:` prefix, no top-level await, and no static import of anything else.
 // biome-ignore lint/style/useNodejsImportProtocol: the prefix is younger than the oldest Node that must get here
-import { accessSync, constants, existsSync } from 'fs';
+import { accessSync, constants, existsSync, realpathSync } from 'fs';
 
 const NEEDED = [22, 19];
 /**
@@ -23,13 +23,47 @@ const V8_FLAGS = {
   sends: SENDING,
 };
 
-if (isTooOld(process.versions.node)) {
+/** The Node that `npm ci` puts into a checkout. */
+const PINNED = decodeURIComponent(new URL('../node_modules/.bin/node', import.meta.url).pathname);
+
+if (!isTooOld(process.versions.node)) start();
+else if (isThere(PINNED) && realpathSync(PINNED) !== realpathSync(process.execPath)) void startUnderPinned();
+else {
+  const inCheckout = existsSync(new URL('../src/cli/main.ts', import.meta.url));
+  const way = inCheckout ? 'run npm ci in the checkout, which brings a Node for it, or ' : '';
   process.stderr.write(
-    `reprise: Node ${process.versions.node} is too old; Node ${NEEDED.join('.')} or newer is needed\n`,
+    `reprise: Node ${process.versions.node} is too old; Node ${NEEDED.join('.')} or newer is needed\n` +
+      `  hint: ${way}install Node 24: nvm install 24, or https://nodejs.org\n`,
   );
   process.exitCode = 2;
-} else {
-  start();
+}
+
+function isThere(program) {
+  try {
+    if (process.platform === 'win32') return false;
+    accessSync(program, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs this command under the checkout's Node, as one process would: with its signals, and its end as our end. */
+async function startUnderPinned() {
+  // biome-ignore lint/style/useNodejsImportProtocol: the prefix is younger than the oldest Node that must get here
+  const { spawn } = await import('child_process');
+  const child = spawn(PINNED, process.argv.slice(1), { stdio: 'inherit' });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'])
+    process.on(signal, () => child.kill(signal));
+  child.on('error', (error) => {
+    process.stderr.write(`reprise: cannot start ${PINNED}: ${error.message}\n`);
+    process.exitCode = 1;
+  });
+  child.on('exit', (code, signal) => {
+    if (signal === null) process.exit(code);
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  });
 }
 
 function isTooOld(version) {
