@@ -120,6 +120,7 @@ const ENDS_OF_SEARCH = [
   'min_multiplier',
   'budget',
   'unjudged',
+  'recording',
   'not_representative',
   'not_ready',
   'interrupted',
@@ -144,7 +145,11 @@ export const capacitySchema = z.object({
   limitedBy: z
     .enum(['objective', ...ENDS_OF_SEARCH])
     .describe('`objective` if there is an interval; otherwise what kept the search from a breaking point.'),
-  endedBy: z.enum(ENDS_OF_SEARCH).describe('`resolved` if the interval is as narrow as asked.'),
+  endedBy: z
+    .enum(ENDS_OF_SEARCH)
+    .describe(
+      '`resolved` if the interval is as narrow as asked. `recording`: a forecast is not possible, because recorded latencies do not depend on the load.',
+    ),
   breakingPoint: z.object({
     passes: point.nullable().describe('The largest load that passes, below the smallest that fails.'),
     fails: point.nullable().describe('The smallest load that fails.'),
@@ -206,11 +211,22 @@ export const capacitySchema = z.object({
       peakPerSecond: z
         .number()
         .describe('The busiest recorded minute of what was played, or all of it if that is shorter.'),
-      replicasNeeded: z.array(z.object({ timesPeak: z.number(), replicas: count })),
+      certainMultiplier: maybeNumber
+        .optional()
+        .describe(
+          'The lower end of the interval of 95 %, at most the load that passed. Null without an interval.',
+        ),
+      replicasNeeded: z.array(
+        z.object({
+          timesPeak: z.number(),
+          replicas: count.describe('By `certainMultiplier`; if that is null, by the largest passing load.'),
+          replicasPassed: count.optional().describe('By the largest passing load.'),
+        }),
+      ),
       overProvisionedShare: z
         .number()
         .describe(
-          'Share of the replicas that the recorded peak does not need; negative if there are too few.',
+          'Share of the replicas that the recorded peak does not need, on the same basis as `replicas`; negative if there are too few.',
         ),
       costPerThousandGood: maybeNumber.describe(
         'At the largest passing load, with all replicas paid for. Good as `good` of windows; null if that is not known.',

@@ -282,18 +282,22 @@ function sizing(
   curve: CapacityDocument['curve'],
 ): CapacityDocument['sizing'] {
   if (passes === null) return null;
-  // Uses the lower end of the interval, because only that is certain, but no more than the load that passed.
-  const multiplier = Math.min(passes.multiplier, interval?.[0] ?? passes.multiplier);
+  const certainMultiplier = interval && Math.min(passes.multiplier, interval[0]);
   const goodPerS = curve.find((point) => point.multiplier === passes.multiplier)?.goodPerSecond ?? 0;
-  const forPeak = (replicas * peakPerSecond) / ratePerSecond / multiplier;
+  const forPeak = (multiplier: number) => (replicas * peakPerSecond) / ratePerSecond / multiplier;
+  const needed = (timesPeak: number, multiplier: number) =>
+    Math.max(1, Math.ceil(forPeak(multiplier) * timesPeak - ROUNDING));
+  const safe = certainMultiplier ?? passes.multiplier;
   return {
     replicas,
     peakPerSecond,
+    certainMultiplier,
     replicasNeeded: TIMES_PEAK.map((timesPeak) => ({
       timesPeak,
-      replicas: Math.max(1, Math.ceil(forPeak * timesPeak - ROUNDING)),
+      replicas: needed(timesPeak, safe),
+      replicasPassed: needed(timesPeak, passes.multiplier),
     })),
-    overProvisionedShare: 1 - forPeak / replicas,
+    overProvisionedShare: 1 - forPeak(safe) / replicas,
     costPerThousandGood:
       replicaCost === null || goodPerS <= 0 ? null : (replicas * replicaCost * 1_000) / (3_600 * goodPerS),
   };

@@ -58,11 +58,16 @@ function capacityTiles({
             note: 'between windows of one load',
           },
         ]),
-    ...(sizing?.replicasNeeded ?? []).slice(0, 1).map(({ timesPeak, replicas }) => ({
-      label: `replicas at ${timesPeak}x the peak`,
-      value: String(replicas),
-      note: 'by the load that passes',
-    })),
+    ...(sizing?.replicasNeeded ?? [])
+      .slice(0, 1)
+      .map(({ timesPeak, replicas, replicasPassed = replicas }) => ({
+        label: `replicas at ${timesPeak}x the peak`,
+        value: String(replicas),
+        note:
+          sizing?.certainMultiplier == null
+            ? 'by what passed; none is certain at 95 %'
+            : `certain at 95 %; ${replicasPassed} by what passed`,
+      })),
   ];
 }
 

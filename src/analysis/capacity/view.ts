@@ -10,6 +10,7 @@ import type {
   LoadPoint,
 } from '../../documents/capacity.ts';
 import { namesBesideOurs, objectiveOf, parseSlo } from '../../documents/metrics/objectives.ts';
+import type { QueueForecast } from '../../documents/parts.ts';
 import { block, fitted, fixed, folded, SCREEN, type ScreenLine } from '../render/screen.ts';
 import {
   columnsOf,
@@ -70,6 +71,10 @@ const ENDS: Readonly<
   unjudged: {
     text: 'windows say nothing of the target: they hold too few requests, or their answers are none of production’s',
     advice: 'See the reasons of the steps. A longer --window holds more requests.',
+  },
+  recording: {
+    text: 'hardly a recorded request waited, so the number of requests that the server can process together is unknown',
+    advice: 'Choose a busier part of the recording (--peak), or search the server itself with --target.',
   },
   not_representative: {
     text: 'the target at 1x does not answer as was recorded, so that its breaking point would be another one',
@@ -152,7 +157,8 @@ export function capacityScreen(document: CapacityDocument): ScreenLine[] {
   ];
   const conditions = [
     ...folded(conditionsText(document), '  ', 2),
-    ...(forecast === undefined ? [] : folded(forecastLines(forecast)[0] ?? '', '  ', 2)),
+    ...(forecast === undefined ? [] : folded(queueText(forecast), '  ', 2)),
+    ...(forecast === undefined ? [] : folded(errorText(forecast, document.width), '  ', 3)),
   ];
   const foot = [
     ...(sizing === false ? [] : folded(sizing, '', 2)),
@@ -244,7 +250,7 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
       document.forecast === undefined ? `${capture} against ${target}` : `${capture}, simulated`,
       `${zonedTime(Date.parse(startedAt), 'UTC')} UTC, ${document.steps.length} steps in ${spentText(document)}, version ${version}`,
       conditionsText(document),
-      ...forecastLines(document.forecast),
+      ...forecastLines(document),
       ...linesOf(sizingText(document), goodText(document)),
     ],
     tested: testedLines(document),
@@ -263,6 +269,7 @@ function headline({
   forecast,
 }: CapacityDocument): string {
   const what = forecast === undefined ? 'Breaking point' : 'Forecast of the breaking point';
+  if (limitedBy === 'recording') return `${what}: cannot be known from this recording`;
   if (interval === null || boundary === null) return `${what}: not found (limited by ${limitedBy})`;
   const [low, high] = interval.map(formatMultiplier);
   return `${what}: ${low}x to ${high}x of the recorded traffic (${shape}); half of the windows pass at ${formatMultiplier(boundary.multiplier)}x`;
@@ -287,22 +294,29 @@ export function observedText({
 }
 
 /** The basis of a forecast: the queue, how well it predicts the other half of the recording, and its assumptions. */
-function forecastLines(forecast: CapacityDocument['forecast']): string[] {
+function forecastLines({ forecast, width }: CapacityDocument): string[] {
   if (forecast === undefined) return [];
-  const { executors, executorsLeast, executorsMost, isOpen, fitted, checked, assumptions } = forecast;
+  const assumptions = forecast.assumptions.map((each) => `  ${each}`);
+  return [queueText(forecast), errorText(forecast, width), 'it assumes:', ...assumptions];
+}
+
+function queueText({ executors, executorsLeast, executorsMost, isOpen, fitted }: QueueForecast): string {
+  const many = isOpen ? ' or more' : '';
   const alike =
-    executorsLeast === executorsMost ? '' : ` (${executorsLeast} to ${executorsMost} fit as well)`;
+    executorsLeast === executorsMost ? '' : ` (${executorsLeast} to ${executorsMost}${many} fit as well)`;
+  return `a queue with ${countOf(executors, 'executor')}${alike}, fitted to ${countOf(fitted.requests, 'request')}`;
+}
+
+/** How far the queue is off on the other half of the recording, with a warning if that is more than the width. */
+function errorText({ checked }: QueueForecast, width: number): string {
   const errors = checked.percentiles.map(
     ({ percent: at, error }) => `p${at} ${error < 0 ? '−' : '+'}${percent(Math.abs(error))}`,
   );
-  return linesOf(
-    `a queue with ${countOf(executors, 'executor')}${alike}, fitted to ${countOf(fitted.requests, 'request')}`,
-    isOpen &&
-      'hardly a recorded request waited: the server may have more executors, and stand more than this says',
-    `on ${countOf(checked.requests, 'other request')} it is off by ${errors.join(', ')}`,
-    'it assumes:',
-    ...assumptions.map((each) => `  ${each}`),
-  );
+  const isFar = checked.percentiles.some(({ error }) => Math.abs(error) > width);
+  const warning = isFar
+    ? `: more than the width of ${percent(width)}, so search the server itself before you rely on this`
+    : '';
+  return `on ${countOf(checked.requests, 'other request')} it is off by ${errors.join(', ')}${warning}`;
 }
 
 function conditionsText({ scaling, noise, calibration, windowS, width, forecast }: CapacityDocument): string {
@@ -318,14 +332,28 @@ function conditionsText({ scaling, noise, calibration, windowS, width, forecast 
   return `${scaling}; windows of ${formatMs(windowS * 1e3)}; target ${compared}, ${own}; width ${percent(width)}`;
 }
 
-function sizingText({ sizing }: CapacityDocument): string | false {
+function sizingText({ sizing, breakingPoint }: CapacityDocument): string | false {
   if (sizing === null) return false;
-  const [one, more, two] = sizing.replicasNeeded.map(({ replicas }) => replicas);
+  const times = sizing.replicasNeeded.map(({ timesPeak }) => `${timesPeak}x`).join(', ');
   const cost =
     sizing.costPerThousandGood === null
       ? ''
       : `; ${sizing.costPerThousandGood.toPrecision(3)} per 1,000 good requests`;
-  return `Replicas for the recorded peak: ${one}; at 1.5x ${more}; at 2x ${two}${cost}`;
+  return `Replicas for ${times} of the peak: ${replicasText(sizing, breakingPoint.passes)}${cost}`;
+}
+
+/** The replicas by the load that passed, and by what is certain: the two differ where the interval is wide. */
+function replicasText(
+  { replicasNeeded, certainMultiplier = null }: NonNullable<CapacityDocument['sizing']>,
+  passes: LoadPoint | null,
+): string {
+  const numbers = (of: 'replicas' | 'replicasPassed') =>
+    replicasNeeded.map((each) => each[of] ?? each.replicas).join(', ');
+  const at = (multiplier: number) => `(${formatMultiplier(multiplier)}x)`;
+  const passed = `${numbers('replicasPassed')} by what passed ${passes === null ? '' : at(passes.multiplier)}`;
+  return certainMultiplier === null
+    ? `${passed}; none is certain at 95 %`
+    : `${passed}; ${numbers('replicas')} certain at 95 % ${at(certainMultiplier)}`;
 }
 
 /** The limits of a good request; with tiers, those of all of them. */

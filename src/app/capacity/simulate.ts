@@ -21,6 +21,7 @@ import {
   type CapacityDocument,
   type CapacityState,
   type CapacityStep,
+  type EndedBy,
 } from '../../documents/capacity.ts';
 import type { QueueForecast } from '../../documents/parts.ts';
 import { isOfWindow, scheduleOf } from '../../replay/plan/schedule.ts';
@@ -51,7 +52,8 @@ type SimulationScene = Pick<
 
 /**
  * Searches the breaking point of a queue that behaves like the recorded server, on a virtual clock. It is a forecast
- * without any server. The queue is fitted to one half of the recording and checked with the other.
+ * without any server. The queue is fitted to one half of the recording and checked with the other. If hardly a request
+ * waited, any greater number of executors fits as well. Then no load is known to fail, and nothing is searched.
  * @throws AppError CAPTURE_EMPTY for too few answers
  */
 export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
@@ -67,33 +69,35 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
     settlingS: plan.settlingS,
   };
   const steps: CapacityStep[] = [];
+  const endedBy = forecast.isOpen ? 'recording' : simulatedSearch(plan, scene, fit, steps);
+  const state: CapacityState = {
+    schemaVersion: CAPACITY_SCHEMA_VERSION,
+    kind: 'capacity-state',
+    settings: plan.settings,
+    generator: plan.generator,
+    endedAt: null,
+    windowS: searched.windowS,
+    startedAt,
+    calibration: null,
+    noise: null,
+    baselineMs: null,
+    steps,
+  };
+  const endedAt = formatInstantUs(systemClock.epochUs());
+  return { ...capacityDocument(factsOf(plan, searched, ''), state, endedBy, endedAt), forecast };
+}
+
+/** Adds steps until the search is over. @returns why it is */
+function simulatedSearch(
+  plan: CapacityPlan,
+  scene: SimulationScene,
+  fit: QueueFit,
+  steps: CapacityStep[],
+): EndedBy {
   for (;;) {
-    const next = new CapacitySearch(searched, playedSteps(steps)).next();
-    if (next.kind === 'play') {
-      steps.push(simulatedStep(plan, scene, fit, next, steps.length));
-      continue;
-    }
-    const state: CapacityState = {
-      schemaVersion: CAPACITY_SCHEMA_VERSION,
-      kind: 'capacity-state',
-      settings: plan.settings,
-      generator: plan.generator,
-      endedAt: null,
-      windowS: searched.windowS,
-      startedAt,
-      calibration: null,
-      noise: null,
-      baselineMs: null,
-      steps,
-    };
-    const endedAt = formatInstantUs(systemClock.epochUs());
-    const document = capacityDocument(
-      factsOf(plan, searched, ''),
-      state,
-      endOf(next.reason, plan.ceilingBy),
-      endedAt,
-    );
-    return { ...document, forecast };
+    const next = new CapacitySearch(plan.search, playedSteps(steps)).next();
+    if (next.kind !== 'play') return endOf(next.reason, plan.ceilingBy);
+    steps.push(simulatedStep(plan, scene, fit, next, steps.length));
   }
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { playedSteps } from '../../../src/analysis/capacity/build-document.ts';
 import { capacityPage } from '../../../src/analysis/capacity/page.ts';
 import { capacityScreen, capacityView, observedText } from '../../../src/analysis/capacity/view.ts';
-import { viewText } from '../../../src/analysis/render/table.ts';
+import { viewMarkdown, viewText } from '../../../src/analysis/render/table.ts';
 import { ciReportOfCapacity } from '../../../src/analysis/verdict/ci-report.ts';
 import { pageAssets } from '../../../src/app/package.ts';
 import { TonedLine } from '../../../src/core/text.ts';
@@ -57,12 +57,26 @@ describe('the document of a search', () => {
     expect(errors).toMatchObject({ passes: { multiplier: 16 }, fails: null, interval: null });
   });
 
-  test('sizes by the peak and what is sure to pass', () => {
-    expect(document.sizing?.replicasNeeded.map(({ timesPeak, replicas }) => [timesPeak, replicas])).toEqual([
-      [1, 1],
-      [1.5, 2],
-      [2, 2],
+  test('sizes by the peak, by what passed and by what is sure to pass, with the basis of each', () => {
+    const rows = ({ sizing }: CapacityDocument) =>
+      sizing?.replicasNeeded.map((each) => [each.timesPeak, each.replicasPassed, each.replicas]);
+    expect(rows(document)).toEqual([
+      [1, 1, 1],
+      [1.5, 1, 2],
+      [2, 2, 2],
     ]);
+    const { passes, interval } = document.breakingPoint;
+    expect(document.sizing?.certainMultiplier).toBe(Math.min(passes!.multiplier, interval![0]));
+    const forms = [viewMarkdown(capacityView(document)), linesOf(document).join(' ')];
+    for (const form of forms.map((text) => text.replaceAll(/\s+/g, ' '))) {
+      expect(form).toContain('1, 1, 2 by what passed (4.5x); 1, 2, 2 certain at 95 %');
+    }
+    const open = searched([playedAt(1), playedAt(2)], 'budget');
+    expect(open).toMatchObject({ breakingPoint: { interval: null }, sizing: { certainMultiplier: null } });
+    expect(linesOf(open).join(' ')).toContain('2, 3, 3 by what passed (2x); none is certain at 95 %');
+  });
+
+  test('pays for good requests by the largest load that passes', () => {
     // Two replicas at 2.5 an hour answer 90 good requests a second.
     expect(document.sizing?.costPerThousandGood).toBeCloseTo((2 * 2.5 * 1_000) / (3_600 * 90), 6);
   });

@@ -1,10 +1,19 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { capacitySchema } from '../../../src/documents/capacity.ts';
 import { type CapacityDocument, capacity } from '../../../src/index.ts';
 import { captureOf } from '../../support/captures.ts';
 import { runCommand } from '../../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../../support/exchanges.ts';
-import { poissonArrivals, queueLatencies, SERVICE_TIMES, uniform } from '../../support/queue-simulator.ts';
+import {
+  poissonArrivals,
+  queueLatencies,
+  SERVICE_TIMES,
+  type ServiceName,
+  uniform,
+} from '../../support/queue-simulator.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const EXECUTORS = 4;
 const MEAN_S = 0.05;
@@ -14,11 +23,26 @@ const REQUESTS = 4_000;
 const SECONDS = (REQUESTS * MEAN_S) / (EXECUTORS * LOAD);
 const OPTIONS = { slo: 'latency: p(95)<150', simulate: true, window: '10s', width: '20%' } as const;
 
-/** What a queue with four executors answered. */
-function recordedQueue(seed: number): string {
+interface RecordedQueue {
+  readonly seed: number;
+  readonly executors?: number;
+  readonly service?: ServiceName | 'even';
+  /** The services of the second half take so many times as long. */
+  readonly slowed?: number;
+}
+
+/** What a queue answered. */
+function recordedQueue({
+  seed,
+  executors = EXECUTORS,
+  service = 'steady',
+  slowed = 1,
+}: RecordedQueue): string {
   const random = uniform(seed);
   const arrivals = poissonArrivals(REQUESTS, REQUESTS / SECONDS, random);
-  const latencies = queueLatencies(arrivals, EXECUTORS, () => SERVICE_TIMES.steady(random) * MEAN_S);
+  const serviceS = (at: number) =>
+    (service === 'even' ? 1 : SERVICE_TIMES[service](random)) * MEAN_S * (at < REQUESTS / 2 ? 1 : slowed);
+  const latencies = queueLatencies(arrivals, executors, serviceS);
   return captureOf(
     Array.from(arrivals, (arrivalS, at) =>
       exchangeOf({
@@ -59,7 +83,7 @@ describe('a forecast', () => {
   let capture = '';
   let found: CapacityDocument;
   beforeAll(async () => {
-    capture = recordedQueue(1);
+    capture = recordedQueue({ seed: 1 });
     found = await capacity(capture, OPTIONS);
   });
 
@@ -97,6 +121,65 @@ describe('a forecast', () => {
     expect(stdout).toContain('a queue with 4 executors');
     expect(stdout).toContain('nothing was sent');
   });
+
+  it('shows on one screen how far the queue is off, and warns where that is more than the width', async () => {
+    const screenOf = async (directory: string) => {
+      const args = ['capacity', directory, '--simulate', '--slo', OPTIONS.slo, '--window', '10s'];
+      return (await runCommand([...args, '--width', '20%'])).stdout;
+    };
+    const [like, unlike] = [await screenOf(capture), await screenOf(recordedQueue({ seed: 2, slowed: 1.4 }))];
+    for (const screen of [like, unlike]) expect(screen).toMatch(/other requests it is off by p50 /);
+    expect(like).not.toContain('more than the width');
+    expect(unlike).toContain('more than the width');
+  });
+
+  it('prints the replicas by what passed and by what is certain, each with its basis', async () => {
+    const page = join(temporaryDirectory(), 'page.html');
+    const args = ['capacity', capture, '--simulate', '--slo', OPTIONS.slo, '--window', '10s'];
+    const asked = [...args, '--width', '20%', '--replicas', '20', '--html', page];
+    const { stdout } = await runCommand([...asked, '--json']);
+    const { sizing, breakingPoint } = capacitySchema.parse(JSON.parse(stdout));
+    const ratePerSecond = breakingPoint.passes!.ratePerSecond / breakingPoint.passes!.multiplier;
+    const needed = (multiplier: number) =>
+      [1, 1.5, 2].map((times) =>
+        Math.ceil((20 * times * sizing!.peakPerSecond) / ratePerSecond / multiplier),
+      );
+    const certain = Math.min(breakingPoint.interval![0], breakingPoint.passes!.multiplier);
+    const passed = needed(breakingPoint.passes!.multiplier);
+    expect(sizing!.certainMultiplier).toBe(certain);
+    expect(sizing!.replicasNeeded.map(({ replicasPassed }) => replicasPassed)).toEqual(passed);
+    expect(sizing!.replicasNeeded.map(({ replicas }) => replicas)).toEqual(needed(certain));
+    expect(passed).not.toEqual(needed(certain));
+    for (const form of [[], ['--verbose']]) {
+      const text = (await runCommand([...asked, ...form])).stdout.replaceAll(/\s+/g, ' ');
+      expect(text).toContain(`${passed.join(', ')} by what passed`);
+      expect(text).toContain(`${needed(certain).join(', ')} certain at 95 %`);
+    }
+    const html = readFileSync(page, 'utf8');
+    expect(html).toContain(`${passed.join(', ')} by what passed`);
+    expect(html).toContain(`certain at 95 %; ${passed[0]} by what passed`);
+  });
+
+  it.each(['even', 'steady', 'skewed', 'exponential'] as const)(
+    'of a server whose %s latencies do not depend on load is not known: no interval, status 4',
+    async (service) => {
+      const open = recordedQueue({ seed: 3, executors: 1_000, service });
+      const args = ['capacity', open, '--simulate', '--slo', OPTIONS.slo];
+      const { status, stdout } = await runCommand([...args, '--json']);
+      expect(status).toBe(4);
+      expect(capacitySchema.parse(JSON.parse(stdout))).toMatchObject({
+        limitedBy: 'recording',
+        endedBy: 'recording',
+        breakingPoint: { passes: null, fails: null, boundary: null, interval: null },
+        sizing: null,
+        forecast: { isOpen: true },
+      });
+      const screen = await runCommand(args);
+      expect(screen.status).toBe(4);
+      expect(screen.stdout).toMatch(/^Forecast of the breaking point: cannot be known from this recording/);
+      expect(screen.stdout).toContain('hardly a recorded request waited');
+    },
+  );
 
   it('refuses an objective that a queue knows nothing of', async () => {
     const { status, stderr } = await runCommand([
