@@ -1,10 +1,12 @@
 import { ASCII } from '../../core/ascii.ts';
 import { LIMITS } from '../../core/limits.ts';
 
-const { LF, CR, SPACE, ONE, NINE } = ASCII;
+const { LF, CR, SPACE, SLASH, POINT, ONE, NINE } = ASCII;
 
 /** Looked for instead of `HTTP/1.`, because few texts contain it: the search is ten times as fast. */
 const RARE = '/1.';
+/** A call into Node costs as much as reading some 100 bytes. So where it is not rare, the bytes are read. */
+const MOST_SEARCHES = 100;
 const BEFORE_RARE = Buffer.from(' HTTP');
 const VERSION = Buffer.from('HTTP/1.');
 /** A request line ends so: ` HTTP/1.1` and one byte of the line end. */
@@ -28,6 +30,9 @@ const NONE: number[] = [];
  * costs recordings. It is too low only if a client sends a request before the end of an answer whose body is cut just
  * where it looks like a status line. As soon as several requests are open, the count holds until the recorder, which
  * parses messages, has settled all of them.
+ *
+ * A client chooses the bytes, so the work on a chunk is bounded: it grows with its length alone, and after as many
+ * request lines as a recorder holds open the rest of the chunk is taken to have some too.
  */
 export class OpenRequests {
   #count = 0;
@@ -55,7 +60,9 @@ export class OpenRequests {
    */
   client(bytes: Buffer, offset: number, turnStart: boolean): readonly number[] {
     let further = NONE;
+    let begun = 0;
     const begin = (at: number) => {
+      begun += 1;
       this.#count += 1;
       this.#lastLineOffset = offset + at;
       this.#answerStart = '';
@@ -70,8 +77,15 @@ export class OpenRequests {
       const seam = LINE_END.exec(this.#lineTail + bytes.toString('latin1', 0, LINE_END_BYTES - 1));
       if (seam !== null) begin(seam.index + LINE_END_BYTES - 1 - this.#lineTail.length);
     }
-    for (let at = bytes.indexOf(RARE, 0, 'latin1'); at >= 0; at = bytes.indexOf(RARE, at + 1, 'latin1')) {
-      if (endsRequestLine(bytes, at)) begin(at + RARE.length + 1);
+    let searches = 1;
+    for (let at = rareFrom(bytes, 0, searches); at >= 0; at = rareFrom(bytes, at + 1, searches)) {
+      searches += 1;
+      if (!endsRequestLine(bytes, at)) continue;
+      begin(at + RARE.length + 1);
+      if (begun >= LIMITS.pipelinedRequests) {
+        this.#lastLineOffset = offset + bytes.length - 1;
+        break;
+      }
     }
     this.#lineTail = lineTail(this.#lineTail, bytes);
     return further;
@@ -103,6 +117,16 @@ export class OpenRequests {
   }
 }
 
+/** @returns the next position of `/1.`, or -1 */
+function rareFrom(bytes: Buffer, from: number, searches: number): number {
+  if (searches <= MOST_SEARCHES) return bytes.indexOf(RARE, from, 'latin1');
+  const last = bytes.length - RARE.length;
+  for (let at = from; at <= last; at += 1) {
+    if (bytes[at] === SLASH && bytes[at + 1] === ONE && bytes[at + 2] === POINT) return at;
+  }
+  return -1;
+}
+
 /** @param at position of `/1.` */
 function endsRequestLine(bytes: Buffer, at: number): boolean {
   const next = bytes[at + RARE.length + 1];
@@ -110,8 +134,11 @@ function endsRequestLine(bytes: Buffer, at: number): boolean {
   const version = at - BEFORE_RARE.length;
   if (version < 0 || !standsAt(bytes, version, BEFORE_RARE)) return false;
   // A method and a target stand before it, and not the name of a field. Both may be in earlier bytes.
-  const lineStart = bytes.lastIndexOf(LF, version);
-  return lineStart < 0 || bytes.lastIndexOf(SPACE, version - 1) > lineStart;
+  for (let before = version - 1; before >= 0; before -= 1) {
+    if (bytes[before] === SPACE) return true;
+    if (bytes[before] === LF) return false;
+  }
+  return true;
 }
 
 /** Whether a whole status line begins there, as it does nearly always. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../../src/core/limits.ts';
 import { repeated } from '../../support/long-form.ts';
 import { TappedRecording } from '../../support/tapped-recording.ts';
 
@@ -98,6 +99,47 @@ describe('a client that has several requests under way as something is lost', ()
         expect(rows, `cut at ${at}`).toEqual([]);
       }
     }
+  });
+
+  it('has none so recorded where more are in one piece than a recorder holds open', () => {
+    const count = LIMITS.pipelinedRequests + 200;
+    const names = Array.from({ length: count }, (_, at) => `${at}`);
+    const all = names.map((name) => ask(name)).join('');
+    for (const pieces of [1, 2, 3]) {
+      const recording = new TappedRecording();
+      recording.shed(() => {
+        for (const piece of cut(all, pieces)) recording.client(piece);
+      });
+      for (const name of names.slice(0, -1)) recording.server(answer(name));
+      recording
+        .client(ask('next'))
+        .server(answer(`${count - 1}`))
+        .server(answer('next'));
+      expect(recording.client(ask('last')).server(answer('last')).rows()).toEqual([]);
+    }
+  });
+
+  it('has none so recorded behind a body of more lines that look like requests, whatever is lost of it', () => {
+    const lines = 'GET /a HTTP/1.1\r\n'.repeat(LIMITS.pipelinedRequests + 200);
+    const both = post('one', lines) + ask('two');
+    const at = fc.integer({ min: 1, max: both.length - 1 });
+    fc.assert(
+      fc.property(at, fc.boolean(), (cutAt, dies) => {
+        const recording = new TappedRecording();
+        if (dies) recording.client(both.slice(0, cutAt)).recorderDies().client(both.slice(cutAt));
+        else recording.shed(() => recording.client(both.slice(0, cutAt)).client(both.slice(cutAt)));
+        recording.server(answer('one')).client(ask('three')).server(answer('two')).server(answer('three'));
+        expect(recording.client(ask('four')).server(answer('four')).rows()).toEqual([]);
+      }),
+      { numRuns: repeated(20, 500) },
+    );
+  });
+
+  it('is recorded again after a body of more such lines, once that is committed', () => {
+    const lines = 'GET /a HTTP/1.1\r\n'.repeat(LIMITS.pipelinedRequests + 200);
+    const recording = new TappedRecording().client(post('one', lines)).server(answer('one'));
+    recording.recorderDies().client(ask('two')).server(answer('two'));
+    expect(recording.rows()).toEqual(['/one one', '/two two']);
   });
 
   it('is recorded again after all of it was answered and committed', () => {
