@@ -28,6 +28,18 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp])[] = [
   ['replay CAPTURE --target URL --slo p95<300ms', /write "latency: p\(95\)<300"/],
   ['show CAPTURE --status 4**', /--status: "4\*\*" is no HTTP status\n {2}hint: .*404.*4xx/],
   ['show CAPTURE 1 --full', /--full has no effect without --payload.*\n {2}hint: Add --payload/],
+  [
+    'replay CAPTURE --model gpt --dry-run',
+    /^reprise: No exchange of the window has model gpt\b.*\n {2}hint: /,
+  ],
+  [
+    'replay CAPTURE --model gpt --target URL',
+    /^reprise: No exchange of the window has model gpt\b.*\n {2}hint: /,
+  ],
+  [
+    'capacity CAPTURE --model gpt --target URL --slo errors:rate<0.1',
+    /No exchange of the window has model gpt\b.*\n {2}hint: /,
+  ],
 ];
 
 test.each(MISTAKES)(

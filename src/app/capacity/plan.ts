@@ -17,7 +17,14 @@ import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { VERSION } from '../package.ts';
-import { choiceFacts, chooseReplay, planOf, type ReplayChoice, type ReplayPlan } from '../replay/plan.ts';
+import {
+  choiceFacts,
+  chooseReplay,
+  planOf,
+  type ReplayChoice,
+  type ReplayPlan,
+  requireSelected,
+} from '../replay/plan.ts';
 import type { CapacityOptions } from './options.ts';
 import { type StepScene, stepOptions } from './step.ts';
 
@@ -71,6 +78,7 @@ export interface CapacityPlan {
  */
 export function planCapacity(opened: OpenedCapture, options: CapacityOptions): CapacityPlan {
   const choice = chooseReplay(opened, options.run.options);
+  requireSelected(opened, choice);
   const base = planOf(choice);
   const selected = selectedOf(choice, base.forecast.recordedPeakPerSecond);
   const spanS = Math.max(1e-9, base.window.plannedSpanNs / 1e9);

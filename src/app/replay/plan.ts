@@ -21,6 +21,7 @@ import { type Warmup, warmupBefore } from '../../replay/plan/warmup.ts';
 import { placeText } from '../../replay/request/copy-identity.ts';
 import { arrivalsAlone, type CaptureOverview, skipReasonOf } from '../../replay/window/capture.ts';
 import { isSequence, LONE_SEAM_US, Playback } from '../../replay/window/playback.ts';
+import { nothingSelected } from '../../replay/window/probe.ts';
 import { chooseWindow, type ReplayWindow } from '../../replay/window/window.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 
@@ -63,6 +64,21 @@ export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): Repla
 /** The source of a plan. Create a new one for each pass over the plan. */
 export function playbackOf(source: CaptureSource, window: ReplayWindow, filters: Filters): Playback {
   return new Playback({ source, window, selection: rowFilterOf(filters, (row) => source.payload(row)) });
+}
+
+/**
+ * Reads up to the first exchange that the filters select, so that a misspelt filter is an error before a line of the
+ * plan is printed.
+ * @throws AppError CAPTURE_EMPTY
+ */
+export function requireSelected(
+  opened: OpenedCapture,
+  { source, window, options: { filters } }: ReplayChoice,
+): void {
+  if (!source.isSelective) return;
+  const selected = playbackOf(opened.source, window, filters);
+  for (const _ of selected.rows()) return;
+  throw nothingSelected(selected, filters);
 }
 
 /** @throws AppError OPTION_INVALID for superposed parts with a sequence of windows */

@@ -89,7 +89,9 @@ export class ReplayProgress {
     const rate = (count: number) => (spanNs > 0 ? `${((count / spanNs) * 1e9).toFixed(1)}/s` : '–');
     const ms = (value: number | null) => (value === null ? '–' : formatMs(value));
     const phase = this.#phase(pulse);
+    // The time left comes first, so that a narrow terminal cuts something else.
     const needed = [
+      this.#outlook(phase, elapsedNs),
       ...(phase === 'calibration' || phase === 'warmup' ? [phase] : []),
       formatMs(elapsedNs / 1e6),
       rate(pulse.achieved),
@@ -104,8 +106,7 @@ export class ReplayProgress {
       `due ${rate(pulse.offered)}`,
       `late p99 ${ms(lagP99Us === null ? null : lagP99Us / 1e3)}`,
     ];
-    const outlook = this.#outlook(phase, elapsedNs);
-    const lineOf = (parts: readonly string[]) => [...needed, ...parts, outlook].join('  ');
+    const lineOf = (parts: readonly string[]) => [...needed, ...parts].join('  ');
     const fits = more.findIndex((_, at) => lineOf(more.slice(0, at + 1)).length >= COLUMNS);
     return lineOf(fits < 0 ? more : more.slice(0, fits));
   }
@@ -113,7 +114,7 @@ export class ReplayProgress {
   #outlook(phase: ReplayPhase, elapsedNs: number): string {
     if (phase === 'drain') return 'waiting for answers';
     const leftNs = this.#leftNs(elapsedNs);
-    return leftNs > 0 ? `ETA ${formatMs(Math.ceil(leftNs / 1e9) * 1e3)}` : 'not all sent yet';
+    return leftNs > 0 ? `${formatMs(Math.ceil(leftNs / 1e9) * 1e3)} left` : 'not all sent yet';
   }
 
   #phase({ elapsedNs, waiting }: Pick<Pulse, 'elapsedNs' | 'waiting'>): ReplayPhase {

@@ -5,7 +5,7 @@ import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../open-capt
 import { makeReady } from '../verdict-outputs.ts';
 import { requireComparableAnswers } from './document.ts';
 import type { RunOptions } from './options.ts';
-import { choiceFacts, chooseReplay } from './plan.ts';
+import { choiceFacts, chooseReplay, requireSelected } from './plan.ts';
 import { countPlan, type PlannedReplay, planReplay } from './planned-replay.ts';
 import type { ReplayRunParts, ReplayRunResult } from './run.ts';
 
@@ -53,6 +53,7 @@ export async function planOpened(
   onChoice?: ReplayWatch['onChoice'],
 ): Promise<PlannedReplay> {
   const choice = chooseReplay(opened, asked.options);
+  requireSelected(opened, choice);
   await onChoice?.(choiceFacts(choice));
   const planned = planReplay(opened, choice, asked);
   requireComparableAnswers(planned.plan, planned.thresholds, planned.source);

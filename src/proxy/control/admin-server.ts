@@ -263,7 +263,10 @@ export class ProbeServer {
     } catch (error) {
       if (!this.#failing) {
         const fields = { probeListen: `${address.host}:${address.port}`, reason: reasonOf(error) };
-        this.#logger.error(fields, 'NO PROBES OR METRICS: cannot listen on their address; trying again');
+        this.#logger.error(
+          fields,
+          'NO PROBES OR METRICS: cannot listen; free the address or name another: --probe-listen 127.0.0.1:9465 (or off). Trying again',
+        );
       }
       this.#failing = true;
       if (!this.#closed) this.#retry = setTimeout(() => void this.listen(address), this.#retryMs);
