@@ -12,7 +12,8 @@ import type { Asked } from '../../core/options.ts';
 import { type Listener, listenersBelow } from '../../monitors/process-tree.ts';
 import { type Endpoint, formatEndpoint, isReachedAs, placeOfTarget } from '../../proxy/net/endpoint.ts';
 import { mustBeFree } from '../../proxy/net/listen.ts';
-import { LISTEN, type RECORD_OPTIONS } from './record-options.ts';
+import { LISTEN } from './addresses.ts';
+import type { RECORD_OPTIONS } from './record-options.ts';
 
 /** Ports after the default one that are tried for clients. */
 const PORTS_TRIED = 100;

@@ -1,10 +1,9 @@
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { pairsOf, type RouteSetting } from '../../../src/app/recording/addresses.ts';
 import {
-  pairsOf,
   RECORD_OPTIONS,
   type RecordOptions,
-  type RouteSetting,
   readRecordOptions,
 } from '../../../src/app/recording/record-options.ts';
 import { addOptions, askedOf } from '../../../src/cli/options.ts';
