@@ -30,6 +30,8 @@ import type {
   ComparisonDocument,
   FactDifference,
 } from '../documents/comparison.ts';
+import type { Labels } from '../documents/parts.ts';
+import { inspectCapture } from '../storage/capture/inspect.ts';
 import {
   type CaptureSide,
   openSide,
@@ -38,6 +40,7 @@ import {
   type RunSide,
   type Side,
 } from './compare-sides.ts';
+import { commonLabels } from './labels.ts';
 
 const percent = (share: number) => `${share * 100}%`;
 
@@ -319,8 +322,11 @@ function assertAlike(differences: readonly FactDifference[], { allowsDifferences
 /** @param other has the same plan if it is a run as well */
 function sideOf(side: Side, other: Side): ComparedSide {
   const { kind, name } = side;
-  if (side.kind !== 'run')
-    return { kind, name, run: null, target: null, version: null, startedAt: null, verdict: null };
+  if (side.kind !== 'run') {
+    const labels = side.kind === 'recording' ? recordedLabels(name) : undefined;
+    const ofRun = { run: null, target: null, version: null, startedAt: null, verdict: null };
+    return { kind, name, ...ofRun, labels };
+  }
   const { run, target, version, startedAt, verdict, options } = side.summary;
   const { interrupted: cause, sent } = side.summary;
   const isKnown = side.summary.planCounted || other.kind !== 'run';
@@ -329,4 +335,10 @@ function sideOf(side: Side, other: Side): ComparedSide {
   const label = typeof options['name'] === 'string' ? options['name'] : null;
   const stopped = cause === null ? null : { cause, sent, planned, planCounted };
   return { kind, name, run, target, version, startedAt, verdict, label, labels, captureDigest, stopped };
+}
+
+/** Those of all builds that served while it was recorded. */
+function recordedLabels(capture: string): Labels | undefined {
+  const { origins } = inspectCapture(capture);
+  return commonLabels(origins.map((origin) => (origin.kind === 'recorded' ? origin.labels : undefined)));
 }

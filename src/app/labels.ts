@@ -32,7 +32,7 @@ const LONGEST_VALUE = 200;
 /** Labels of a Prometheus series that belong to the run, and those that Prometheus sets itself. */
 const TAKEN: ReadonlySet<string> = new Set(['job', 'instance', 'test', 'le', 'quantile', 'capture_digest']);
 
-export const LABEL_OPTIONS = grouped('What is tested', {
+export const LABEL_OPTIONS = grouped('The build that serves', {
   build: value(
     '--build <label>',
     'the build that serves, such as v1.4.2; the same as --label build=…',
@@ -67,6 +67,15 @@ export function labelsOf(
     return found === undefined ? [] : [[name, found] as const];
   });
   return Object.fromEntries([...ofCi, ...given]);
+}
+
+/** The labels that all have with the same value. Undefined if the first has none: it is of an earlier version. */
+export function commonLabels([first, ...others]: readonly (Labels | undefined)[]): Labels | undefined {
+  if (first === undefined) return undefined;
+  const common = Object.entries(first).filter(([name, each]) =>
+    others.every((labels) => labels?.[name] === each),
+  );
+  return Object.fromEntries(common);
 }
 
 function parseLabel(given: string, what: string): readonly [name: string, value: string] {

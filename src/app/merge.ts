@@ -15,10 +15,11 @@ import type { Run } from '../core/run.ts';
 import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
 import { namesBesideOurs, type Objective, parseSlo } from '../documents/metrics/objectives.ts';
-import { type Labels, NO_CAPS } from '../documents/parts.ts';
+import { NO_CAPS } from '../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
+import { commonLabels } from './labels.ts';
 import { farthestOf, OpenShards } from './merge-shards.ts';
 import { withOpenSlo } from './open-slo.ts';
 import { VERSION } from './package.ts';
@@ -207,7 +208,7 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: re
   return {
     ...summariseReplay(input),
     ...carriedOver(farthest, documents),
-    labels: commonLabels(documents),
+    labels: commonLabels(documents.map((document) => document.labels)),
     shard: null,
     merged: mergedDocument(set),
   };
@@ -354,16 +355,6 @@ function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
       return [name, isOne ? values[0] : values];
     }),
   );
-}
-
-/** The labels that all shards have with the same value. Undefined if they are of an earlier version. */
-function commonLabels(documents: readonly ShardRunDocument[]): Labels | undefined {
-  const [first, ...others] = documents.map(({ labels }) => labels);
-  if (first === undefined) return undefined;
-  const common = Object.entries(first).filter(([name, value]) =>
-    others.every((labels) => labels?.[name] === value),
-  );
-  return Object.fromEntries(common);
 }
 
 /** Parts of a run's document that are the same for the whole window, or sums over its shards. */

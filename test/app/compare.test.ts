@@ -206,6 +206,7 @@ describe('comparing what two names stand for', () => {
           lastByteOffsetUs: Math.round(((each.lastByteOffsetNs ?? 0) - each.intendedOffsetNs) / 1e3),
         }),
       ),
+      { origin: { kind: 'recorded', target: 'model.internal:8000', labels: { build: 'v1', model: 'm7' } } },
     );
     const { CaptureReader } = await import('../../src/storage/capture/reader.ts');
     const reader = new CaptureReader(capture);
@@ -216,6 +217,8 @@ describe('comparing what two names stand for', () => {
     const run = comparedRun(slower, { run: { options } });
     const forward = await compareNamed(capture, run, DEFAULTS);
     expect(forward).toMatchObject({ compares: 'recording', verdict: 'WORSE', pairs: COUNT });
+    expect(forward.a).toMatchObject({ kind: 'recording', labels: { build: 'v1', model: 'm7' } });
+    expect(viewText(comparisonView(forward))).toContain('  A: tested: build v1, model m7');
     // The run is what is new, whichever is named first: the verdict and the exit code of a gate must not turn round.
     expect(await compareNamed(run, capture, DEFAULTS)).toEqual(forward);
     const twice = comparedRun(slower, { run: { options: { ...options, multiplier: 2 } } });

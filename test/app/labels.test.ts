@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { LABEL_OPTIONS, labelsOf } from '../../src/app/labels.ts';
+import { commonLabels, LABEL_OPTIONS, labelsOf } from '../../src/app/labels.ts';
 import { byProgram, resolveOptions, type StatedOptions } from '../../src/core/options.ts';
 
 function labels(stated: StatedOptions<typeof LABEL_OPTIONS>, environment: NodeJS.ProcessEnv = {}) {
@@ -7,6 +7,17 @@ function labels(stated: StatedOptions<typeof LABEL_OPTIONS>, environment: NodeJS
 }
 
 describe('the labels of a build', () => {
+  test('are those that all have, where several served', () => {
+    const [v1, v2] = [
+      { build: 'v1', model: 'm7' },
+      { model: 'm7', build: 'v2' },
+    ];
+    expect(commonLabels([v1, v1])).toEqual(v1);
+    expect(commonLabels([v1, v2])).toEqual({ model: 'm7' });
+    expect(commonLabels([v1, undefined])).toEqual({});
+    expect([commonLabels([undefined, v1]), commonLabels([])]).toEqual([undefined, undefined]);
+  });
+
   test('are those given, beside those that CI sets', () => {
     const ofCi = { GITHUB_SHA: '0c1f3a', GITHUB_REF_NAME: 'main' };
     expect(labels({ build: 'v1.4.2', label: ['model=v7', 'image=registry/m@sha256:ab=1'] }, ofCi)).toEqual({

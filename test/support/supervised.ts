@@ -42,6 +42,7 @@ export function recordingDeps(
       dir: directory,
       append: true,
       targets: [`127.0.0.1:${targetPort}`],
+      labels: {},
       policy: DEFAULT_RECORDING_POLICY,
       hashKeyFile: null,
       encryptionKeyFile: null,

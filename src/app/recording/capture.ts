@@ -6,6 +6,7 @@ import { AppError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
+import type { Labels } from '../../documents/parts.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
 import type { RecorderOrder } from '../../proxy/control/messages.ts';
 import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
@@ -40,6 +41,8 @@ export interface RecorderSettings {
   readonly append: boolean;
   /** All servers that traffic is forwarded to, including those of routes. A replay refuses them as targets. */
   readonly targets: readonly string[];
+  /** Of the build that serves. */
+  readonly labels: Labels;
   readonly policy: RecordingPolicy;
   /** Null: the capture has its own key. */
   readonly hashKeyFile: string | null;
@@ -99,7 +102,7 @@ export function openCapture(
       {
         directory,
         recorder: { id, host: hostname(), startedUs },
-        origin: originOf(settings.targets),
+        origin: originOf(settings),
         policy: storedPolicy(settings.policy),
         hashKeyFingerprint,
         encryption,
@@ -210,7 +213,12 @@ function furthest({ bytes, turns, exchanges }: Progress, { recorded, ...account 
   };
 }
 
-function originOf(targets: readonly string[]): CaptureOrigin {
+function originOf({ targets, labels }: RecorderSettings): CaptureOrigin {
   const [target = ''] = targets;
-  return { kind: 'recorded', target, ...(targets.length > 1 ? { targets } : {}) };
+  return {
+    kind: 'recorded',
+    target,
+    ...(targets.length > 1 && { targets }),
+    ...(Object.keys(labels).length > 0 && { labels }),
+  };
 }

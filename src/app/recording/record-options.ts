@@ -37,6 +37,7 @@ import {
   type RecordingPolicy,
   recordingParts,
 } from '../../redaction/recording-policy.ts';
+import { LABEL_OPTIONS, labelsOf } from '../labels.ts';
 import { LISTEN, pairsOf, routeSetting, routesOf } from './addresses.ts';
 import type { RecorderSettings } from './capture.ts';
 import { MIRROR_OPTIONS, mirrorOf } from './mirror-options.ts';
@@ -291,6 +292,7 @@ export const RECORD_OPTIONS = {
   ...PRIVACY_OPTIONS,
   ...DISK_OPTIONS,
   ...OPERATION_OPTIONS,
+  ...LABEL_OPTIONS,
   ...MIRROR_OPTIONS,
   ...GATEWAY_OPTIONS,
 };
@@ -475,6 +477,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   const given = (flag: keyof RecordFlags) => asked.originOf(flag) !== null;
   const plane = planeOf(flags, given, problems);
   const policy = policyOf(flags, problems);
+  const labels = problems.attempt(() => labelsOf(flags, process.env), {});
   const mirror = mirrorOf(flags, { pairs: plane.pairs, targets: endpointsOf(plane) }, given, problems);
   problems.throwIfAny();
   const { dir, hashKeyFile, encryptionKeyFile, maxDisk, retain, fleetSize, onSeal } = flags;
@@ -497,6 +500,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
       policy,
       mirror,
       targets: targetsOf(plane),
+      labels,
       maxDiskBytes: maxDisk,
       retainMs: retain,
     },

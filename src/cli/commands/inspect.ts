@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { columnsOf, tableLines } from '../../analysis/render/table.ts';
+import { columnsOf, labelsText, tableLines } from '../../analysis/render/table.ts';
 import { inspect } from '../../app/inspect.ts';
 import { encryptionKeyOf, encryptionKeyOption } from '../../app/open-capture.ts';
 import { DayCalendar } from '../../core/calendar.ts';
@@ -134,8 +134,10 @@ function mixRows({ mix, exchanges, segments }: InspectDocument): (readonly [stri
 }
 
 function originText(origin: InspectDocument['origins'][number]): string {
-  if (origin.kind === 'recorded')
-    return `recorded in front of ${(origin.targets ?? [origin.target]).join(', ')}`;
+  if (origin.kind === 'recorded') {
+    const build = origin.labels === undefined ? '' : ` (${labelsText(origin.labels)})`;
+    return `recorded in front of ${(origin.targets ?? [origin.target]).join(', ')}${build}`;
+  }
   return `imported from ${origin.file}, ${origin.paired ? 'with requests' : 'arrivals alone'}`;
 }
 

@@ -192,7 +192,7 @@ class Inspection {
       recorders: lives.map((life) => life.document()),
       fleetSize,
       recordersAtOnce,
-      origins: [...new Map(metas.map(({ origin }) => [JSON.stringify(origin), origin])).values()],
+      origins: originsOf(metas),
       sessionKeys: [...new Set(metas.flatMap(sessionKeysOf))],
       clockAnchors: sumOf(segments, ({ clockAnchors }) => clockAnchors),
     };
@@ -423,6 +423,12 @@ function greatestOf(values: readonly number[]): number | null {
 
 function instantOf(epochUs: number | null): string | null {
   return epochUs === null ? null : formatInstantUs(epochUs);
+}
+
+/** In the order of recording. */
+function originsOf(metas: readonly SegmentMeta[]): InspectDocument['origins'] {
+  const origins = metas.toSorted((a, b) => a.openedUs - b.openedUs).map(({ origin }) => origin);
+  return [...new Map(origins.map((origin) => [JSON.stringify(origin), origin])).values()];
 }
 
 function encryptedOf(metas: readonly SegmentMeta[]): InspectDocument['encrypted'] {

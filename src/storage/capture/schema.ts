@@ -1,6 +1,7 @@
 import type { Amount, LifeAccount, Progress } from '../../core/accounting.ts';
 import { AppError } from '../../core/errors.ts';
 import { OUTCOMES } from '../../core/exchange.ts';
+import type { Labels } from '../../documents/parts.ts';
 import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts';
 import { type Connection, closing, damaged, openForSealing } from './sqlite.ts';
 
@@ -374,6 +375,8 @@ export type CaptureOrigin =
       readonly target: string;
       /** All targets, if the recorder had several. */
       readonly targets?: readonly string[];
+      /** Of the build that served; absent if none were given. */
+      readonly labels?: Labels;
     }
   | {
       readonly kind: 'imported';

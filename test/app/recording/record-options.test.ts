@@ -43,6 +43,12 @@ test('all that is wrong with the flags of record is said at once, whichever plan
   expect(message.split('\n')).toHaveLength(9);
 });
 
+test('the labels of the build that serves go to the recorder, and one that is none is an error', () => {
+  const args = [...TARGET, '--build', 'v1.4.2', '--label', 'model=v7'];
+  expect(read(args).recorder.labels).toMatchObject({ build: 'v1.4.2', model: 'v7' });
+  expect(() => read([...args, '--label', 'build=v2'])).toThrow('build is given twice');
+});
+
 describe('addresses of record', () => {
   test('are at least one: a recording that listens nowhere would call itself ready', () => {
     expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'], tlsCert: null })).toThrow(
