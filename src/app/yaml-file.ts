@@ -90,7 +90,7 @@ function textOf(path: string, { what }: YamlPurpose): string {
     if (text.length <= YAML_BYTES) return text;
   } catch (error) {
     throw new AppError('OPTION_INVALID', `${what} ${path} cannot be read: ${reasonOf(error)}`, {
-      hint: 'Give a YAML file that this user can read.',
+      hint: `Give a YAML file that this user can read.${what === 'scenario' ? ' reprise init CAPTURE writes one.' : ''}`,
       cause: error,
     });
   }

@@ -105,7 +105,8 @@ function refuseMistyped(program: Command, args: readonly string[]): void {
         throw new AppError('OPTION_INVALID', `${name} has no value: ${next} follows it`);
       if (!/^--[a-z][\w-]*(?:=|$)/.test(next)) at += 1;
     } else if (option === undefined && name.startsWith('--')) {
-      const near = nearest(name, [...known.keys()], '--');
+      const meant = MEANT[name]?.find((each) => known.has(each));
+      const near = meant ?? nearest(name, [...known.keys()], '--');
       const help = `reprise ${[...pathOf(command), HELP_ALL].join(' ')} lists the flags.`;
       throw new AppError('OPTION_INVALID', `unknown option '${name}'`, {
         hint: near === null ? help : `Did you mean ${near}?`,
@@ -119,6 +120,24 @@ function refuseMistyped(program: Command, args: readonly string[]): void {
     }
   }
 }
+
+/** The flags of other commands or tools, and what they are here: the first that the command has. */
+const MEANT: Readonly<Record<string, readonly string[]>> = {
+  '--dir': ['--out'],
+  '--out': ['--dir', '--html'],
+  '--output': ['--out', '--dir', '--html'],
+  '--port': ['--listen'],
+  '--url': ['--target'],
+  '--host': ['--target'],
+  '--upstream': ['--target'],
+  '--window': ['--from'],
+  '--qps': ['--rate', '--max-rate'],
+  '--rps': ['--rate', '--max-rate'],
+  '--vus': ['--concurrency'],
+  '--users': ['--concurrency'],
+  '--threshold': ['--slo'],
+  '--time': ['--duration'],
+};
 
 /** The flags of a command by each of their names. */
 function optionsIn(command: Command): Map<string, Option> {
@@ -144,8 +163,22 @@ async function configOf(program: Command, entries: readonly CommandEntry[]): Pro
 /** Makes a command that was built elsewhere, and its subcommands, handle errors and help as the program does. */
 function inherit(command: Command, program: Command): Command {
   command.copyInheritedSettings(program);
+  command.exitOverride((error) => {
+    if (error.code !== 'commander.missingArgument') throw error;
+    throw withUsage(error.message, command);
+  });
   for (const child of command.commands) inherit(child, program);
   return command;
+}
+
+/** The error for an argument that is missing. */
+function withUsage(message: string, command: Command): AppError {
+  const wanted = command.registeredArguments.filter(({ required }) => required);
+  const names = wanted.map((each) => each.name().toUpperCase()).join(' ');
+  const means = wanted.map((each) => `${each.name().toUpperCase()} is ${each.description}`).join('; ');
+  return new AppError('OPTION_INVALID', message.replace(/^error: /, ''), {
+    hint: `reprise ${[...pathOf(command), names].join(' ')}: ${means}.`,
+  });
 }
 
 /** Logs each variable that belongs to no flag of any command. */

@@ -185,6 +185,8 @@ export const LIMITS = {
   /** Recorded connections counted exactly at one time. At most twice as many are held. */
   countedConnections: 65_536,
   rateOverPeak: 2,
+  /** What one sender thread cannot reach: the HTTP client sends some 16,000 requests of 2 KB a second. */
+  sendsPerSecond: 20_000,
   shards: 1_024,
   abortFailedShare: 0.5,
   abortWindowS: 30,

@@ -113,7 +113,8 @@ function parseWithUnit(
   const unit = match?.[2] || bareUnit;
   const factor = unit == null ? undefined : Object.hasOwn(units, unit) ? units[unit] : undefined;
   if (!match || factor === undefined) {
-    throw refused(what, text, `is not ${expected}`, `Units: ${Object.keys(units).join(', ')}.`);
+    const meant = match?.[2] === '' && 's' in units ? `Did you mean ${text.trim()}s? ` : '';
+    throw refused(what, text, `is not ${expected}`, `${meant}Units: ${Object.keys(units).join(', ')}.`);
   }
   return Number(match[1]) * factor;
 }

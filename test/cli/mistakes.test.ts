@@ -40,6 +40,28 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp])[] = [
     'capacity CAPTURE --model gpt --target URL --slo errors:rate<0.1',
     /No exchange of the window has model gpt\b.*\n {2}hint: /,
   ],
+  [
+    'replay CAPTURE --target URL --rate 200000 --duration 10s',
+    /up to 20\d{4} requests in a second.*\n {2}hint: .*--threads.*--max-rate/,
+  ],
+  [
+    'replay CAPTURE --target URL --rate 2000000 --duration 10s',
+    /^reprise: --rate: "2000000" is more than a million/,
+  ],
+  [
+    'replay CAPTURE --target URL --duration 30',
+    /--duration: "30" is not a duration.*\n {2}hint: Did you mean 30s\?/,
+  ],
+  ['replay CAPTURE --target URL --rps 50', /unknown option '--rps'\n {2}hint: Did you mean --rate\?/],
+  ['replay CAPTURE --url URL', /unknown option '--url'\n {2}hint: Did you mean --target\?/],
+  ['record --target URL --out new', /unknown option '--out'\n {2}hint: Did you mean --dir\?/],
+  ['record --target URL --dir new --port 8080', /unknown option '--port'\n {2}hint: Did you mean --listen\?/],
+  ['report', /missing required argument 'run'\n {2}hint: reprise report RUN: RUN is .*replay/],
+  ['init', /missing required argument 'capture'\n {2}hint: reprise init CAPTURE: /],
+  ['run', /missing required argument 'scenario'\n {2}hint: reprise run SCENARIO: /],
+  ['run new.yaml', /scenario new\.yaml cannot be read.*\n {2}hint: .*reprise init CAPTURE/],
+  ['import arrivals', /missing required argument 'file'\n {2}hint: reprise import arrivals FILE: /],
+  ['report CAPTURE', /is not a readable run: it is a capture\n {2}hint: .*reprise inspect/],
 ];
 
 test.each(MISTAKES)(
@@ -60,6 +82,18 @@ test.each(MISTAKES)(
     expect(server.requests).toEqual([]);
   },
 );
+
+test('a plan of more than can be sent is planned with a warning', async () => {
+  const load = ['--rate', '30000', '--duration', '1s', '--max-requests', '9'];
+  const args = ['replay', captureOf([exchangeOf()]), '--dry-run', ...load];
+  const { status, stderr } = await runReprise(args);
+  expect({ status, stderr }).toEqual({
+    status: 0,
+    stderr: expect.stringMatching(/^warning: .* \d{5} requests .*\n {2}hint: /),
+  });
+  const limited = await runReprise([...args, '--max-rate', '10000']);
+  expect(limited).toMatchObject({ status: 0, stderr: '' });
+});
 
 test.each([
   ['p95<300ms', 'latency: p(95)<300'],

@@ -1,6 +1,7 @@
 import { AppError } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
-import { formatInstantUs } from '../../core/units.ts';
+import { countOf, formatInstantUs } from '../../core/units.ts';
 import type {
   ArrivalFigures,
   JudgementBounds,
@@ -106,6 +107,25 @@ function multiplierOf({ perSecond }: FixedRate, { overview }: OpenedCapture, opt
 export function planOf({ options, overview, window, scaling, source }: ReplayChoice): ReplayPlan {
   const forecast = forecastOf(overview, window, scaling, source.isSelective);
   return { options, overview, window, scaling, forecast };
+}
+
+/**
+ * The error for a plan above what its sender threads can send. Null if `--max-rate` limits it, or if filters leave the
+ * rate unknown.
+ */
+export function beyondSenders({ options, forecast }: ReplayPlan, { isSelective }: Playback): AppError | null {
+  const { senders, shard, concurrency, maxRatePerSecond } = options;
+  const perSecond = Math.ceil(forecast.plannedPeakPerSecond / (shard?.count ?? 1));
+  const most = senders * LIMITS.sendsPerSecond;
+  if (concurrency !== null || maxRatePerSecond !== null || isSelective || perSecond <= most) return null;
+  const threads = countOf(senders, 'sender thread');
+  return new AppError(
+    'OPTION_INVALID',
+    `The plan has up to ${perSecond} requests in a second, and ${threads} cannot send ${most}`,
+    {
+      hint: 'Lower --rate or --multiplier, or use more --threads or --shard. --max-rate N sends at most N in a second.',
+    },
+  );
 }
 
 /** The first facts of a plan, which need no roll-ups. */

@@ -5,7 +5,7 @@ import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../open-capt
 import { makeReady } from '../verdict-outputs.ts';
 import { requireComparableAnswers } from './document.ts';
 import type { RunOptions } from './options.ts';
-import { choiceFacts, chooseReplay, requireSelected } from './plan.ts';
+import { beyondSenders, choiceFacts, chooseReplay, requireSelected } from './plan.ts';
 import { countPlan, type PlannedReplay, planReplay } from './planned-replay.ts';
 import type { ReplayRunParts, ReplayRunResult } from './run.ts';
 
@@ -36,6 +36,8 @@ export async function replayCapture(
   const opened = openForReplay(directory, encryptionKeyOf(asked), asked.options.window.recorders);
   try {
     const planned = await planOpened(opened, asked, watch.onChoice);
+    const tooFast = planned.target === null ? null : beyondSenders(planned.plan, planned.source);
+    if (tooFast !== null) throw tooFast;
     await watch.onPlan?.(planned);
     return await carryOut(planned, watch);
   } finally {

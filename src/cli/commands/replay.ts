@@ -6,6 +6,7 @@ import { runText } from '../../analysis/report/run-text.ts';
 import { runScreen } from '../../analysis/report/screen.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { RUN_OPTIONS, resolveRunOptions } from '../../app/replay/options.ts';
+import { beyondSenders } from '../../app/replay/plan.ts';
 import { askedPlan } from '../../app/replay/planned-replay.ts';
 import { endEvent } from '../../app/replay/progress.ts';
 import { replayCapture } from '../../app/replay/replay.ts';
@@ -60,6 +61,8 @@ async function replay(directory: string, command: Command): Promise<void> {
       },
       onPlan: async (planned) => {
         if (isText) terminal.print(...planLines(askedPlan(planned)));
+        const tooFast = planned.target === null ? beyondSenders(planned.plan, planned.source) : null;
+        if (tooFast !== null) terminal.note(`warning: ${tooFast.message}`, `  hint: ${tooFast.hint}`);
         if (planned.target !== null) served = await ServedRun.start(live, 'Replay', planned.thresholds);
       },
       listen: () => {

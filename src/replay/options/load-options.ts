@@ -7,6 +7,7 @@ import type { Shard } from './parsers.ts';
 const parseRate: OptionParser<number> = (given, what) => {
   const rate = Number(given.trim().replace(/\/s$/, ''));
   if (given.trim() !== '' && Number.isFinite(rate) && rate > 0 && rate <= 1e6) return rate;
+  if (rate > 1e6) throw refused(what, given, 'is more than a million requests per second');
   throw refused(what, given, 'is not a number of requests per second, such as 50 or 0.5');
 };
 

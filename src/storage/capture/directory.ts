@@ -140,7 +140,11 @@ export function whatIs(path: string): { readonly what: string; readonly hint: st
   try {
     files = readdirSync(path);
   } catch (error) {
-    if (hasCode(error, 'ENOTDIR')) return { what: 'it is a file', hint: null };
+    if (hasCode(error, 'ENOTDIR'))
+      return {
+        what: 'it is a file',
+        hint: 'Give a directory. reprise import makes a capture of a trace: see reprise import --help.',
+      };
     return { what: isMissing(error) ? 'there is no such directory' : reasonOf(error), hint: null };
   }
   if (files.length === 0) return { what: 'it is empty', hint: null };
