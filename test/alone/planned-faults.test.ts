@@ -78,7 +78,7 @@ describe('a replay with planned faults', () => {
       proxy: 'dep',
       fault: 'http_delay',
       attributes: { delay: 100 },
-      start: '17s',
+      start: '18s',
       duration: '4s',
       during: ['errors: rate<0.05'],
     };

@@ -8,7 +8,7 @@ import { measureOf } from '../metrics/index.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
 /** Objectives count as recovered if they hold for this time and for this number of requests. */
-const HOLD_NS = 5e9;
+export const HOLD_NS = 5e9;
 const HOLD_REQUESTS = 20;
 
 /** The figures of one fault. */

@@ -1,4 +1,4 @@
-import type { FaultFigures } from '../../analysis/run/fault-statistics.ts';
+import { type FaultFigures, HOLD_NS } from '../../analysis/run/fault-statistics.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { FaultWindow } from '../../core/fault-windows.ts';
@@ -86,22 +86,51 @@ export function readFaultPlan(path: string, plannedNs: number, originNs: number)
     const window = { name, fromNs, toNs, recoveredNs: toNs + recoveryNs, isJudgedApart: during.length > 0 };
     return [{ ...window, stated, during }];
   });
-  for (const [index, key, text] of overlapsOf(faults)) {
+  // Without valid times, gaps and overlaps are not those of the plan.
+  const conflicts =
+    problems.length > 0 ? [] : [...shortGapsOf(faults, originNs + plannedNs), ...overlapsOf(faults)];
+  for (const [index, key, text] of conflicts) {
     problems.push({ text: `faults.${index}.${key}: ${text}`, place: placeOf(['faults', index, key]) });
   }
   if (problems.length > 0) throw invalidYaml(path, problems, PURPOSE);
   return { control: read.data.control, faults: faults.sort((a, b) => a.fromNs - b.fromNs) };
 }
 
-/** Faults whose windows overlap, so that they could not be applied or judged: index, key, reason. */
-function* overlapsOf(faults: readonly ScheduledFault[]): Generator<[number, string, string]> {
+/** A place in a plan: index of the fault, key; and why it is refused. */
+type Conflict = readonly [number, string, string];
+
+/**
+ * Faults with a limit for the recovery that may not be seen: until the next fault or the end of the run there is less
+ * time than the limit and the time for which the objectives must hold.
+ */
+function* shortGapsOf(faults: readonly ScheduledFault[], endNs: number): Generator<Conflict> {
+  const text = (ns: number) => formatMs(ns / NS_PER_MS);
+  for (const [index, { toNs, recoveredNs }] of faults.entries()) {
+    const [next] = faults.filter((other) => other.toNs > toNs).toSorted((a, b) => a.fromNs - b.fromNs);
+    const untilNs = next?.fromNs ?? endNs;
+    const gapNs = Math.max(0, untilNs - toNs);
+    const neededNs = recoveredNs - toNs + HOLD_NS;
+    if (recoveredNs === toNs || gapNs >= neededNs) continue;
+    const lack = text(toNs + neededNs - untilNs);
+    const [what, move] =
+      next === undefined
+        ? ['the run ends', `Start this fault ${lack} earlier`]
+        : [`fault ${next.name} begins`, `Start that fault ${lack} later`];
+    const when = gapNs === 0 ? 'no later than this one ends' : `${text(gapNs)} after this one ends`;
+    const needs = `the limit of ${text(recoveredNs - toNs)}, and ${text(HOLD_NS)} in which the objectives must hold`;
+    const shorter = gapNs > HOLD_NS ? `state at most ${text(gapNs - HOLD_NS)}` : 'leave out recovery';
+    yield [
+      index,
+      'recovery',
+      `${what} ${when}, but ${text(neededNs)} are needed: ${needs}. ${move}, or ${shorter}`,
+    ];
+  }
+}
+
+/** Outages of a proxy that overlap, so that they could not be applied. */
+function* overlapsOf(faults: readonly ScheduledFault[]): Generator<Conflict> {
   for (const [index, fault] of faults.entries()) {
-    const { fromNs, toNs, recoveredNs, stated } = fault;
-    const within = faults.find((other) => other.fromNs < recoveredNs && other.toNs > toNs);
-    if (recoveredNs > toNs && within !== undefined) {
-      const text = `reaches into fault ${within.name}, which would be judged with it; let it end before that begins`;
-      yield [index, 'recovery', text];
-    }
+    const { fromNs, toNs, stated } = fault;
     if (stated.fault !== 'down') continue;
     const downs = faults.slice(0, index).filter((other) => isDownOf(stated.proxy, other));
     const met = downs.find((other) => other.fromNs <= toNs && other.toNs >= fromNs);
