@@ -74,3 +74,25 @@ it('a gate on answers that were not recorded plays ten minutes before it says so
   const run = documentOf(await replayHere(capture, server.url, byStatus));
   expect(run.check).toMatchObject({ level: 'status', checked: 20, mismatched: 0 });
 });
+
+it.each([
+  ['masked requests, which are all the same now,', ['/prompt'], false],
+  ['other requests', [], true],
+])('equal answers to %s made a run not comparable', async (_, redacted, differs) => {
+  const capture = captureOf(
+    Array.from({ length: 60 }, (_, at) =>
+      exchangeOf({
+        arrivalUs: TEST_EPOCH_US + at * 2_000,
+        request: { ...requestMessage({ body: '{"prompt":"aaaa"}' }), redacted },
+        response: responseMessage(200, JSON.stringify({ outputs: [at + 100] })),
+      }),
+    ),
+  );
+  const server = await serverOf((_, response) => {
+    response.setHeader('Content-Type', 'application/json');
+    response.end('{"outputs":[500]}');
+  });
+  const run = await replayHere(capture, server.url, ['--json', '--slo', 'latency: p(50)<5000']);
+  const codes = documentOf(run).reasons.map(({ code }) => code);
+  expect(codes.includes('not_comparable')).toBe(differs);
+});

@@ -58,7 +58,7 @@ export function refusedSend(planned: PlannedRequest): Send {
   return joined(plannedPart(planned), notSentResult(planned, 'refused'));
 }
 
-function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedRequest): PlannedPart {
+function plannedPart({ index, intendedOffsetNs, row, streams, changed, warmup }: PlannedRequest): PlannedPart {
   return {
     index,
     segment: row.segment,
@@ -70,22 +70,19 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
     intendedOffsetNs,
     warmup: warmup ?? false,
     streamed: streams,
-    recorded: recordedAnswer(row),
+    recorded: recordedAnswer(row, changed ?? false),
   };
 }
 
-/** Facts of the recorded answer; null if it was not complete. */
-function recordedAnswer({
-  outcome,
-  status,
-  responseBytes,
-  streamed,
-  lastByteOffsetUs,
-  answerError: tellsError,
-  outputTokens,
-  responseBody: body = null,
-}: ExchangeRow): RecordedAnswer | null {
+/**
+ * Facts of the recorded answer; null if it was not complete. Requests that were masked may have become equal, and then
+ * get equal answers. So the recorded body of a changed request is not compared.
+ */
+function recordedAnswer(row: ExchangeRow, changed: boolean): RecordedAnswer | null {
+  const { outcome, status, responseBytes, streamed, lastByteOffsetUs, outputTokens } = row;
   if (outcome !== 'completed' || status === null) return null;
+  const tellsError = row.answerError;
+  const body = changed ? null : (row.responseBody ?? null);
   const tookNs = lastByteOffsetUs === null ? null : lastByteOffsetUs * 1_000;
   return { status, bytes: responseBytes, streamed, tookNs, tellsError, outputTokens, body };
 }
