@@ -60,13 +60,14 @@ const SHORTER: readonly (readonly [RegExp, string])[] = [
   [/--warmup \d+m/g, '--warmup 500ms'],
   [/--wait \d+\w/g, '--wait 20s'],
   [/wait=20m/g, 'wait=1s'],
-  [/\+1 min/g, '+30 sec'],
+  [/\+1 min/g, '+45 sec'],
   // The directory of a scene is made of links, which npm packs no files of.
   [/npm pack --silent/g, `npm pack --silent "${repositoryRoot}"`],
   [/^npm run model-server(?: --)?/g, 'npm run model-server -- --listen 127.0.0.1:8000'],
   [/--day \S+ --tz \S+/g, `--day ${new Date().toISOString().slice(0, 10)} --tz UTC`],
   [/\/rec\b/g, 'captures/rec'],
   [/--max-connections 1000/g, '--max-connections 100'],
+  [/--fleet-size 3/g, '--fleet-size 1'],
 ];
 
 /** Where pages have the second server. */
@@ -130,6 +131,8 @@ export class Scene {
   readonly #ports: ReadonlyMap<string, number>;
   readonly #serverPort: number;
   readonly #running: RunningProcess[] = [];
+  /** Captures that are there before the page records. */
+  readonly #placedCaptures = new Set(['captures/today', 'captures/monday']);
   #passed = false;
   #recorders: { readonly child: RunningProcess; readonly port: number }[] = [];
 
@@ -141,7 +144,7 @@ export class Scene {
       if (/^(?:captures|runs|artefacts|demo-run|\.git)$/.test(entry)) continue;
       symlinkSync(join(repositoryRoot, entry), join(this.#directory, entry));
     }
-    for (const place of ['captures/today', 'captures/monday']) {
+    for (const place of this.#placedCaptures) {
       cpSync(ground.capture, this.path(place), { recursive: true });
     }
     cpSync(ground.demo, this.path('demo-run'), { recursive: true });
@@ -264,6 +267,7 @@ export class Scene {
   async #start(block: DocBlock, command: string): Promise<void> {
     // No launcher stands between the signal that ends it and the command.
     const direct = command.replace(/^(?:npx )?reprise/, `"${process.execPath}" bin/reprise.js`);
+    this.#makeRoom(command);
     const child = startProcess(
       'bash',
       ['-c', `exec ${direct.replace('npm run model-server --', 'node fixtures/model-server/main.ts')}`],
@@ -280,6 +284,13 @@ export class Scene {
     if (!/reprise record/.test(command)) return;
     this.#recorders.push({ child, port: ports[0] ?? 0 });
     await this.#canBeControlled(command);
+  }
+
+  /** A reader of a page that records has no capture there yet. */
+  #makeRoom(command: string): void {
+    const [, directory = ''] = /reprise record .*--dir (\S+)/s.exec(command) ?? [];
+    if (!this.#placedCaptures.delete(directory)) return;
+    rmSync(this.path(directory), { recursive: true });
   }
 
   /** Traffic passes before the recorder answers: `status` is asked of one that can. */
@@ -345,8 +356,12 @@ export class Scene {
 /** The codes of the reasons and notes of a run. */
 function codesOf(summary: string): string[] {
   type Coded = readonly { readonly code: string }[];
-  const run = JSON.parse(readFileSync(summary, 'utf8')) as { readonly reasons: Coded; readonly notes: Coded };
-  return [...run.reasons, ...run.notes].map(({ code }) => code);
+  // A scenario has a summary too, which names its runs.
+  const run = JSON.parse(readFileSync(summary, 'utf8')) as {
+    readonly reasons?: Coded;
+    readonly notes?: Coded;
+  };
+  return [...(run.reasons ?? []), ...(run.notes ?? [])].map(({ code }) => code);
 }
 
 function shortened(command: string): string {
