@@ -58,7 +58,14 @@ export function refusedSend(planned: PlannedRequest): Send {
   return joined(plannedPart(planned), notSentResult(planned, 'refused'));
 }
 
-function plannedPart({ index, intendedOffsetNs, row, streams, changed, warmup }: PlannedRequest): PlannedPart {
+function plannedPart({
+  index,
+  intendedOffsetNs,
+  row,
+  streams,
+  changed,
+  warmup,
+}: PlannedRequest): PlannedPart {
   return {
     index,
     segment: row.segment,
