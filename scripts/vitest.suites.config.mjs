@@ -5,13 +5,14 @@ import { BaseSequencer } from 'vitest/node';
 
 /** Files that take a minute or more, the longest first. At the end, such a file would run alone. */
 const LONG = [
-  'failing-recording',
   'compare',
   'bit-flips',
   'capacity-targets',
   'scenario-presets',
   'drains',
   'leaks',
+  // These two take a processor each: they come after runs that are judged by when requests leave.
+  'failing-recording',
   'deaths',
   'writer-faults-wire',
 ].map((name) => `/test/faults/${name}.test.ts`);
