@@ -194,7 +194,7 @@ describe('the directory of a capture', () => {
       expect.objectContaining({
         code: 'CAPTURE_NOT_FOUND',
         message: expect.stringMatching(why),
-        hint: expect.stringContaining('reprise record'),
+        hint: expect.stringContaining('reprise import'),
       }),
     );
   });
