@@ -299,7 +299,12 @@ function captureContext(
     filters: [...recordersText(options), ...describeFilters(options.filters)],
     coverage: isAtLeast ? null : coverage,
     coverageUnexplained: isAtLeast ? null : unexplained,
-    losses: { exchanges: losses.exchanges, bytes: losses.bytes, by: losses.byReason },
+    losses: {
+      exchanges: losses.exchanges,
+      bytes: losses.bytes,
+      exact: losses.exact,
+      by: losses.byReason,
+    },
     omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
   };
 }

@@ -249,7 +249,15 @@ export type RetryFigures = Omit<Immutable<z.infer<typeof retries>>, 'likely' | '
 };
 
 const amount = z.object({ exchanges: count, bytes: count });
-const losses = amount.extend({ by: z.partialRecord(z.enum(LOSS_REASONS), amount) });
+const losses = amount.extend({
+  exact: z
+    .boolean()
+    .optional()
+    .describe(
+      'False if more may have been lost: of an import, or after a kill. Profiles of earlier versions lack it.',
+    ),
+  by: z.partialRecord(z.enum(LOSS_REASONS), amount),
+});
 const omitted = amount.extend({ by: z.partialRecord(z.enum(OMISSION_CAUSES), amount) });
 
 /** The document of `profile --json`. Fields are added, never renamed; readers ignore unknown ones. */

@@ -75,6 +75,9 @@ describe('what a trace of arrivals does not say', () => {
       timed_out: null,
     });
     expect(profile.errors.failed).toBeNull();
+    expect(profile.losses).toMatchObject({ exchanges: 0, exact: false });
+    const { stdout: text } = await runCommand(['profile', out]);
+    expect(text).toMatch(/^\s*not known +– +–/m);
   });
 
   test('stays unknown beside requests that it is paired with, and no arrival counts as failed', async () => {

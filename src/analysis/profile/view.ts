@@ -299,13 +299,17 @@ function missingTable({ coverage, coverageUnexplained, losses, omitted }: Profil
       bytesText(bytes),
     ]);
   const isWhole = losses.exchanges + omitted.exchanges + losses.bytes + omitted.bytes === 0;
+  const nothing =
+    losses.exact === false
+      ? ['not known', numberText(null), bytesText(null)]
+      : ['nothing', numberText(0), bytesText(0)];
   return {
     title: `Coverage: ${shareText(coverage)}`,
     unit: 'exchanges and bytes',
     source: 'the recorder’s account; coverage of the window, losses and omissions of the whole capture',
     lookFor: `a missing share (here ${shareText(coverageUnexplained)}): it makes every rate too low`,
     columns: columnsOf(['lost or left out'], ['exchanges', 'bytes']),
-    rows: isWhole ? [['nothing', '0', bytesText(0)]] : [...rows(losses.by), ...rows(omitted.by)],
+    rows: isWhole ? [nothing] : [...rows(losses.by), ...rows(omitted.by)],
   };
 }
 
