@@ -445,24 +445,24 @@ class ExportPlan {
 function k6Objectives(texts: readonly string[], mode: 'exact' | 'rate'): ExportedObjectives | null {
   if (texts.length === 0) return null;
   const cannotCarry: string[] = [];
-  const objectives = parseSlo(texts).flatMap((threshold): ExportedObjective[] => {
-    const { script: metric } = factsOf(threshold).k6;
-    const why = metric === null ? unseenBy(threshold) : whyNot(threshold, mode);
-    if (why !== null) cannotCarry.push(`the objective ${threshold.expression}: ${why}`);
-    return why === null && metric !== null ? [exportedObjective(threshold, metric)] : [];
+  const objectives = parseSlo(texts).flatMap((objective): ExportedObjective[] => {
+    const { script: metric } = factsOf(objective).k6;
+    const why = metric === null ? unseenBy(objective) : whyNot(objective, mode);
+    if (why !== null) cannotCarry.push(`the objective ${objective.expression}: ${why}`);
+    return why === null && metric !== null ? [exportedObjective(objective, metric)] : [];
   });
   return { objectives, cannotCarry, tagValueOf };
 }
 
 /** Why our script for k6 does not measure a metric. */
-function unseenBy(threshold: Objective): string {
-  return isOfStreams(threshold) ? 'k6 does not see the tokens of a stream' : `k6 has no ${threshold.metric}`;
+function unseenBy(objective: Objective): string {
+  return isOfStreams(objective) ? 'k6 does not see the tokens of a stream' : `k6 has no ${objective.metric}`;
 }
 
 /** Why k6 cannot express an objective on a metric of our script; null if it can. */
-function whyNot(threshold: Objective, mode: 'exact' | 'rate'): string | null {
-  const { aggregation, slice } = threshold;
-  if (factsOf(threshold).includesLag && mode === 'rate')
+function whyNot(objective: Objective, mode: 'exact' | 'rate'): string | null {
+  const { aggregation, slice } = objective;
+  if (factsOf(objective).includesLag && mode === 'rate')
     return 'without --pacing exact no request has an instant of its own';
   if (aggregation.kind === 'count') return 'k6 holds a rate of errors, no count';
   for (const { key, value } of slice?.tags ?? []) {

@@ -46,12 +46,12 @@ export class OpenShards {
    * rows come from the summaries of the shards.
    * @throws AppError INPUT_INVALID if rows are damaged, or do not match the summary beside them
    */
-  mergeInto(store: SqliteRunStore, thresholds: readonly Objective[] = []): RunFigures {
+  mergeInto(store: SqliteRunStore, objectives: readonly Objective[] = []): RunFigures {
     const documents = this.set.runs.map(({ document }) => document);
     // All shards have the same plan, so they wait for the same events.
     const { fidelity: planned, options } = this.set.runs[0].document;
     const stageEndsNs = stageEndsOf(statedStages(options));
-    const statistics = new RunStatistics(0, planned.waitsFor, { thresholds, stageEndsNs });
+    const statistics = new RunStatistics(0, planned.waitsFor, { objectives, stageEndsNs });
     for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
       statistics.statusMix.addRecorded(recordedStatuses, recordedFailures);
     }

@@ -88,13 +88,13 @@ export async function mergeRuns(
   const sealed = waitMs === null ? directories : await sealedWithin(directories, waitMs, deps);
   const shards = new OpenShards(sealed);
   try {
-    const objectives = slo.length > 0 ? slo : commonObjectives(shards.set);
+    const expressions = slo.length > 0 ? slo : commonObjectives(shards.set);
     const runId = newRunId();
     const directory = out ?? join('runs', runId);
     // A merge can be repeated, so it leaves a complete run or none. A replay cannot, so it leaves an unsealed run.
     const staged = new StagedDirectory(directory, 'merging');
     try {
-      const document = mergeInto(staged.path, runId, shards, objectives, verdict.name);
+      const document = mergeInto(staged.path, runId, shards, expressions, verdict.name);
       staged.publish();
       return {
         directory,
@@ -116,19 +116,19 @@ function mergeInto(
   directory: string,
   runId: string,
   shards: OpenShards,
-  objectives: readonly string[],
+  expressions: readonly string[],
   name: string | null,
 ) {
   const store = new SqliteRunStore(directory);
   try {
-    const thresholds = parseSlo(objectives, shards.monitoredNames);
-    const merged = shards.mergeInto(store, thresholds);
+    const objectives = parseSlo(expressions, shards.monitoredNames);
+    const merged = shards.mergeInto(store, objectives);
     const monitored = shards.mergeMonitors(store, merged);
     const figures = { ...merged, monitored: monitored.byName };
-    const { options, ...facts } = runOf(runId, shards.set, figures, objectives);
+    const { options, ...facts } = runOf(runId, shards.set, figures, expressions);
     const run = { ...facts, options: name === null ? options : { ...options, name } };
     const document = {
-      ...documentOf(run, shards.set, figures, thresholds),
+      ...documentOf(run, shards.set, figures, objectives),
       monitors: monitored.document,
       // Shards have no faults and no `--until-sure`. Autoscaling is judged only for single runs. The telemetry of each
       // shard is in its own document.
@@ -180,14 +180,14 @@ function runOf(id: string, set: ShardSet, figures: RunFigures, slo: readonly str
   };
 }
 
-function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: readonly Objective[]) {
+function documentOf(run: Run, set: ShardSet, figures: RunFigures, objectives: readonly Objective[]) {
   const documents = set.runs.map(({ document }) => document);
   const farthest = farthestOf(documents);
   const { multiplier, scaling, coverage, coverageUnexplained, options, shard } = farthest;
   const input: ReplaySummaryInput = {
     run,
     figures,
-    thresholds,
+    objectives,
     multiplier,
     scaling,
     pace: shard.pace,

@@ -78,7 +78,7 @@ function monitoredLines(
   { time }: ReportStatistics,
 ): MonitoredLine[] {
   const intervals = new Map(summary?.monitors?.sources.map(({ name, intervalS }) => [name, intervalS]));
-  const shown = shownObjective(summary?.slo ?? [])?.threshold;
+  const shown = shownObjective(summary?.slo ?? [])?.objective;
   const isShown = ({ name }: { readonly name: string }) => name === shown?.series;
   return reader
     .monitorSeries()

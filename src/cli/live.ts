@@ -59,14 +59,14 @@ export class ServedRun {
   static async start(
     { serve, open }: ResolvedOptions<typeof LIVE_OPTIONS>,
     title: string,
-    thresholds: readonly Objective[],
+    objectives: readonly Objective[],
   ): Promise<ServedRun | null> {
     if (!hasLivePage({ serve, open })) return null;
     const [{ RunPage }, { LiveServer }] = await Promise.all([
       import('../app/live/pages.ts'),
       import('../app/live/server.ts'),
     ]);
-    const page = new RunPage(title, thresholds);
+    const page = new RunPage(title, objectives);
     const server = new LiveServer(page.pages);
     const { url, warning } = await server.listen(serve ?? parseServed('127.0.0.1:0', '--open'));
     const until = stays() ? 'Ctrl-C after the run' : 'the end of the run (no terminal)';

@@ -34,7 +34,7 @@ export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}
     multiplier,
     interrupted,
     run: own,
-    thresholds: [],
+    objectives: [],
     ...(facts.bounds === undefined ? {} : { bounds: facts.bounds }),
     scaling: 'compress',
     skipped: {},

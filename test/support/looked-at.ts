@@ -21,10 +21,10 @@ interface Looked {
 
 /** Plays a run that may end early, on a clock that is at the end of each answer. */
 export function lookedAt(slo: string, { requests, durationNs, sendAt, endNs, open = () => 0 }: Looked) {
-  const thresholds = parseSlo([slo]);
-  const looks = new Looks(thresholds, { requests, durationNs }, 0.95);
+  const objectives = parseSlo([slo]);
+  const looks = new Looks(objectives, { requests, durationNs }, 0.95);
   const bounds = { ...JUDGEMENT_BOUNDS, ...boundsOfLooks(looks.plan) };
-  const statistics = new RunStatistics(0, null, { thresholds, stageEndsNs: [] });
+  const statistics = new RunStatistics(0, null, { objectives, stageEndsNs: [] });
   let index = 0;
   for (let sure = false; index < requests && !sure; index++) {
     const each = sendAt(index);
@@ -34,7 +34,7 @@ export function lookedAt(slo: string, { requests, durationNs, sendAt, endNs, ope
   }
   const context = { ...contextOf([]), figures: statistics.figures() };
   return {
-    ...judge(context, thresholds, bounds),
+    ...judge(context, objectives, bounds),
     document: looks.document(index < requests),
     requests: index,
   };

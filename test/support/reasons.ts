@@ -1,12 +1,12 @@
 import { type Reason, reason } from '../../src/analysis/verdict/reasons.ts';
 import { parseSlo } from '../../src/documents/metrics/objectives.ts';
 
-const [threshold] = parseSlo(['latency: p(99)<200']);
-if (threshold === undefined) throw new Error('no objective');
+const [objective] = parseSlo(['latency: p(99)<200']);
+if (objective === undefined) throw new Error('no objective');
 const side = { busyShare: 0.03, throttled: false, ratePerSecond: 1.6 };
 /** Each code once, with the figures of a run. They are the examples in `docs/guides/reading-a-verdict.md`. */
 export const REASONS: readonly Reason[] = [
-  reason('slo_violated', { threshold, observed: 240 }),
+  reason('slo_violated', { objective, observed: 240 }),
   reason('interrupted', { cause: 'SIGINT', sent: 3_000, planned: 9_000, failures: null }),
   reason('nothing_planned', { elsewhere: 0 }),
   reason('achieved_below', {
@@ -37,7 +37,7 @@ export const REASONS: readonly Reason[] = [
     spanMs: 600_000,
   }),
   reason('too_close', {
-    threshold,
+    objective,
     observed: 190,
     confidence: 0.95,
     otherwise: 230,
@@ -97,7 +97,7 @@ export const REASONS: readonly Reason[] = [
   reason('turned_away', { share: 0.01, recorded: null, status: '404' }),
   reason('recorded_refusals', { share: 0.3 }),
   reason('recorded_client_errors', { share: 0.34 }),
-  reason('recorded_violation', { threshold, observed: 900 }),
+  reason('recorded_violation', { objective, observed: 900 }),
   reason('far_faster', { faster: ['POST /v2/models/{model}/infer: median 1.00 ms, recorded 40.0 ms'] }),
   reason('unknown', { what: ['the recorded statuses'] }),
   reason('closed_loop', { concurrency: 16 }),

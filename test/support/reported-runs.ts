@@ -21,7 +21,7 @@ export const HOSTILE_ROUTE =
   'GET /a|b</script><img src=x onerror=alert(1)>\u001b[31m\u202e\n# [x](javascript:alert(2))';
 export const HOSTILE_MODEL = '@everyone `<b>` ![i](http://evil.example/x.png) www.evil.example $x$';
 
-export interface RunFacts extends Partial<Omit<ReplaySummaryInput, 'run' | 'figures' | 'thresholds'>> {
+export interface RunFacts extends Partial<Omit<ReplaySummaryInput, 'run' | 'figures' | 'objectives'>> {
   readonly run?: Partial<Run>;
   readonly slo?: readonly string[];
 }
@@ -31,17 +31,17 @@ export function summaryOf(
   sends: readonly Send[],
   { run: facts, slo, ...input }: RunFacts = {},
 ): ReplayDocument {
-  const thresholds = parseSlo(slo ?? []);
-  return summariseReplay({ ...inputOf(sends, input, thresholds), run: run(facts), thresholds });
+  const objectives = parseSlo(slo ?? []);
+  return summariseReplay({ ...inputOf(sends, input, objectives), run: run(facts), objectives });
 }
 
 function inputOf(
   sends: readonly Send[],
   input: RunFacts,
-  thresholds: readonly Objective[] = [],
-): Omit<ReplaySummaryInput, 'run' | 'thresholds'> {
+  objectives: readonly Objective[] = [],
+): Omit<ReplaySummaryInput, 'run' | 'objectives'> {
   return {
-    figures: figuresOf(sends, thresholds),
+    figures: figuresOf(sends, objectives),
     multiplier: 1.5,
     scaling: 'compress',
     skipped: { incomplete_request: 0, truncated_request: 3, no_payload: 0 },
@@ -53,8 +53,8 @@ function inputOf(
   };
 }
 
-function figuresOf(sends: readonly Send[], thresholds: readonly Objective[] = []) {
-  const statistics = new RunStatistics(0, null, { thresholds, stageEndsNs: [] });
+function figuresOf(sends: readonly Send[], objectives: readonly Objective[] = []) {
+  const statistics = new RunStatistics(0, null, { objectives, stageEndsNs: [] });
   for (const each of sends.filter(({ warmup }) => !warmup)) {
     const row = exchangeRow({ arrivalUs: 1.7e15 + Math.round(each.intendedOffsetNs / 1e3), status: 200 });
     statistics.addRecorded(row);
@@ -204,7 +204,7 @@ export function storeLongRun(rows: number): LongRun {
     ...inputOf([], {}),
     figures,
     run: run(),
-    thresholds: parseSlo(['latency: p(99)<200']),
+    objectives: parseSlo(['latency: p(99)<200']),
   });
   store.seal(run(), totalsOf(figures), summary);
   return { directory, scheduledMs: scheduledMs.subarray(0, completed) };

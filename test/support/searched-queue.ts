@@ -122,7 +122,7 @@ function dispersionOf(schedule: readonly DueRequest[]): number {
 
 /** The settling time that a search uses for such a server. */
 function settlingSOf({ percent, limit }: QueueCase): number {
-  return settlingOf({ thresholds: parseSlo([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) }, WINDOW_S);
+  return settlingOf({ objectives: parseSlo([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) }, WINDOW_S);
 }
 
 export interface PlayedQueue {

@@ -92,7 +92,7 @@ export function shardRun(
       ...(facts.check === undefined || figures.check == null
         ? {}
         : { check: { ...figures.check, ...facts.check } }),
-      thresholds: [],
+      objectives: [],
       multiplier: 1.5,
       scaling: 'compress',
       skipped: { truncated_request: index, no_payload: 0 },

@@ -12,17 +12,17 @@ import { measureOf } from '../metrics/index.ts';
  * allows.
  */
 export class LoadSeconds {
-  readonly #objectives: readonly { readonly threshold: Objective; readonly allowed: number }[];
+  readonly #objectives: readonly { readonly objective: Objective; readonly allowed: number }[];
   /** Requests by second, in a flat array, because a run may last for weeks. */
   readonly #offered: number[] = [];
   /** For each objective, the requests over its limit, by second. */
   readonly #over: readonly number[][];
 
-  /** @param thresholds only percentiles and maxima of latency and shares of errors are used: they apply to a second */
-  constructor(thresholds: readonly Objective[]) {
-    this.#objectives = thresholds.flatMap((threshold) => {
-      const allowed = allowedShare(threshold);
-      return allowed === null ? [] : [{ threshold, allowed }];
+  /** @param objectives only percentiles and maxima of latency and shares of errors are used: they apply to a second */
+  constructor(objectives: readonly Objective[]) {
+    this.#objectives = objectives.flatMap((objective) => {
+      const allowed = allowedShare(objective);
+      return allowed === null ? [] : [{ objective, allowed }];
     });
     this.#over = this.#objectives.map(() => []);
   }
@@ -31,9 +31,9 @@ export class LoadSeconds {
     for (const send of sends) {
       const at = Math.floor(send.intendedOffsetNs / NS_PER_S);
       this.#offered[at] = this.offeredAt(at) + 1;
-      for (const [index, { threshold }] of this.#objectives.entries()) {
+      for (const [index, { objective }] of this.#objectives.entries()) {
         const over = this.#over[index];
-        if (over !== undefined && isOver(threshold, send)) over[at] = (over[at] ?? 0) + 1;
+        if (over !== undefined && isOver(objective, send)) over[at] = (over[at] ?? 0) + 1;
       }
     }
   }
@@ -55,17 +55,17 @@ export class LoadSeconds {
 }
 
 /** Only times of whole answers and failures are judged by the second. */
-function allowedShare(threshold: Objective): number | null {
-  const isOfSeconds = isOfWholeAnswers(threshold) || factsOf(threshold).explainsOthers;
-  if (!isOfSeconds || threshold.slice !== null || !threshold.operator.startsWith('<')) return null;
-  return measureOf(threshold).allowedShare?.(threshold) ?? null;
+function allowedShare(objective: Objective): number | null {
+  const isOfSeconds = isOfWholeAnswers(objective) || factsOf(objective).explainsOthers;
+  if (!isOfSeconds || objective.slice !== null || !objective.operator.startsWith('<')) return null;
+  return measureOf(objective).allowedShare?.(objective) ?? null;
 }
 
 /** Whether a request is over the limit. Failed and unsent requests are; requests cancelled as recorded are not. */
-function isOver(threshold: Objective, send: Send): boolean {
+function isOver(objective: Objective, send: Send): boolean {
   if (send.cancelled) return false;
   if (send.refused || send.actualOffsetNs === null) return true;
-  return measureOf(threshold).isBroken?.(threshold, send, 'planned') === true;
+  return measureOf(objective).isBroken?.(objective, send, 'planned') === true;
 }
 
 /** Load and replicas in one window of a run. */

@@ -28,9 +28,9 @@ export interface GoodLimits {
  * The limits of a good request, from all objectives on request times; with tiers, from those of every tier. Objectives
  * on averages or errors give no limit for a single request.
  */
-export function goodLimitsOf(thresholds: readonly Objective[], tiers: readonly Tier[]): GoodLimits[] {
+export function goodLimitsOf(objectives: readonly Objective[], tiers: readonly Tier[]): GoodLimits[] {
   const found = new Map<string, { slice: Slice | null; limits: Map<string, RequestLimit> }>();
-  const sets = tiers.length === 0 ? [thresholds] : tiers.map(({ objectives }) => objectives);
+  const sets = tiers.length === 0 ? [objectives] : tiers.map(({ objectives }) => objectives);
   for (const [name, alike] of sets.flatMap((set) => [...Map.groupBy(set, nameOfSlice)])) {
     const known = found.get(name) ?? { slice: alike[0]?.slice ?? null, limits: new Map() };
     const timed = objectiveLimits(alike.map((each) => ({ ...each, slice: null })));

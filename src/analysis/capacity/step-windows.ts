@@ -61,7 +61,7 @@ interface StepWindowsParts {
   readonly settlingNs: number;
   readonly windowNs: number;
   readonly multiplier: number;
-  readonly thresholds: readonly Objective[];
+  readonly objectives: readonly Objective[];
   /** A good request keeps the limits of every tier; without tiers, those of all objectives. */
   readonly tiers: readonly Tier[];
   readonly waitsFor: WaitsFor | null;
@@ -109,8 +109,8 @@ export class StepWindows {
 
   constructor(parts: StepWindowsParts) {
     this.#parts = parts;
-    this.#goodLimits = goodLimitsOf(parts.thresholds, parts.tiers);
-    this.#implied = impliedOf(parts.thresholds);
+    this.#goodLimits = goodLimitsOf(parts.objectives, parts.tiers);
+    this.#implied = impliedOf(parts.objectives);
     // Confidence comes from the number of windows, so each window counts as observed, without a margin.
     this.#bounds = { ...JUDGEMENT_BOUNDS, ...parts.bounds, confidence: null };
   }
@@ -186,9 +186,9 @@ export class StepWindows {
   #windowAt(at: number): OpenWindow {
     const known = this.#open.get(at);
     if (known !== undefined) return known;
-    const { settlingNs, windowNs, thresholds, waitsFor } = this.#parts;
+    const { settlingNs, windowNs, objectives, waitsFor } = this.#parts;
     const beginNs = at === SETTLING ? 0 : settlingNs + at * windowNs;
-    const statistics = new RunStatistics(beginNs, waitsFor, { thresholds, stageEndsNs: [] });
+    const statistics = new RunStatistics(beginNs, waitsFor, { objectives, stageEndsNs: [] });
     const good = new GoodRequests(this.#goodLimits);
     const window = { statistics, good, planned: 0, ended: 0, unreachedNs: [] };
     this.#open.set(at, window);
@@ -218,8 +218,8 @@ export class StepWindows {
     const isOurs = doubts.some(isOfGenerator);
     // The backlog is at least partly our own.
     if (isOurs && !isBroken) return { ...window, result: 'void' };
-    const breaks = ({ threshold }: NamedResult) =>
-      !isOurs && isOfTimes(threshold) && (!isBroken || threshold.slice === null);
+    const breaks = ({ objective }: NamedResult) =>
+      !isOurs && isOfTimes(objective) && (!isBroken || objective.slice === null);
     const goals = slo.map((each) => {
       const held = window.goals[each.name] ?? null;
       return [each.name, breaks(each) ? false : held === true ? null : held];
@@ -229,15 +229,15 @@ export class StepWindows {
 
   /** Gives the implied limit of refusals one name in all windows. Its value differs, because recorded refusals do. */
   #named(result: SloResult, recordedRefused: number): NamedResult {
-    const { threshold, observed } = result;
+    const { objective, observed } = result;
     // The implied limit of errors is the same in all windows.
-    const isOfWindow = threshold.isImplied === true && !this.#parts.thresholds.includes(threshold);
-    if (this.#implied === undefined || !isOfWindow) return { ...result, name: threshold.expression };
+    const isOfWindow = objective.isImplied === true && !this.#parts.objectives.includes(objective);
+    if (this.#implied === undefined || !isOfWindow) return { ...result, name: objective.expression };
     return { ...result, name: this.#implied, observed: observed && Math.max(0, observed - recordedRefused) };
   }
 
   #judged(index: number, { statistics, good }: OpenWindow): JudgedWindow {
-    const { multiplier, thresholds } = this.#parts;
+    const { multiplier, objectives } = this.#parts;
     const figures = statistics.figures();
     const multipliers = { multiplier, playedMultiplier: multiplier, effectiveMultiplier: multiplier };
     const judgement = judge(
@@ -249,7 +249,7 @@ export class StepWindows {
         interrupted: null,
         plannedElsewhere: 0,
       },
-      thresholds,
+      objectives,
       this.#bounds,
     );
     const doubts = judgement.reasons
@@ -284,8 +284,8 @@ export class StepWindows {
 }
 
 /** The limit of refusals that is implied by default; undefined if the user stated one. */
-function impliedOf(thresholds: readonly Objective[]): string | undefined {
-  return withRejected(thresholds, null)[thresholds.length]?.expression;
+function impliedOf(objectives: readonly Objective[]): string | undefined {
+  return withRejected(objectives, null)[objectives.length]?.expression;
 }
 
 /** Why objectives are unknown. A window with an unknown objective is not good by all. */

@@ -282,15 +282,15 @@ function pointText(point: LoadPoint | null): string {
 }
 
 export function observedText({
-  objective,
+  objective: expression,
   observed,
   multiplier,
 }: NonNullable<CapacityDocument['gaveFirst']>): string {
   const at = `at ${formatMultiplier(multiplier)}x`;
   if (observed === 'Infinity') return `most got no answer ${at}`;
   if (observed === null) return at;
-  const threshold = objectiveOf(objective);
-  return threshold === null ? at : `${amountText({ threshold, observed })} ${at}`;
+  const objective = objectiveOf(expression);
+  return objective === null ? at : `${amountText({ objective, observed })} ${at}`;
 }
 
 /** The basis of a forecast: the queue, how well it predicts the other half of the recording, and its assumptions. */

@@ -155,11 +155,11 @@ function rate(passes: number, fails: number): object | null {
 
 function objectivesOf(name: string, slo: readonly SloLine[]): object {
   const own = slo.flatMap(({ expression, ok }) => {
-    const threshold = objectiveOf(expression);
-    if (threshold === null || threshold.slice !== null || factsOf(threshold).k6.summary !== name) return [];
-    const { kind } = threshold.aggregation;
+    const objective = objectiveOf(expression);
+    if (objective === null || objective.slice !== null || factsOf(objective).k6.summary !== name) return [];
+    const { kind } = objective.aggregation;
     const isKnown = kind === 'percentile' || kind === 'rate';
-    return isKnown ? [[conditionOf(threshold), { ok: ok === true }] as const] : [];
+    return isKnown ? [[conditionOf(objective), { ok: ok === true }] as const] : [];
   });
   return own.length === 0 ? {} : { thresholds: Object.fromEntries(own) };
 }

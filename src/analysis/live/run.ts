@@ -27,7 +27,7 @@ const NOTHING: Totals = { ended: 0, errors: 0, refused: 0 };
 /** Shows a run, or the steps of a search, by their events. Memory is bounded: it keeps the last five minutes. */
 export class RunWatch {
   readonly #title: string;
-  readonly #thresholds: readonly Objective[];
+  readonly #objectives: readonly Objective[];
   readonly #steps: string[][] = [];
   #seconds: SecondEvent[] = [];
   #totals = NOTHING;
@@ -36,9 +36,9 @@ export class RunWatch {
   #over: string | null = null;
 
   /** @param title title of the page, such as `Replay` */
-  constructor(title: string, thresholds: readonly Objective[]) {
+  constructor(title: string, objectives: readonly Objective[]) {
     this.#title = title;
-    this.#thresholds = thresholds;
+    this.#objectives = objectives;
   }
 
   add(event: ReplayEvent): void {
@@ -217,7 +217,7 @@ export class RunWatch {
 
   /** The limits of objectives on all requests. Objectives on a part of them have no line in this chart. */
   #limitsOn(metric: Objective['metric']): LiveChart['limits'] {
-    return this.#thresholds
+    return this.#objectives
       .filter((each) => each.metric === metric && each.slice === null)
       .map(({ expression, limit }) => ({ label: expression, at: limit }));
   }

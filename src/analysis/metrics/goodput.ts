@@ -21,10 +21,10 @@ import { TIMES } from './times.ts';
 
 /** The limits of the goodput objectives of a slice; null means all requests. */
 export function limitsOf(
-  thresholds: readonly Objective[],
+  objectives: readonly Objective[],
   slice: string | null,
 ): readonly (readonly RequestLimit[])[] {
-  return thresholds
+  return objectives
     .filter((each) => (each.slice === null ? null : sliceText(each.slice)) === slice)
     .flatMap(({ limits }) => (limits.length === 0 ? [] : [limits]));
 }
@@ -122,8 +122,8 @@ function missedIn(counts: GoodputFigures, interrupted: boolean, scope: Scope): n
 }
 
 /** The share of good requests. Failed, refused and turned-away requests count as not good. */
-function rateOf(threshold: Objective, figures: Observable, scope: Scope): number | null {
-  const counts = goodputOf(threshold, figures);
+function rateOf(objective: Objective, figures: Observable, scope: Scope): number | null {
+  const counts = goodputOf(objective, figures);
   if (counts === null) return null;
   const { served, left, leftOver } = counts;
   const good = scope.from === 'sent' ? counts.goodFromSent : counts.good;
@@ -131,17 +131,17 @@ function rateOf(threshold: Objective, figures: Observable, scope: Scope): number
   return ratio(scope.cancelled === 'worst' ? good : good + left, all);
 }
 
-function samplesOf(threshold: Pick<Objective, 'limits'>, figures: Observable): number {
-  const counts = goodputOf(threshold, figures);
+function samplesOf(objective: Pick<Objective, 'limits'>, figures: Observable): number {
+  const counts = goodputOf(objective, figures);
   return counts === null ? 0 : judgedByLimits(counts, figures.unanswered.interrupted);
 }
 
 /** If the limited times come in clusters, good requests do too, so the independent samples of these times count. */
-function margin(threshold: Objective, figures: Observable, confidence: number): Margin | null {
-  const { limit, limits } = threshold;
-  const observed = rateOf(threshold, figures, EVERYTHING);
+function margin(objective: Objective, figures: Observable, confidence: number): Margin | null {
+  const { limit, limits } = objective;
+  const observed = rateOf(objective, figures, EVERYTHING);
   if (observed === null) return null;
-  const all = samplesOf(threshold, figures);
+  const all = samplesOf(objective, figures);
   // The second percentile is among the slowest requests, which exceed a limit.
   const percents = [limit * 100, 50 + observed * 50];
   const samples = Math.min(
@@ -151,7 +151,7 @@ function margin(threshold: Objective, figures: Observable, confidence: number): 
     ),
   );
   const needed = { samples: samplesNeeded(limit * 100, confidence, 1 - observed), known: samples };
-  const found = marginOf(threshold, confidence, lowerShare(observed, confidence, samples), needed);
+  const found = marginOf(objective, confidence, lowerShare(observed, confidence, samples), needed);
   // If all requests are good, there is another proof. Each limit is kept by a share of the requests, and together these
   // shares keep the objective (Bonferroni).
   const part = (1 - limit) / limits.length;
@@ -168,11 +168,11 @@ export const GOODPUT: Measure = {
   floor: ({ limit }) => sampleFloor(limit * 100),
   provenPercent: ({ limit }) => limit * 100,
   margin,
-  best: (threshold, figures, confidence) => {
-    const count = samplesOf(threshold, figures);
-    const rate = rateOf(threshold, figures, OF_TARGET) ?? 1;
+  best: (objective, figures, confidence) => {
+    const count = samplesOf(objective, figures);
+    const rate = rateOf(objective, figures, OF_TARGET) ?? 1;
     const samples = Math.min(
-      ...threshold.limits.map(({ metric }) =>
+      ...objective.limits.map(({ metric }) =>
         TIMES[metric].worth(50 + rate * 50, confidence, figures, count),
       ),
     );

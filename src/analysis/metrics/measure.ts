@@ -132,7 +132,7 @@ const MOST_TIMES_NEEDED = 1_000;
  * @param needed independent samples that would decide, and how many there are
  */
 export function marginOf(
-  threshold: Objective,
+  objective: Objective,
   confidence: number,
   upperBound: number,
   needed: { readonly samples: number; readonly known: number },
@@ -141,7 +141,7 @@ export function marginOf(
   return {
     confidence,
     upperBound,
-    holds: holds(upperBound, threshold),
+    holds: holds(upperBound, objective),
     timesNeeded: times > MOST_TIMES_NEEDED ? null : Math.max(1.25, times),
   };
 }
@@ -161,17 +161,17 @@ export type Look = 'only' | 'early' | 'last';
 /** How objectives on a metric are measured, judged and drawn. What is known without rows is in documents/metrics. */
 export interface Measure {
   /** The value in the unit of the limit. Infinity if too many failed; null if nothing was measured. */
-  observe(threshold: Objective, figures: Observable, scope: Scope): number | null;
+  observe(objective: Objective, figures: Observable, scope: Scope): number | null;
   /** The number of answers and failures; null if reasons of its own report that there are too few. */
-  samples(threshold: Pick<Objective, 'limits'>, figures: Observable): number | null;
+  samples(objective: Pick<Objective, 'limits'>, figures: Observable): number | null;
   /** The fewest answers that can prove an objective. */
-  floor(threshold: Objective): number;
+  floor(objective: Objective): number;
   /** The fewest requests in which one may be beyond the limit; absent if that is `floor`. */
-  readonly floorOfWindow?: (threshold: Objective) => number;
+  readonly floorOfWindow?: (objective: Objective) => number;
   /** The percentile that more requests prove with more confidence; null if they do not. */
-  provenPercent(threshold: Objective): number | null;
+  provenPercent(objective: Objective): number | null;
   readonly margin?: (
-    threshold: Objective,
+    objective: Objective,
     figures: Observable,
     confidence: number,
     look: Look,
@@ -180,11 +180,11 @@ export interface Measure {
    * The best value that is possible for a violated objective with this confidence. It counts from the actual sends, in
    * the unit of the limit. Null for an objective without bounds, whose observed value is final.
    */
-  readonly best?: (threshold: Objective, figures: Observable, confidence: number) => number | null;
+  readonly best?: (objective: Objective, figures: Observable, confidence: number) => number | null;
   /** The cause of a violation, if it does not follow from the scopes. */
-  readonly brokenBy?: (threshold: Objective, figures: Observable) => 'target' | 'unsent' | 'lag';
+  readonly brokenBy?: (objective: Objective, figures: Observable) => 'target' | 'unsent' | 'lag';
   /** Whether an objective limits a share of the plan, which a stopped run may not know. */
-  readonly isOfPlan?: (threshold: Objective) => boolean;
+  readonly isOfPlan?: (objective: Objective) => boolean;
   /** Whether answers of a single token have no value. */
   readonly isOfGaps?: boolean;
   /** Whether it is a value of the complete run, which finished requests alone do not give. */
@@ -192,15 +192,15 @@ export interface Measure {
   /** What to do about a violation that failures do not explain; absent for advice on slow answers. */
   readonly advice?: string;
   /** The share of requests that may break the limit; null if an objective does not limit single requests. */
-  readonly allowedShare?: (threshold: Objective) => number | null;
+  readonly allowedShare?: (objective: Objective) => number | null;
   /** Whether a sent request breaks the limit. */
-  readonly isBroken?: (threshold: Objective, send: Send, from: Scope['from']) => boolean;
+  readonly isBroken?: (objective: Objective, send: Send, from: Scope['from']) => boolean;
   /** Adds a request to a chart of times, as the verdict counts it. */
   readonly addTimes?: (course: TimeCourse, send: Send, outcome: SendCategory) => void;
   /** Whether a request counts for a chart of shares; null if it does not belong to the whole either. */
-  readonly isCounted?: (threshold: Objective, send: Send, outcome: SendCategory) => boolean | null;
+  readonly isCounted?: (objective: Objective, send: Send, outcome: SendCategory) => boolean | null;
   /** The value in the recording, in the unit of the limit; null if unknown. */
-  readonly inRecording?: (threshold: Objective, mix: StatusMixFigures) => number | null;
+  readonly inRecording?: (objective: Objective, mix: StatusMixFigures) => number | null;
   /** The recorded percentiles of the metric. */
   readonly recorded?: (report: ReportDocument) => PercentileLadder | null;
   /** Whether a recorded status counts for the share. */

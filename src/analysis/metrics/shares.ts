@@ -55,22 +55,22 @@ function shareMeasure<Extra extends Partial<Measure>>(source: ShareSource, extra
     floor: () => 1,
     floorOfWindow: ({ aggregation, limit }) =>
       aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1,
-    provenPercent: (threshold) => (isUpperLimit(threshold) ? 100 * (1 - threshold.limit) : null),
+    provenPercent: (objective) => (isUpperLimit(objective) ? 100 * (1 - objective.limit) : null),
     // A limit that nobody set is only compared with the observed share. So are mismatches: inputs do not change.
-    margin: (threshold, figures, confidence, look) => {
-      const isObserved = look === 'only' && (threshold.isImplied === true || source.windows === undefined);
-      if (isObserved || !isUpperLimit(threshold)) return null;
-      const share = observe(threshold, figures, EVERYTHING) ?? 0;
+    margin: (objective, figures, confidence, look) => {
+      const isObserved = look === 'only' && (objective.isImplied === true || source.windows === undefined);
+      if (isObserved || !isUpperLimit(objective)) return null;
+      const share = observe(objective, figures, EVERYTHING) ?? 0;
       const all = source.whole(figures, EVERYTHING);
-      const assumed = look === 'early' && threshold.isImplied !== true ? Math.floor(all / CLUMP) : all;
+      const assumed = look === 'early' && objective.isImplied !== true ? Math.floor(all / CLUMP) : all;
       const known = Math.min(assumed, worth(figures, confidence));
-      const samples = samplesNeeded(100 * (1 - threshold.limit), confidence, share);
+      const samples = samplesNeeded(100 * (1 - objective.limit), confidence, share);
       const upper = 1 - lowerShare(1 - share, confidence, known);
-      return marginOf(threshold, confidence, upper, { samples, known });
+      return marginOf(objective, confidence, upper, { samples, known });
     },
-    best: (threshold, figures, confidence) => {
-      if (!isUpperLimit(threshold)) return null;
-      const share = observe(threshold, figures, EVERYTHING) ?? 0;
+    best: (objective, figures, confidence) => {
+      if (!isUpperLimit(objective)) return null;
+      const share = observe(objective, figures, EVERYTHING) ?? 0;
       return lowerShare(share, confidence, worth(figures, confidence));
     },
     ...extra,
@@ -135,10 +135,10 @@ export const MISMATCH = shareMeasure(
  * Whether an objective on mismatches is violated even if all answers that could not be compared are counted as equal.
  */
 export function isBrokenByChecked(
-  threshold: Objective,
+  objective: Objective,
   { check = null }: Pick<Observable, 'check'>,
 ): boolean {
   if (check === null || check.answers === 0) return false;
   const { mismatched, answers } = check;
-  return !holds(threshold.aggregation.kind === 'count' ? mismatched : mismatched / answers, threshold);
+  return !holds(objective.aggregation.kind === 'count' ? mismatched : mismatched / answers, objective);
 }

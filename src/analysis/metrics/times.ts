@@ -92,29 +92,29 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
     addTimes: (course, send, outcome) => source.addTimes(course, send, outcome),
     bound,
     worth,
-    observe: (threshold, figures, scope) => timeMs(threshold, source.times(figures, scope)),
+    observe: (objective, figures, scope) => timeMs(objective, source.times(figures, scope)),
     samples: (_, figures) => source.count(figures),
     floor: ({ aggregation }) => (aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1),
     provenPercent: ({ aggregation, operator }) => {
       const isBelow = aggregation.kind === 'percentile' && aggregation.percent < 100;
       return isBelow && operator.startsWith('<') ? aggregation.percent : null;
     },
-    margin: (threshold, figures, confidence): Margin | null => {
-      const { aggregation, operator, limit } = threshold;
+    margin: (objective, figures, confidence): Margin | null => {
+      const { aggregation, operator, limit } = objective;
       if (!operator.startsWith('<')) return null;
       const { histogram, infinite } = source.times(figures, EVERYTHING);
       if (aggregation.kind === 'avg') {
         const meanMs = (histogram.mean ?? 0) / NS_PER_MS;
         const boundMs = source.windows(figures).upperMean(confidence, histogram) / NS_PER_MS;
         const needed = ((boundMs - meanMs) / (limit - meanMs)) ** 2;
-        return marginOf(threshold, confidence, boundMs, { samples: needed, known: 1 });
+        return marginOf(objective, confidence, boundMs, { samples: needed, known: 1 });
       }
       if (aggregation.kind !== 'percentile') return null;
       const { percent } = aggregation;
       const { upper, samples } = bound(percent, confidence, figures);
       const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / (histogram.count + infinite);
       const needed = samplesNeeded(percent, confidence, over);
-      return marginOf(threshold, confidence, upper, { samples: needed, known: fewest(samples) });
+      return marginOf(objective, confidence, upper, { samples: needed, known: fewest(samples) });
     },
     best: ({ aggregation, operator }, figures, confidence) => {
       if (aggregation.kind !== 'percentile' || !operator.startsWith('<')) return null;
@@ -198,9 +198,9 @@ function latencyByLag(percent: number, confidence: number, figures: Observable):
 
 const LATENCY = answerTime('scheduled', 'service', {
   recorded: ({ latencyMs }) => latencyMs.recorded,
-  inRecording: (threshold, { recordedTook, recordedFailed }) =>
-    threshold.aggregation.kind === 'percentile' && recordedTook.count > 0
-      ? timeMs(threshold, { histogram: recordedTook, infinite: recordedFailed })
+  inRecording: (objective, { recordedTook, recordedFailed }) =>
+    objective.aggregation.kind === 'percentile' && recordedTook.count > 0
+      ? timeMs(objective, { histogram: recordedTook, infinite: recordedFailed })
       : null,
   tightened: (bound, percent, confidence, figures) => ({
     ...bound,

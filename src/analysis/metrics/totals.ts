@@ -24,9 +24,9 @@ export const MAKESPAN: Measure = {
   ...OF_RUN,
   observe: (_, { makespanNs }) => (makespanNs === null ? null : makespanNs / NS_PER_MS),
   // Our lag makes the run longer by at most the greatest lag plus the longest wait for a connection.
-  brokenBy: (threshold, { makespanNs, latency }) => {
+  brokenBy: (objective, { makespanNs, latency }) => {
     const lateNs = (latency.lag.max ?? 0) + (latency.connectionWait.max ?? 0);
-    return holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, threshold) ? 'lag' : 'target';
+    return holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, objective) ? 'lag' : 'target';
   },
 };
 

@@ -14,7 +14,7 @@ export const USUAL_PERCENT = 95;
 /** An objective with its result. */
 export interface JudgedObjective {
   readonly line: SloLine;
-  readonly threshold: Objective;
+  readonly objective: Objective;
 }
 
 /**
@@ -24,24 +24,24 @@ export interface JudgedObjective {
 export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null {
   const violated = slo.filter(({ ok }) => ok === false);
   const known = (violated.length > 0 ? violated : slo).flatMap((line): JudgedObjective[] => {
-    const threshold = objectiveOf(line.expression);
-    return threshold !== null && hasCourse(threshold) ? [{ line, threshold }] : [];
+    const objective = objectiveOf(line.expression);
+    return objective !== null && hasCourse(objective) ? [{ line, objective }] : [];
   });
   const [first] = known;
   if (first === undefined || (violated.length === 0 && first.line !== slo[0])) return null;
-  const subjectOf = ({ threshold: { metric, series, slice } }: JudgedObjective) =>
+  const subjectOf = ({ objective: { metric, series, slice } }: JudgedObjective) =>
     JSON.stringify([metric, series, slice]);
   return known
     .filter((each) => subjectOf(each) === subjectOf(first))
-    .toSorted((a, b) => (percentOf(b.threshold) ?? 0) - (percentOf(a.threshold) ?? 0))[0]!;
+    .toSorted((a, b) => (percentOf(b.objective) ?? 0) - (percentOf(a.objective) ?? 0))[0]!;
 }
 
 /** The objective on the latency of all requests, chosen in the same way. */
 export function shownLatency(slo: readonly SloLine[]): JudgedObjective | null {
   return shownObjective(
     slo.filter(({ expression }) => {
-      const threshold = objectiveOf(expression);
-      return threshold !== null && isPlainLatency(threshold);
+      const objective = objectiveOf(expression);
+      return objective !== null && isPlainLatency(objective);
     }),
   );
 }
@@ -52,8 +52,8 @@ export function percentOf({ aggregation }: Objective): number | null {
 }
 
 /** Whether the objective is on the latency of all requests, which every report shows. */
-export function isPlainLatency(threshold: Objective): boolean {
-  return measureOf(threshold) === TIMES.latency && threshold.slice === null;
+export function isPlainLatency(objective: Objective): boolean {
+  return measureOf(objective) === TIMES.latency && objective.slice === null;
 }
 
 /** Whether higher is better. Then the least of several values is the worst. */
@@ -62,13 +62,13 @@ export function asksForMore({ operator }: Pick<Objective, 'operator'>): boolean 
 }
 
 /** Whether an objective can be shown over time. Rows of a run do not contain stages and faults. */
-function hasCourse(threshold: Objective): boolean {
-  const { series, slice, aggregation } = threshold;
+function hasCourse(objective: Objective): boolean {
+  const { series, slice, aggregation } = objective;
   if (series !== undefined) return true;
   if (slice?.tags.some(({ key }) => key === 'stage' || key === 'fault')) return false;
-  const { addTimes, isCounted } = measureOf(threshold);
+  const { addTimes, isCounted } = measureOf(objective);
   if (isCounted !== undefined) return aggregation.kind === 'rate';
-  return addTimes !== undefined && percentOf(threshold) !== null;
+  return addTimes !== undefined && percentOf(objective) !== null;
 }
 
 /** Numbers of samples in a step to calculate its share, tried in this order. */
@@ -76,15 +76,15 @@ const SHARE_SAMPLES = [100, 20, 1] as const;
 
 /** One objective over the steps of a run. The memory is proportional to the number of steps. */
 export class ObjectiveCourse {
-  readonly #threshold: Objective;
+  readonly #objective: Objective;
   readonly #expression: string;
   readonly #stepS: number;
   readonly #times: SteppedTimes;
   readonly #all: number[];
   readonly #counted: number[];
 
-  constructor({ line, threshold }: JudgedObjective, stepS: number, steps: number) {
-    this.#threshold = threshold;
+  constructor({ line, objective }: JudgedObjective, stepS: number, steps: number) {
+    this.#objective = objective;
     this.#expression = line.expression;
     this.#stepS = stepS;
     this.#times = new SteppedTimes(stepS, steps);
@@ -93,19 +93,19 @@ export class ObjectiveCourse {
   }
 
   add(send: Send, outcome: SendCategory): void {
-    const { slice } = this.#threshold;
+    const { slice } = this.#objective;
     // The stage does not matter: objectives on stages and faults are not shown over time.
     if (slice !== null && !isInSlice(slice, { ...send, stage: 1 })) return;
-    const { addTimes } = measureOf(this.#threshold);
+    const { addTimes } = measureOf(this.#objective);
     if (addTimes === undefined) this.#addShare(send, outcome);
     else addTimes(this.#times, send, outcome);
   }
 
   steps(): ObjectiveSteps {
-    const { metric } = this.#threshold;
+    const { metric } = this.#objective;
     const named = { expression: this.#expression, metric };
-    if (measureOf(this.#threshold).addTimes !== undefined) {
-      const { p50Ms, tailMs, ...course } = this.#times.course(percentOf(this.#threshold) ?? USUAL_PERCENT);
+    if (measureOf(this.#objective).addTimes !== undefined) {
+      const { p50Ms, tailMs, ...course } = this.#times.course(percentOf(this.#objective) ?? USUAL_PERCENT);
       return { ...named, unit: 'ms', ...course, median: p50Ms, values: tailMs };
     }
     const widths = SHARE_SAMPLES.map((samples) => widthFor(this.#all, samples));
@@ -128,7 +128,7 @@ export class ObjectiveCourse {
   #addShare(send: Send, outcome: SendCategory): void {
     const at = stepAt(send.intendedOffsetNs, this.#stepS, this.#all.length);
     if (at === null) return;
-    const counted = measureOf(this.#threshold).isCounted?.(this.#threshold, send, outcome) ?? null;
+    const counted = measureOf(this.#objective).isCounted?.(this.#objective, send, outcome) ?? null;
     if (counted === null) return;
     this.#all[at]! += 1;
     if (counted) this.#counted[at]! += 1;

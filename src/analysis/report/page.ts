@@ -108,8 +108,8 @@ function objectiveTiles(document: ReportDocument): Tile[] {
 }
 
 function objectiveTile(line: SloLine, document: ReportDocument): Tile {
-  const threshold = objectiveOf(line.expression);
-  const before = threshold && recordedMs(document, { line, threshold }, percentOf(threshold));
+  const objective = objectiveOf(line.expression);
+  const before = objective && recordedMs(document, { line, objective }, percentOf(objective));
   return {
     label: line.expression,
     value: valueText(line, line.observed),

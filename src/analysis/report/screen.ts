@@ -82,8 +82,8 @@ function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
   const { slo } = document;
   if (slo.length === 0) return [];
   const rank = ({ ok, expression }: SloLine) => {
-    const threshold = objectiveOf(expression);
-    return Number(ok ?? 0.5) - (threshold !== null && factsOf(threshold).explainsOthers ? 0.1 : 0);
+    const objective = objectiveOf(expression);
+    return Number(ok ?? 0.5) - (objective !== null && factsOf(objective).explainsOthers ? 0.1 : 0);
   };
   const sorted = slo.toSorted((a, b) => rank(a) - rank(b));
   const shown = sorted.length < most ? sorted : sorted.slice(0, Math.max(1, most - 2));

@@ -46,9 +46,9 @@ export function reportSeries(document: ReportDocument, clock: RunClock) {
     latencyChart(document, clock),
     ...loadCharts(document, shown, clock),
   ].filter(({ isShown }) => isShown);
-  const wanted = shown?.threshold.series === undefined ? OBJECTIVE : monitorId(shown.threshold.series);
+  const wanted = shown?.objective.series === undefined ? OBJECTIVE : monitorId(shown.objective.series);
   const found = charts.find(({ id }) => id === wanted) ?? charts.find(({ id }) => id === LATENCY);
-  const isOther = found?.id === LATENCY && !(shown && isPlainLatency(shown.threshold));
+  const isOther = found?.id === LATENCY && !(shown && isPlainLatency(shown.objective));
   const isViolated = document.slo.some(({ ok }) => ok === false);
   // The violated objective has no chart. The latency chart then has no limit, which would seem to be kept.
   const first = found && isOther && isViolated ? withoutLimit(found) : found;
@@ -68,12 +68,12 @@ function withoutLimit({ limit: _limit, ...chart }: Chart): Chart {
  * kept.
  */
 function limitOf(
-  { line, threshold }: JudgedObjective,
+  { line, objective }: JudgedObjective,
   values: readonly (number | 'Infinity' | null)[],
   scale = 1,
 ): Pick<Chart, 'limit'> {
   const isBeyond = values.some(
-    (value) => value !== null && !holds(value === 'Infinity' ? Number.POSITIVE_INFINITY : value, threshold),
+    (value) => value !== null && !holds(value === 'Infinity' ? Number.POSITIVE_INFINITY : value, objective),
   );
   if (line.ok === false && !isBeyond) return {};
   return { limit: { label: `objective ${line.expression}`, at: line.limit * scale } };
@@ -84,11 +84,11 @@ function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null
   const { objectiveSteps: steps } = document;
   if (steps == null || shown === null) return [];
   const { metric, unit, percent, median, values } = steps;
-  const { title, counts } = factsOf(shown.threshold).chart ?? { title: metric, counts: metric };
+  const { title, counts } = factsOf(shown.objective).chart ?? { title: metric, counts: metric };
   const isTime = unit === 'ms';
   const scale = isTime ? 1 : 100;
   const name = isTime ? `${title} p${percent}${percent === 50 ? '' : ' and p50'}` : title;
-  const slice = shown.threshold.slice === null ? '' : ', of the requests that the objective names';
+  const slice = shown.objective.slice === null ? '' : ', of the requests that the objective names';
   return [
     {
       ...course(document, { ...steps, main: values, median: percent === 50 ? null : median, scale }, clock),
@@ -107,8 +107,8 @@ function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null
 function latencyChart(document: ReportDocument, clock: RunClock): Chart {
   const { latencySteps: steps, slo, summary } = document;
   const { percent, p50Ms, tailMs } = steps;
-  const objective = shownLatency(slo);
-  const asked = objective && percentOf(objective.threshold);
+  const shown = shownLatency(slo);
+  const asked = shown && percentOf(shown.objective);
   const faults = faultMarks(summary, clock.startS);
   return {
     ...course(document, { ...steps, main: tailMs, median: percent === 50 ? null : p50Ms, scale: 1 }, clock),
@@ -117,8 +117,8 @@ function latencyChart(document: ReportDocument, clock: RunClock): Chart {
     unit: 'ms',
     source: `${timesOf(document)} by ${summary?.closedLoop === undefined ? 'intended send' : 'send'}, where failed and refused requests count as never answered, in steps of ${formatMs(steps.stepS * 1e3)}; a step with too few requests for a percentile is left out${asked !== null && asked !== percent ? `, and no step has enough for p${asked}` : ''}`,
     lookFor: `p${percent} that comes near its limit, or rises and stays up${faults.length === 0 ? '' : '; grey: a dependency failed by plan'}`,
-    ...recordedBand(document, objective, percent),
-    ...(objective && limitOf(objective, tailMs)),
+    ...recordedBand(document, shown, percent),
+    ...(shown && limitOf(shown, tailMs)),
   };
 }
 
@@ -167,15 +167,15 @@ function course(
  */
 function recordedBand(
   document: ReportDocument,
-  objective: JudgedObjective | null,
+  shown: JudgedObjective | null,
   percent: number | null,
 ): Pick<Chart, 'band'> {
   if (percent === null) {
-    const share = objective && recordedShare(document, objective);
+    const share = shown && recordedShare(document, shown);
     if (!share) return {};
     return { band: { label: `recorded: ${shareText(share)}`, from: 0, to: share * 100 } };
   }
-  const [from, to] = [50, percent].map((each) => recordedMs(document, objective, each));
+  const [from, to] = [50, percent].map((each) => recordedMs(document, shown, each));
   return from === undefined || to === undefined
     ? {}
     : { band: { label: `recorded p50 to p${percent}`, from, to } };
@@ -184,20 +184,20 @@ function recordedBand(
 /** A percentile of the recording that corresponds to an objective; undefined if unknown. */
 export function recordedMs(
   document: ReportDocument,
-  objective: JudgedObjective | null,
+  shown: JudgedObjective | null,
   percent: number | null,
 ): number | undefined {
-  const { recorded } = objective === null ? TIMES.latency : measureOf(objective.threshold);
-  const ladder = objective?.threshold.slice == null ? recorded?.(document) : null;
+  const { recorded } = shown === null ? TIMES.latency : measureOf(shown.objective);
+  const ladder = shown?.objective.slice == null ? recorded?.(document) : null;
   return ladder?.steps.find((step) => step.percent === percent && step.enough)?.ms ?? undefined;
 }
 
 /** Null if unknown. */
-function recordedShare({ recording }: ReportDocument, { threshold }: JudgedObjective): number | null {
+function recordedShare({ recording }: ReportDocument, { objective }: JudgedObjective): number | null {
   const { statuses, found } = recording;
-  const { isRecordedIn } = measureOf(threshold);
+  const { isRecordedIn } = measureOf(objective);
   if (
-    threshold.slice !== null ||
+    objective.slice !== null ||
     isRecordedIn === undefined ||
     statuses === null ||
     statuses['none'] !== undefined
@@ -280,22 +280,18 @@ function loadCharts(
 }
 
 /** The monitored series, on the time axis of the latency. */
-function monitoredSeries(
-  monitored: readonly MonitoredLine[],
-  objective: JudgedObjective | null,
-  steps: string,
-) {
-  const threshold = objective?.threshold ?? null;
+function monitoredSeries(monitored: readonly MonitoredLine[], shown: JudgedObjective | null, steps: string) {
+  const objective = shown?.objective ?? null;
   const textsOf = (name: string, lines: readonly MonitoredLine[]) => {
-    const isShown = threshold?.series === name;
+    const isShown = objective?.series === name;
     const values = lines.flatMap((line) => line.values);
     // An objective on `count` limits the growth over the run, but the chart shows the rate.
-    const isOfGrowth = threshold?.aggregation.kind === 'count';
+    const isOfGrowth = objective?.aggregation.kind === 'count';
     return {
-      source: `${[...new Set(lines.map(({ metric }) => metric))].join(', ')}; the ${isShown && asksForMore(threshold) ? 'least' : 'greatest'} of a step, ${steps}`,
+      source: `${[...new Set(lines.map(({ metric }) => metric))].join(', ')}; the ${isShown && asksForMore(objective) ? 'least' : 'greatest'} of a step, ${steps}`,
       lookFor: 'what reaches its limit when latency begins to rise. A gap: nothing is known there',
-      ...(isShown && objective && !isOfGrowth && limitOf(objective, values)),
+      ...(isShown && shown && !isOfGrowth && limitOf(shown, values)),
     };
   };
-  return monitorCharts(monitored, textsOf, threshold);
+  return monitorCharts(monitored, textsOf, objective);
 }

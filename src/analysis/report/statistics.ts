@@ -85,10 +85,10 @@ export class ReportStatistics {
     this.map = new LatencyMapCounts(seconds);
     const shown = shownObjective(slo);
     const isOther =
-      shown !== null && shown.threshold.series === undefined && !isPlainLatency(shown.threshold);
+      shown !== null && shown.objective.series === undefined && !isPlainLatency(shown.objective);
     this.#course = isOther ? new ObjectiveCourse(shown, this.time.stepS, this.time.steps) : null;
     const latency = shownLatency(slo);
-    this.#latencyPercent = latency === null ? USUAL_PERCENT : (percentOf(latency.threshold) ?? USUAL_PERCENT);
+    this.#latencyPercent = latency === null ? USUAL_PERCENT : (percentOf(latency.objective) ?? USUAL_PERCENT);
   }
 
   addSend(send: Send): void {

@@ -88,7 +88,7 @@ interface Gate {
  * fail. Unless there is one on refusals, fewer than 1 % may be refused beyond the recorded refusals.
  */
 function gatesOf(objectives: readonly Objective[]): Gate[] {
-  const gates = objectives.flatMap((threshold) => gateOf(threshold) ?? []);
+  const gates = objectives.flatMap((objective) => gateOf(objective) ?? []);
   if (gates.length === 0) gates.push({ expression: 'errors: rate<0.01', isBroken: hasFailed, share: 0.01 });
   if (boundsRefusals(objectives)) return gates;
   const wasRefused = ({ recorded }: Send) => recorded != null && isRefused(recorded);
@@ -101,12 +101,12 @@ function isRefused({ status }: { readonly status: number | null }): boolean {
   return status !== null && isTurnedAway(status);
 }
 
-function gateOf(threshold: Objective): Gate | null {
-  const { expression, operator, slice } = threshold;
-  const { allowedShare, isBroken } = measureOf(threshold);
-  const share = slice === null && operator.startsWith('<') ? (allowedShare?.(threshold) ?? null) : null;
+function gateOf(objective: Objective): Gate | null {
+  const { expression, operator, slice } = objective;
+  const { allowedShare, isBroken } = measureOf(objective);
+  const share = slice === null && operator.startsWith('<') ? (allowedShare?.(objective) ?? null) : null;
   if (share === null || isBroken === undefined) return null;
-  return { expression, isBroken: (send) => isBroken(threshold, send, 'sent'), share };
+  return { expression, isBroken: (send) => isBroken(objective, send, 'sent'), share };
 }
 
 /**

@@ -26,8 +26,8 @@ import {
 } from './outcomes.ts';
 import { RepeatStatistics } from './repeats.ts';
 import {
+  type JudgedParts,
   NO_OBJECTIVES,
-  type Objectives,
   PartStatistics,
   type SlicedFigures,
   SliceStatistics,
@@ -92,18 +92,18 @@ export class RunStatistics {
   /**
    * @param originNs start of the judged part, after the warm-up
    * @param waitsFor what may delay requests after their planned instants; null for nothing
-   * @param objectives their slices are measured separately
+   * @param judged the slices of its objectives are measured separately
    */
-  constructor(originNs = 0, waitsFor: WaitsFor | null = null, objectives: Objectives = NO_OBJECTIVES) {
+  constructor(originNs = 0, waitsFor: WaitsFor | null = null, judged: JudgedParts = NO_OBJECTIVES) {
     this.fidelity = new FidelityStatistics(waitsFor);
     this.#originNs = originNs;
-    this.#faults = objectives.faults ?? [];
+    this.#faults = judged.faults ?? [];
     this.#lastIntendedNs = originNs;
-    const ofRequest = objectiveLimits(objectives.thresholds);
+    const ofRequest = objectiveLimits(judged.objectives);
     this.#allLimits = limitsText(ofRequest);
-    const limits = limitsOf(objectives.thresholds, null);
+    const limits = limitsOf(judged.objectives, null);
     this.#all = new PartStatistics(originNs, ofRequest.length === 0 ? limits : [...limits, ofRequest]);
-    this.#slices = new SliceStatistics(originNs, objectives, this.#all);
+    this.#slices = new SliceStatistics(originNs, judged, this.#all);
     this.#warmup = new WarmupStatistics(originNs);
   }
 

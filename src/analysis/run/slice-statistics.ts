@@ -27,15 +27,15 @@ interface PartOfRun {
 }
 
 /** The objectives of a run, and the boundaries of the parts that they refer to. */
-export interface Objectives {
-  readonly thresholds: readonly Objective[];
+export interface JudgedParts {
+  readonly objectives: readonly Objective[];
   /** Ends of the stages, nanoseconds after the start of the judged part. The last stage has no end. */
   readonly stageEndsNs: readonly number[];
   /** Planned faults of dependencies; absent means none. */
   readonly faults?: readonly FaultWindow[];
 }
 
-export const NO_OBJECTIVES: Objectives = { thresholds: [], stageEndsNs: [] };
+export const NO_OBJECTIVES: JudgedParts = { objectives: [], stageEndsNs: [] };
 
 /** Collects the figures of finished requests, with constant memory. */
 export class PartStatistics {
@@ -104,11 +104,15 @@ export class SliceStatistics {
   readonly #faults: readonly FaultWindow[];
 
   /** @param ofRun all requests of the run */
-  constructor(originNs: number, { thresholds, stageEndsNs, faults = [] }: Objectives, ofRun: PartStatistics) {
+  constructor(
+    originNs: number,
+    { objectives, stageEndsNs, faults = [] }: JudgedParts,
+    ofRun: PartStatistics,
+  ) {
     this.#faults = faults;
-    const slices = new Map(thresholds.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
+    const slices = new Map(objectives.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
     this.#slices = [...slices].map(([text, slice]) => {
-      const limits = limitsOf(thresholds, text);
+      const limits = limitsOf(objectives, text);
       const parts = new NamedGroups(() => new PartStatistics(originNs, limits, ofRun), LIMITS.slices);
       return { slice, parts, unnamed: 0 };
     });

@@ -25,7 +25,7 @@ type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 
 /** The result of one objective. An objective on each model has one result for each. */
 export interface SloResult {
-  readonly threshold: Objective;
+  readonly objective: Objective;
   /** The objective of the user. It may be on each model while this result is for one model. */
   readonly asked: Objective;
   /** The figures of its requests. */
@@ -63,51 +63,51 @@ export interface SloResult {
  *   value
  */
 export function evaluateSlo(
-  thresholds: readonly Objective[],
+  objectives: readonly Objective[],
   figures: RunFigures,
   interrupted: boolean,
   confidence: number | null = null,
   violationConfidence: number | null = null,
 ): SloResult[] {
-  const parts = thresholds.flatMap((threshold) => partsFor(threshold, figures));
+  const parts = objectives.flatMap((objective) => partsFor(objective, figures));
   // One violated objective means FAIL, so all of them share the probability of an error (Bonferroni).
   const sure = violationConfidence === null ? null : 1 - (1 - violationConfidence) / parts.length;
   return parts.map((part) => {
-    const { threshold } = part;
-    const measure = measureOf(threshold);
+    const { objective } = part;
+    const measure = measureOf(objective);
     const seen = observable(part.figures, interrupted);
     // Only a part of the plan was read. The share of that part would be too high.
-    const isOpen = interrupted && !figures.planCounted && measure.isOfPlan?.(threshold) === true;
-    const observed = isOpen ? null : measure.observe(threshold, seen, EVERYTHING);
-    const ok = observed === null ? null : holds(observed, threshold);
-    const brokenBy = ok === false ? brokenByIn(threshold, seen) : null;
-    const fromSends = brokenBy === 'target' ? measure.observe(threshold, seen, OF_TARGET) : null;
-    const worst = measure.observe(threshold, seen, { ...EVERYTHING, cancelled: 'worst' });
-    const censored = ok === true && worst !== null && !holds(worst, threshold);
+    const isOpen = interrupted && !figures.planCounted && measure.isOfPlan?.(objective) === true;
+    const observed = isOpen ? null : measure.observe(objective, seen, EVERYTHING);
+    const ok = observed === null ? null : holds(observed, objective);
+    const brokenBy = ok === false ? brokenByIn(objective, seen) : null;
+    const fromSends = brokenBy === 'target' ? measure.observe(objective, seen, OF_TARGET) : null;
+    const worst = measure.observe(objective, seen, { ...EVERYTHING, cancelled: 'worst' });
+    const censored = ok === true && worst !== null && !holds(worst, objective);
     const isAsked = ok === true && confidence !== null;
     const margin =
-      (isAsked && measure.margin?.(threshold, seen, confidence, sure === null ? 'only' : 'last')) || null;
+      (isAsked && measure.margin?.(objective, seen, confidence, sure === null ? 'only' : 'last')) || null;
     const isQuestioned = brokenBy === 'target' && sure !== null;
-    const best = (isQuestioned ? measure.best?.(threshold, seen, sure) : null) ?? null;
-    const mayHold = best !== null && holds(best, threshold) ? { confidence: sure ?? 0, value: best } : null;
+    const best = (isQuestioned ? measure.best?.(objective, seen, sure) : null) ?? null;
+    const mayHold = best !== null && holds(best, objective) ? { confidence: sure ?? 0, value: best } : null;
     return { ...part, observed, fromSends, ok, brokenBy, margin, mayHold, censored };
   });
 }
 
 /** Whether more requests increase the confidence of an objective: percentiles of times, and shares. */
-export function isBounded(threshold: Objective): boolean {
-  return measureOf(threshold).provenPercent(threshold) !== null;
+export function isBounded(objective: Objective): boolean {
+  return measureOf(objective).provenPercent(objective) !== null;
 }
 
 /**
  * Whether an objective holds with its confidence at an early look: a time, even if the `open` requests are never
  * answered.
  */
-export function holdsEarly(open: number, { threshold, figures, margin }: SloResult): boolean {
+export function holdsEarly(open: number, { objective, figures, margin }: SloResult): boolean {
   if (margin === null) return true;
-  const slowest = isOfTimes(threshold) ? withFailed(figures, open) : figures;
-  const early = measureOf(threshold).margin?.(
-    threshold,
+  const slowest = isOfTimes(objective) ? withFailed(figures, open) : figures;
+  const early = measureOf(objective).margin?.(
+    objective,
     observable(slowest, true),
     margin.confidence,
     'early',
@@ -129,7 +129,7 @@ function withFailed(figures: RunFigures, open: number): RunFigures {
 }
 
 /** The result of an objective during its run. */
-export type SloSoFar = Pick<SloResult, 'threshold' | 'observed' | 'ok'>;
+export type SloSoFar = Pick<SloResult, 'objective' | 'observed' | 'ok'>;
 
 /** Results of objectives during a run. Only objectives on all requests that depend only on finished requests. */
 export function sloSoFar(
@@ -137,28 +137,28 @@ export function sloSoFar(
   part: PartFigures & Pick<RunFigures, 'check' | 'statusMix'>,
 ): SloSoFar[] {
   const figures = observable({ ...part, planned: part.outcomes.sent }, true);
-  return withRejected(stated, part.statusMix.recordedRefused).flatMap((threshold) => {
-    const { observe, isOfRun } = measureOf(threshold);
-    if (threshold.slice !== null || isOfRun === true) return [];
-    const observed = observe(threshold, figures, EVERYTHING);
-    return [{ threshold, observed, ok: observed === null ? null : holds(observed, threshold) }];
+  return withRejected(stated, part.statusMix.recordedRefused).flatMap((objective) => {
+    const { observe, isOfRun } = measureOf(objective);
+    if (objective.slice !== null || isOfRun === true) return [];
+    const observed = observe(objective, figures, EVERYTHING);
+    return [{ objective, observed, ok: observed === null ? null : holds(observed, objective) }];
   });
 }
 
 /** The parts that an objective judges: the run, a part of it, or each of several parts. */
 function partsFor(
-  threshold: Objective,
+  objective: Objective,
   figures: RunFigures,
-): Pick<SloResult, 'threshold' | 'asked' | 'figures' | 'requests'>[] {
-  const asked = threshold;
-  if (threshold.slice === null) return [{ threshold, asked, figures, requests: null }];
-  const parts = figures.slices.get(sliceText(threshold.slice))?.parts ?? [];
+): Pick<SloResult, 'objective' | 'asked' | 'figures' | 'requests'>[] {
+  const asked = objective;
+  if (objective.slice === null) return [{ objective, asked, figures, requests: null }];
+  const parts = figures.slices.get(sliceText(objective.slice))?.parts ?? [];
   // No request of the slice was sent. An objective without requests is never kept.
   if (parts.length === 0) {
-    return [{ threshold, asked, figures: { ...figures, ...emptyPart(threshold.limits) }, requests: 0 }];
+    return [{ objective, asked, figures: { ...figures, ...emptyPart(objective.limits) }, requests: 0 }];
   }
   return parts.map((part) => ({
-    threshold: ofSlice(threshold, part.slice),
+    objective: ofSlice(objective, part.slice),
     asked,
     figures: { ...figures, ...part.figures },
     requests: part.requests,
@@ -169,19 +169,19 @@ function partsFor(
 export function sampleCount(
   figures: RunFigures,
   interrupted: boolean,
-  threshold: Pick<Objective, 'metric' | 'limits'>,
+  objective: Pick<Objective, 'metric' | 'limits'>,
 ): number | null {
-  return measureOf(threshold).samples(threshold, observable(figures, interrupted));
+  return measureOf(objective).samples(objective, observable(figures, interrupted));
 }
 
 /** Removes the causes on our side one after the other, and returns the one without which the violation disappears. */
-function brokenByIn(threshold: Objective, figures: Observable): BrokenBy {
-  const { observe, brokenBy } = measureOf(threshold);
-  const own = brokenBy?.(threshold, figures);
+function brokenByIn(objective: Objective, figures: Observable): BrokenBy {
+  const { observe, brokenBy } = measureOf(objective);
+  const own = brokenBy?.(objective, figures);
   if (own !== undefined) return own;
   const isBroken = (scope: Scope) => {
-    const observed = observe(threshold, figures, scope);
-    return observed !== null && !holds(observed, threshold);
+    const observed = observe(objective, figures, scope);
+    return observed !== null && !holds(observed, objective);
   };
   if (isBroken(OF_TARGET)) return 'target';
   if (!isBroken({ ...EVERYTHING, streamless: false })) return 'streams';

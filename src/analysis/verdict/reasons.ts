@@ -70,7 +70,7 @@ interface OfObjective {
   readonly expression: string;
 }
 const ofObjective = ({ expression }: OfObjective) => [expression];
-const ofThreshold = ({ threshold }: Pick<Observed, 'threshold'>) => [threshold.expression];
+const ofObserved = ({ objective }: Pick<Observed, 'objective'>) => [objective.expression];
 const ofViolated = ({ violated }: { readonly violated: readonly string[] }) => violated;
 
 interface Waits {
@@ -104,8 +104,8 @@ const CATALOGUE = {
   slo_violated: entry<Violation>({
     severity: 'fail',
     title: 'An objective is violated',
-    about: ofThreshold,
-    text: (violation) => `${violation.threshold.expression}: ${violationText(violation)}`,
+    about: ofObserved,
+    text: (violation) => `${violation.objective.expression}: ${violationText(violation)}`,
     means: 'At this load the target does not keep what was promised.',
     advice: violationAdvice,
   }),
@@ -180,7 +180,7 @@ const CATALOGUE = {
   }>({
     severity: 'note',
     title: 'The generator was late or stood still',
-    about: ({ violated }) => violated.flatMap(ofThreshold),
+    about: ({ violated }) => violated.flatMap(ofObserved),
     text: ({ p99Ms, maxMs, boundMs, violated, stalls }) => {
       const figures = `lag p99 ${formatMs(p99Ms)}, max ${formatMs(maxMs)}`;
       if (stalls != null)
@@ -188,7 +188,7 @@ const CATALOGUE = {
       const lag = `${figures}; the bound is ${formatMs(boundMs)}`;
       if (violated.length === 0) return `requests left late: ${lag}`;
       const each = violated.map(
-        (result) => `${result.threshold.expression} (observed ${observedText(result)})`,
+        (result) => `${result.objective.expression} (observed ${observedText(result)})`,
       );
       return `${each.join('; ')}: violated only by the time before requests left (${lag})`;
     },
@@ -298,9 +298,9 @@ const CATALOGUE = {
   >({
     severity: 'doubt',
     title: 'An objective is too close to its limit',
-    about: ofThreshold,
-    text: ({ threshold, observed, confidence, otherwise }) =>
-      `${threshold.expression}: observed ${observedText({ threshold, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ threshold, observed: otherwise })}`,
+    about: ofObserved,
+    text: ({ objective, observed, confidence, otherwise }) =>
+      `${objective.expression}: observed ${observedText({ objective, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ objective, observed: otherwise })}`,
     means: 'Another run of the same length may well be on the other side of the limit.',
     advice: ({ more, late }) => {
       if (late != null) return `Requests left late: mend that first. ${latenessAdvice(late)}`;
@@ -567,9 +567,9 @@ const CATALOGUE = {
   recorded_violation: entry<Observed>({
     severity: 'note',
     title: 'The recording itself violates an objective',
-    about: ofThreshold,
+    about: ofObserved,
     text: (observed) =>
-      `the recording itself violates ${observed.threshold.expression}: ${observedText(observed)}`,
+      `the recording itself violates ${observed.objective.expression}: ${observedText(observed)}`,
     means: 'Production did not meet this objective either, so a FAIL shows nothing about this target alone.',
     advice: 'Check the limit, or replay a window in which production met it.',
   }),
@@ -650,13 +650,22 @@ export function reason<Code extends ReasonCode>(
   };
 }
 
-/** Facts as JSON, which has no infinity. What they say of objectives is in `about`. */
+/** Facts as JSON, which has no infinity. What they say of objectives is in `about`; of them it has only the limit. */
 function figuresOf(facts: object | null): Reason['figures'] {
-  const text = JSON.stringify(facts ?? {}, (name, value: unknown) => {
-    if (name === 'threshold') return (value as Objective).limit;
+  const text = JSON.stringify(facts ?? {}, (_, value: unknown) => {
+    if (typeof value === 'object' && value !== null && 'objective' in value) return withLimit(value);
     return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
   });
   return JSON.parse(text) as Reason['figures'];
+}
+
+/** In documents, the limit of an objective is called `threshold`. */
+function withLimit(facts: object): object {
+  return Object.fromEntries(
+    Object.entries(facts).map(([name, value]) =>
+      name === 'objective' ? ['threshold', (value as Objective).limit] : [name, value],
+    ),
+  );
 }
 
 /** The text with its figures, and the advice. */

@@ -93,10 +93,10 @@ export interface RunContext extends PlanMultipliers {
  */
 export function lagBoundNs(
   { latency }: Pick<RunFigures, 'latency'>,
-  thresholds: readonly Objective[],
+  objectives: readonly Objective[],
   bounds: JudgementBounds,
 ): number {
-  const limitsNs = thresholds
+  const limitsNs = objectives
     .filter((each) => factsOf(each).includesLag && each.operator.startsWith('<'))
     .map(({ limit }) => limit * NS_PER_MS);
   const scaleNs = limitsNs.length === 0 ? (latency.service.percentile(50) ?? 0) : Math.min(...limitsNs);

@@ -42,7 +42,7 @@ export interface ReplaySummaryInput
     | 'expectedRequests'
   > {
   readonly run: Run;
-  readonly thresholds: readonly Objective[];
+  readonly objectives: readonly Objective[];
   /** How the multiplier was achieved, such as `compress`. */
   readonly scaling: string;
   /** Recorded time per second of the run; the multiplier by default. */
@@ -74,7 +74,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   const bounds = boundsOf(input);
   const { notes, ...judgement } = judge(
     { ...input, ...multipliers, plannedElsewhere },
-    input.thresholds,
+    input.objectives,
     bounds,
   );
   const { latency, streams, planned, statusMix, planCounted } = figures;
@@ -235,15 +235,15 @@ function finite(value: number | null): number | null | 'Infinity' {
 }
 
 /** The state of an objective, of a finished or a running run. */
-export function sloState({ threshold, observed, ok }: SloSoFar) {
-  const { expression, limit } = threshold;
-  return { expression, unit: unitOf(threshold), observed: finite(observed), limit, ok };
+export function sloState({ objective, observed, ok }: SloSoFar) {
+  const { expression, limit } = objective;
+  return { expression, unit: unitOf(objective), observed: finite(observed), limit, ok };
 }
 
 function sloLine(result: SloResult): SloLine {
-  const { threshold, requests, figures, margin } = result;
-  const { slice } = threshold;
-  const goodput = goodputOf(threshold, figures);
+  const { objective, requests, figures, margin } = result;
+  const { slice } = objective;
+  const goodput = goodputOf(objective, figures);
   const perSecond = goodput && figures.makespanNs ? goodput.good / (figures.makespanNs / NS_PER_S) : null;
   return {
     slice: slice && Object.fromEntries(slice.tags.map(({ key, value }) => [key, value])),

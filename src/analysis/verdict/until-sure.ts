@@ -31,14 +31,14 @@ interface LookPlan {
  * streams needs this number of its own requests, so its time is a minimum.
  */
 export function needsOf(
-  thresholds: readonly Objective[],
+  objectives: readonly Objective[],
   { requests, durationNs }: ExpectedRun,
   confidence: number | null,
 ): UntilSureDocument['needs'] {
-  return thresholds.filter(isBounded).map((threshold) => {
-    const answers = answersFor(threshold, confidence);
+  return objectives.filter(isBounded).map((objective) => {
+    const answers = answersFor(objective, confidence);
     return {
-      expression: threshold.expression,
+      expression: objective.expression,
       answers,
       atLeastS: requests === 0 ? null : ((answers / requests) * durationNs) / 1e9,
       reachable: answers <= requests,
@@ -46,10 +46,10 @@ export function needsOf(
   });
 }
 
-function answersFor(threshold: Objective, confidence: number | null): number {
-  const measure = measureOf(threshold);
-  const floor = measure.floor(threshold);
-  const percent = measure.provenPercent(threshold);
+function answersFor(objective: Objective, confidence: number | null): number {
+  const measure = measureOf(objective);
+  const floor = measure.floor(objective);
+  const percent = measure.provenPercent(objective);
   if (confidence === null || percent === null) return floor;
   return Math.max(floor, Math.ceil(samplesNeeded(percent, confidence, 0)));
 }
@@ -59,11 +59,11 @@ function answersFor(threshold: Objective, confidence: number | null): number {
  * Repeated judgements with a stop at the first good moment are wrong more often than one. So the probability of an
  * error is divided equally among all looks (Bonferroni). In total it is not higher than requested.
  */
-export function planLooks(thresholds: readonly Objective[], run: ExpectedRun, confidence: number): LookPlan {
-  const openToTheEnd = thresholds.filter((each) => !isBounded(each)).map(({ expression }) => expression);
+export function planLooks(objectives: readonly Objective[], run: ExpectedRun, confidence: number): LookPlan {
+  const openToTheEnd = objectives.filter((each) => !isBounded(each)).map(({ expression }) => expression);
   for (let looks = openToTheEnd.length > 0 ? 1 : MOST_LOOKS; ; looks--) {
     const confidenceEach = 1 - (1 - confidence) / looks;
-    const needs = needsOf(thresholds, run, confidenceEach);
+    const needs = needsOf(objectives, run, confidenceEach);
     const firstShare = 2 ** (1 - looks);
     if (looks > 1 && needs.some(({ answers }) => answers > run.requests * firstShare)) continue;
     const atNs = Array.from({ length: looks }, (_, at) => run.durationNs * firstShare * 2 ** at);
@@ -83,26 +83,26 @@ export function boundsOfLooks({
  * @param open requests in flight. The slowest end last, so finished requests make the target look faster than it is
  */
 function isDecided(result: SloResult, open: number): boolean {
-  const { threshold, ok, brokenBy, margin, mayHold, censored, figures, requests } = result;
-  if (!isBounded(threshold) || requests === 0 || ok === null) return false;
+  const { objective, ok, brokenBy, margin, mayHold, censored, figures, requests } = result;
+  if (!isBounded(objective) || requests === 0 || ok === null) return false;
   if (!ok) return brokenBy === 'target' && mayHold === null;
-  const floor = measureOf(threshold).floor(threshold);
-  const isEnough = (sampleCount(figures, true, threshold) ?? floor) >= floor;
+  const floor = measureOf(objective).floor(objective);
+  const isEnough = (sampleCount(figures, true, objective) ?? floor) >= floor;
   return margin?.holds === true && !censored && isEnough && holdsEarly(open, result);
 }
 
 /** The looks of one run. */
 export class Looks {
   readonly plan: LookPlan;
-  readonly #thresholds: readonly Objective[];
+  readonly #objectives: readonly Objective[];
   readonly #taken: { readonly atS: number; readonly decided: number; readonly open: number }[] = [];
   #next = 0;
   #isSure = false;
 
-  /** @param thresholds the stated objectives, without implied ones */
-  constructor(thresholds: readonly Objective[], run: ExpectedRun, confidence: number) {
-    this.#thresholds = thresholds;
-    this.plan = planLooks(withRejected(thresholds, null), run, confidence);
+  /** @param objectives the stated objectives, without implied ones */
+  constructor(objectives: readonly Objective[], run: ExpectedRun, confidence: number) {
+    this.#objectives = objectives;
+    this.plan = planLooks(withRejected(objectives, null), run, confidence);
   }
 
   /**
@@ -119,8 +119,8 @@ export class Looks {
     this.#next = due;
     const figures = figuresSoFar();
     const { confidence, violationConfidence } = boundsOfLooks(this.plan);
-    const thresholds = withRejected(this.#thresholds, figures.statusMix.recordedRefused);
-    const each = evaluateSlo(thresholds, figures, true, confidence, violationConfidence);
+    const objectives = withRejected(this.#objectives, figures.statusMix.recordedRefused);
+    const each = evaluateSlo(objectives, figures, true, confidence, violationConfidence);
     const decided = each.filter((result) => isDecided(result, open)).length;
     this.#taken.push({ atS: elapsedNs / 1e9, decided, open: each.length - decided });
     this.#isSure = each.length > 0 && decided === each.length;

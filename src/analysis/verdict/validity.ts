@@ -27,7 +27,7 @@ import {
 /** A run with its objectives and their results. */
 interface EvaluatedRun {
   readonly context: RunContext;
-  readonly thresholds: readonly Objective[];
+  readonly objectives: readonly Objective[];
   readonly slo: readonly SloResult[];
   /** Violated objectives without a proof against the target. */
   readonly open: readonly SloResult[];
@@ -52,10 +52,10 @@ function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
 
 /** A violated objective with the failures that caused it, if missing answers violate it. */
 export function violationOf(result: SloResult, context: RunContext): Reason {
-  const { threshold, observed, fromSends, figures, brokenBy } = result;
+  const { objective, observed, fromSends, figures, brokenBy } = result;
   const { interrupted, scaling } = context;
   const { sent, failed } = judgedSends(figures, interrupted !== null);
-  const isOfFailures = factsOf(threshold).explainsOthers || observed === Number.POSITIVE_INFINITY;
+  const isOfFailures = factsOf(objective).explainsOthers || observed === Number.POSITIVE_INFINITY;
   const failures = { failed, sent, ...failuresIn(figures.outcomes, context) };
   const { refused, unreached } = figures.outcomes;
   const unsent = interrupted === null ? refused + unreached : refused;
@@ -63,7 +63,7 @@ export function violationOf(result: SloResult, context: RunContext): Reason {
   const caps = capsThatRefused(context);
   const refusals = { refused, caps, scaling, isOfSentToo: brokenBy === 'target' };
   return reason('slo_violated', {
-    threshold,
+    objective,
     observed,
     fromSends,
     failures: isOfFailures && failed > 0 ? failures : null,
@@ -203,7 +203,7 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
 }
 
 /** Whether the answers were of the recorded kind. */
-function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): Generator<Reason> {
+function* likenessDoubts({ context, objectives, open, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures, calibration } = context;
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway, distance, recordedFailed, recordedKnown } =
     figures.statusMix;
@@ -217,7 +217,7 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   // fail, the latency of the other requests shows nothing about the target.
   const { sent, failed } = judgedSends(figures, context.interrupted !== null);
   const explained = recordedFailed * (sent / Math.max(recordedKnown, sent));
-  if (thresholds.length === 0 && sent > 0 && (failed - explained) / sent > bounds.statusShare) {
+  if (objectives.length === 0 && sent > 0 && (failed - explained) / sent > bounds.statusShare) {
     yield reason('not_comparable', {
       kind: 'failures',
       failed,
@@ -244,7 +244,7 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   const isMixOff = turnedAwayExcess > bounds.statusShare || (distance ?? 0) > bounds.statusShare;
   const differences = figures.likeness.flatMap((route) => differencesIn(route, bounds, !isMixOff));
   if (differences.length > 0) yield reason('not_comparable', { kind: 'answers', differences });
-  const mismatches = unjudgedMismatches(context, thresholds);
+  const mismatches = unjudgedMismatches(context, objectives);
   if (mismatches !== null && mismatches.mismatched > MOST_MISMATCHED * mismatches.checked) {
     yield reason('not_comparable', { kind: 'mismatches', ...mismatches });
   }
@@ -259,19 +259,19 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
 const MOST_MISMATCHED = 0.05;
 
 /** Answers that differ from the recorded ones; null for none, and if an objective limits them. */
-function unjudgedMismatches({ figures }: RunContext, thresholds: EvaluatedRun['thresholds']) {
+function unjudgedMismatches({ figures }: RunContext, objectives: EvaluatedRun['objectives']) {
   const { mismatched = 0, checked = 0 } = figures.check ?? {};
-  if (mismatched === 0 || thresholds.some((each) => needsComparison(each) && each.slice === null))
+  if (mismatched === 0 || objectives.some((each) => needsComparison(each) && each.slice === null))
     return null;
   return { mismatched, checked };
 }
 
 /** Slices without requests, requests in no slice, and goodput with too many unknown times. */
-function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
-  for (const { threshold, requests } of slo) {
-    if (requests === 0) yield reason('slice_empty', { expression: threshold.expression });
+function* sliceDoubts({ context, objectives, slo, bounds }: EvaluatedRun): Generator<Reason> {
+  for (const { objective, requests } of slo) {
+    if (requests === 0) yield reason('slice_empty', { expression: objective.expression });
   }
-  for (const { slice, expression } of thresholds) {
+  for (const { slice, expression } of objectives) {
     const sliced = slice && context.figures.slices.get(sliceText(slice));
     if (slice?.each == null || sliced == null || sliced.beyond === 0) continue;
     const { beyond, mostParts } = sliced;
@@ -281,35 +281,35 @@ function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gener
     const goodput = countsOf(result);
     const all = goodput === null ? 0 : goodput.served + goodput.unknown;
     if (goodput === null || goodput.unknown <= bounds.unreadShare * all) continue;
-    const { expression } = result.threshold;
+    const { expression } = result.objective;
     yield reason('goodput_unknown', { expression, unknown: goodput.unknown, all });
   }
 }
 
 /** Whether enough answers could be judged. */
 function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
-  const { context, thresholds, slo, bounds } = run;
+  const { context, objectives, slo, bounds } = run;
   const { figures } = context;
   const late = isLate(run) ? sendingSideOf(context) : null;
   const isStopped = context.interrupted !== null;
-  for (const { threshold, observed, mayHold } of slo) {
+  for (const { objective, observed, mayHold } of slo) {
     if (mayHold === null) continue;
     const { confidence, value: otherwise } = mayHold;
-    yield reason('too_close', { threshold, observed, confidence, otherwise, more: 'longer', late });
+    yield reason('too_close', { objective, observed, confidence, otherwise, more: 'longer', late });
   }
   const short = new Map<Objective, FactsOf<'too_few_samples'>>();
-  for (const { threshold, asked, observed, margin, figures: judged, requests } of slo) {
-    const { expression } = threshold;
-    const measure = measureOf(threshold);
+  for (const { objective, asked, observed, margin, figures: judged, requests } of slo) {
+    const { expression } = objective;
+    const measure = measureOf(objective);
     // `slice_empty` reports why nothing was measured.
     if (requests === 0) continue;
     // `interrupted` reports why the complete plan is unknown.
-    if (observed === null && isStopped && measure.isOfPlan?.(threshold) === true) continue;
-    const samples = sampleCount(judged, isStopped, threshold);
-    const floor = measure.floor(threshold);
+    if (observed === null && isStopped && measure.isOfPlan?.(objective) === true) continue;
+    const samples = sampleCount(judged, isStopped, objective);
+    const floor = measure.floor(objective);
     if (samples === null || (observed !== null && (floor === 1 || samples >= floor))) {
       if (observed !== null && margin?.holds === false)
-        yield tooClose({ threshold, observed, margin }, figures, late);
+        yield tooClose({ objective, observed, margin }, figures, late);
       continue;
     }
     // `not_comparable` reports that these answers were refusals.
@@ -331,13 +331,13 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
     });
   }
   for (const facts of short.values()) yield reason('too_few_samples', facts);
-  const censored = slo.filter((each) => each.censored).map(({ threshold }) => threshold.expression);
+  const censored = slo.filter((each) => each.censored).map(({ objective }) => objective.expression);
   if (censored.length > 0) {
     yield reason('censored', { cancelled: figures.outcomes.cancelled, expressions: censored });
   }
   const check = figures.check ?? null;
   // An answer that was not compared may have had any content.
-  if (thresholds.some(needsComparison) && !isCheckedEnough(check, bounds)) {
+  if (objectives.some(needsComparison) && !isCheckedEnough(check, bounds)) {
     const known = UNCHECKED_REASONS.filter((each) => check?.unchecked[each] !== undefined);
     yield reason('answers_unchecked', {
       unchecked: check === null ? 0 : uncheckedOf(check),
@@ -350,13 +350,13 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   // Streams that could not be read are in no sample, so objectives on streams do not cover them.
   const { completed, unread } = figures.streams;
   const share = completed === 0 ? 0 : unread / completed;
-  if (share > bounds.unreadShare && thresholds.some(isOfStreams)) {
+  if (share > bounds.unreadShare && objectives.some(isOfStreams)) {
     yield reason('streams_unread', { share });
   }
 }
 
-function countsOf({ threshold, figures }: SloResult) {
-  return goodputOf(threshold, figures);
+function countsOf({ objective, figures }: SloResult) {
+  return goodputOf(objective, figures);
 }
 
 /** The share of a monitor's readings that may have failed, because a peak may be hidden in a longer gap. */
@@ -364,9 +364,9 @@ const MOST_MISSED = 0.05;
 
 /** Whether there are enough readings of each monitored series with an objective. */
 function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
-  for (const { threshold, observed } of slo) {
-    if (threshold.series === undefined) continue;
-    const seen = context.figures.monitored?.get(threshold.series) ?? [];
+  for (const { objective, observed } of slo) {
+    if (objective.series === undefined) continue;
+    const seen = context.figures.monitored?.get(objective.series) ?? [];
     const worst = seen.map(({ samples, missing, unkept = 0 }) => ({
       samples: samples.length,
       missing,
@@ -374,18 +374,18 @@ function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
     }));
     const short = worst.filter(
       ({ samples, missing, unkept }) =>
-        samples < monitorFloor(threshold) || missing > MOST_MISSED * (samples + missing) || unkept > 0,
+        samples < monitorFloor(objective) || missing > MOST_MISSED * (samples + missing) || unkept > 0,
     );
     const least = short.sort((a, b) => a.samples - b.samples)[0];
     if (observed !== null && least === undefined) continue;
     const { samples, missing, unkept } = least ?? { samples: 0, missing: 0, unkept: 0 };
     yield reason('not_monitored', {
-      expression: threshold.expression,
+      expression: objective.expression,
       series: seen.length,
       samples,
       missing,
       unkept,
-      floor: monitorFloor(threshold),
+      floor: monitorFloor(objective),
       mostMissed: MOST_MISSED,
       scaling: context.scaling,
     });
@@ -402,13 +402,13 @@ function monitorFloor({ aggregation }: Objective): number {
 }
 
 function tooClose(
-  { threshold, observed, margin }: { threshold: Objective; observed: number; margin: Margin },
+  { objective, observed, margin }: { objective: Objective; observed: number; margin: Margin },
   { planned, plannedSpanNs }: RunContext['figures'],
   late: SendingSide | null,
 ): Reason {
   const more = margin.timesNeeded === null ? null : margin.timesNeeded - 1;
   return reason('too_close', {
-    threshold,
+    objective,
     observed,
     late,
     confidence: margin.confidence,
@@ -419,8 +419,8 @@ function tooClose(
 }
 
 /** Notes for the reader that cannot change the verdict. */
-export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generator<Reason> {
-  for (const { slice, expression } of thresholds) {
+export function* notesOf({ context, objectives, bounds }: EvaluatedRun): Generator<Reason> {
+  for (const { slice, expression } of objectives) {
     const unnamed = (slice && context.figures.slices.get(sliceText(slice))?.unnamed) ?? 0;
     if (slice?.each != null && unnamed > 0)
       yield reason('slice_unnamed', { expression, key: slice.each, unnamed });
@@ -459,8 +459,8 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   if ((recordedRejected ?? 0) > bounds.rejectedShare) {
     yield reason('recorded_refusals', { share: recordedRejected ?? 0 });
   }
-  yield* recordingNotes(thresholds, figures.statusMix);
-  const mismatches = unjudgedMismatches(context, thresholds);
+  yield* recordingNotes(objectives, figures.statusMix);
+  const mismatches = unjudgedMismatches(context, objectives);
   if (mismatches !== null && mismatches.mismatched <= MOST_MISMATCHED * mismatches.checked) {
     yield reason('not_comparable', { kind: 'mismatches', ...mismatches }, 'note');
   }
@@ -474,21 +474,21 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
 const CLIENT_ERRORS = 0.05;
 
 /** Notes about what was recorded: client errors, and objectives that production did not meet. */
-export function* recordingNotes(thresholds: readonly Objective[], mix: StatusMixFigures): Generator<Reason> {
+export function* recordingNotes(objectives: readonly Objective[], mix: StatusMixFigures): Generator<Reason> {
   const { recordedClientErrors: share } = mix;
   if (share !== null && share >= CLIENT_ERRORS) yield reason('recorded_client_errors', { share });
-  for (const threshold of thresholds.filter(({ slice }) => slice === null)) {
-    const observed = measureOf(threshold).inRecording?.(threshold, mix) ?? null;
-    if (observed !== null && !holds(observed, threshold))
-      yield reason('recorded_violation', { threshold, observed });
+  for (const objective of objectives.filter(({ slice }) => slice === null)) {
+    const observed = measureOf(objective).inRecording?.(objective, mix) ?? null;
+    if (observed !== null && !holds(observed, objective))
+      yield reason('recorded_violation', { objective, observed });
   }
 }
 
 /** Whether requests were sent later than objectives on times allow. */
-function isLate({ context, thresholds, bounds }: EvaluatedRun): boolean {
+function isLate({ context, objectives, bounds }: EvaluatedRun): boolean {
   const { lag } = context.figures.latency;
   return (
-    context.concurrency == null && (lag.percentile(99) ?? 0) > lagBoundNs(context.figures, thresholds, bounds)
+    context.concurrency == null && (lag.percentile(99) ?? 0) > lagBoundNs(context.figures, objectives, bounds)
   );
 }
 
@@ -496,10 +496,10 @@ function isLate({ context, thresholds, bounds }: EvaluatedRun): boolean {
  * The effect of our lag: a doubt if an objective is violated only by the time before the actual sends. Otherwise a note
  * if lag is over its limit, or if the sender stalled. Empty if lag is within its limit, and for a closed loop.
  */
-export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun): Reason[] {
+export function latenessOf({ context, objectives, open, bounds }: EvaluatedRun): Reason[] {
   const { figures, health } = context;
   const { lag } = figures.latency;
-  const boundNs = lagBoundNs(figures, thresholds, bounds);
+  const boundNs = lagBoundNs(figures, objectives, bounds);
   const violated = open.filter(({ brokenBy }) => brokenBy === 'lag');
   const isOurs = violated.length > 0 && !waitsExplain(context);
   const p99Ns = lag.percentile(99) ?? 0;
@@ -509,7 +509,7 @@ export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun):
     p99Ms: p99Ns / NS_PER_MS,
     maxMs: (lag.max ?? 0) / NS_PER_MS,
     boundMs: boundNs / NS_PER_MS,
-    violated: isOurs ? violated.map(({ threshold, observed }) => ({ threshold, observed })) : [],
+    violated: isOurs ? violated.map(({ objective, observed }) => ({ objective, observed })) : [],
     stalls: isLate ? null : { times: health.stalls, ms: health.stalledMs },
     side: sendingSideOf(context),
   };
@@ -518,12 +518,12 @@ export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun):
 
 /** Whether a violated objective on mismatches is proved, although answers that were not compared may be equal. */
 export function isProvenMismatch(
-  { threshold }: SloResult,
+  { objective }: SloResult,
   context: RunContext,
   bounds: JudgementBounds,
 ): boolean {
   const { figures } = context;
-  return isCheckedEnough(figures.check ?? null, bounds) || isBrokenByChecked(threshold, figures);
+  return isCheckedEnough(figures.check ?? null, bounds) || isBrokenByChecked(objective, figures);
 }
 
 /** The doubt about a plan's multiplier, before anything is sent. */
@@ -535,7 +535,7 @@ export function planShort(multipliers: PlanMultipliers, bounds: JudgementBounds)
 
 /** The objectives that only this kind of cause violates. */
 function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']): string[] {
-  return open.filter((each) => each.brokenBy === brokenBy).map(({ threshold }) => threshold.expression);
+  return open.filter((each) => each.brokenBy === brokenBy).map(({ objective }) => objective.expression);
 }
 
 /** The most frequent status of refusals. */

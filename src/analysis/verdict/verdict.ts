@@ -31,19 +31,19 @@ export function judge(
   stated: readonly Objective[],
   bounds: JudgementBounds = JUDGEMENT_BOUNDS,
 ): Judgement {
-  const thresholds = withRejected(stated, context.figures.statusMix.recordedRefused);
+  const objectives = withRejected(stated, context.figures.statusMix.recordedRefused);
   const slo = evaluateSlo(
-    thresholds,
+    objectives,
     context.figures,
     context.interrupted !== null,
     bounds.confidence,
     bounds.violationConfidence,
   );
-  const explains = ({ threshold }: SloResult) => Number(factsOf(threshold).explainsOthers);
+  const explains = ({ objective }: SloResult) => Number(factsOf(objective).explainsOthers);
   const violated = slo.filter(({ ok }) => ok === false).toSorted((a, b) => explains(b) - explains(a));
   const proven = provenOf(violated, context, bounds);
   const open = violated.filter((result) => !proven.includes(result));
-  const run = { context, thresholds, slo, open, bounds };
+  const run = { context, objectives, slo, open, bounds };
   const lateness = latenessOf(run);
   const doubts = [...doubtsOf(run), ...lateness.filter(({ severity }) => severity === 'doubt')];
   const notes = [...lateness.filter(({ severity }) => severity === 'note'), ...notesOf(run)];
@@ -58,7 +58,7 @@ export function judge(
       slo,
     };
   }
-  const verdict = thresholds.length === 0 ? null : valid ? 'PASS' : 'INCONCLUSIVE';
+  const verdict = objectives.length === 0 ? null : valid ? 'PASS' : 'INCONCLUSIVE';
   return { verdict, valid, reasons: doubts, notes, slo };
 }
 
@@ -73,7 +73,7 @@ function provenOf(
   // A fault that was not active as planned may have caused violations outside its time.
   if (context.faults?.some(({ problem }) => problem !== null)) return [];
   const isProven = (result: SloResult) =>
-    needsComparison(result.threshold)
+    needsComparison(result.objective)
       ? isProvenMismatch(result, context, bounds) && result.mayHold === null
       : result.brokenBy === 'target' && result.mayHold === null && !isOverloaded;
   if (!violated.some(isProven)) return [];

@@ -14,7 +14,7 @@ import {
 
 /** An objective and its observed value. */
 export interface Observed {
-  readonly threshold: Objective;
+  readonly objective: Objective;
   readonly observed: number | null;
 }
 
@@ -40,9 +40,9 @@ interface Refusals {
 }
 
 /** The observed value in the unit of its limit. */
-export function observedText({ threshold, observed }: Observed): string {
+export function observedText({ objective, observed }: Observed): string {
   if (observed === null) return 'nothing';
-  const unit = unitOf(threshold);
+  const unit = unitOf(objective);
   if (unit === 'number') return String(Number(observed.toPrecision(4)));
   if (unit !== 'ms') return unit === 'share' ? percent(observed) : String(observed);
   return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
@@ -50,7 +50,7 @@ export function observedText({ threshold, observed }: Observed): string {
 
 /** `observed 240.0 ms, 1.2 times the limit`, or the failures instead. */
 export function violationText(violation: Violation): string {
-  const { threshold, observed, fromSends, failures = null, unsent = 0, refusals = null } = violation;
+  const { objective, observed, fromSends, failures = null, unsent = 0, refusals = null } = violation;
   const isUnanswered = observed === Number.POSITIVE_INFINITY;
   const others = unsent - (refusals?.refused ?? 0);
   const causes = [
@@ -59,13 +59,13 @@ export function violationText(violation: Violation): string {
     ...(others === 0 ? [] : [`${countOf(others, 'request')} never sent by us`]),
   ].join('; ');
   if (isUnanswered && causes !== '') return causes;
-  const judged = isLateIn(observed, fromSends) && unitOf(threshold) === 'ms' ? fromSends : observed;
-  const times = judged === null || threshold.limit === 0 ? 0 : judged / threshold.limit;
-  const isFar = threshold.operator.startsWith('<') && Number.isFinite(times) && times >= 1.1;
+  const judged = isLateIn(observed, fromSends) && unitOf(objective) === 'ms' ? fromSends : observed;
+  const times = judged === null || objective.limit === 0 ? 0 : judged / objective.limit;
+  const isFar = objective.operator.startsWith('<') && Number.isFinite(times) && times >= 1.1;
   const far = isFar ? `, ${Number(times.toPrecision(2))} times the limit` : '';
   const own =
-    judged === observed ? '' : `, ${observedText({ threshold, observed: judged })} from when requests left`;
-  return `observed ${observedText({ threshold, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
+    judged === observed ? '' : `, ${observedText({ objective, observed: judged })} from when requests left`;
+  return `observed ${observedText({ objective, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
 }
 
 function refusalsText({ refused, caps, isOfSentToo }: Refusals): string {
@@ -82,11 +82,11 @@ function isLateIn(observed: number | null, fromSends?: number | null): fromSends
   return observed > fromSends * LATE_BY;
 }
 
-export function violationAdvice({ threshold, failures = null, refusals = null }: Violation): string {
-  const shown = shownBy(threshold.slice);
+export function violationAdvice({ objective, failures = null, refusals = null }: Violation): string {
+  const shown = shownBy(objective.slice);
   if (refusals !== null)
     return `${raiseAdvice(refusals.caps, refusals.scaling)}. ${timeAdvice(false, shown)}`;
   if (failures !== null) return failureAdvice(failures, shown);
-  const isTooFast = unitOf(threshold) === 'ms' && threshold.operator.startsWith('>');
-  return measureOf(threshold).advice ?? timeAdvice(isTooFast, shown);
+  const isTooFast = unitOf(objective) === 'ms' && objective.operator.startsWith('>');
+  return measureOf(objective).advice ?? timeAdvice(isTooFast, shown);
 }

@@ -304,7 +304,7 @@ class Search {
   #longestAnswerS(): number {
     const atRest = this.#state.steps.filter(({ multiplier }) => multiplier <= 1);
     const p99Ms = Math.max(0, ...atRest.map(({ latencyMs }) => latencyMs.p99 ?? 0));
-    return Math.max(largestLimitMs(this.#plan.options.thresholds) ?? 0, LONGEST_OVER_P99 * p99Ms) / 1e3;
+    return Math.max(largestLimitMs(this.#plan.options.objectives) ?? 0, LONGEST_OVER_P99 * p99Ms) / 1e3;
   }
 
   /** Lets the target settle, then replays one step and keeps it. */

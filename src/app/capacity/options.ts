@@ -117,7 +117,7 @@ export interface CapacityOptions {
   /** Options of every step, except its multiplier and its window. `--out` belongs to the search. */
   readonly run: RunOptions;
   /** The objectives of all tiers, and those without a tier. */
-  readonly thresholds: readonly Objective[];
+  readonly objectives: readonly Objective[];
   readonly tiers: readonly Tier[];
   /** Null for `runs/<id>`. */
   readonly out: string | null;
@@ -150,8 +150,8 @@ export type ReadyWhen =
   | { readonly promql: string; readonly prometheus: PrometheusSource };
 
 /** Whether a queue model supports an objective: times of complete answers, and metrics that it never violates. */
-function isForecastable(threshold: Objective): boolean {
-  return [threshold, ...threshold.limits].every((each) => factsOf(each).isForecast);
+function isForecastable(objective: Objective): boolean {
+  return [objective, ...objective.limits].every((each) => factsOf(each).isForecast);
 }
 
 const SHORTEST_BUDGET_S = 10;
@@ -174,21 +174,21 @@ export function resolveCapacityOptions(
       ),
     null,
   );
-  const { thresholds, tiers } = objectivesByTier(run, own.tier, problems);
-  if (run !== null && thresholds.length === 0 && own.tier.length === 0) {
+  const { objectives, tiers } = objectivesByTier(run, own.tier, problems);
+  if (run !== null && objectives.length === 0 && own.tier.length === 0) {
     problems.add(
       '--slo is missing: a breaking point is where an objective breaks',
       'Such as --slo "latency: p(99)<200", or a preset such as --slo realtime.',
     );
   }
-  for (const threshold of thresholds) {
-    const { metric, expression, series } = threshold;
-    if (own.simulate && !isForecastable(threshold))
+  for (const objective of objectives) {
+    const { metric, expression, series } = objective;
+    if (own.simulate && !isForecastable(objective))
       problems.add(
         `--simulate cannot forecast ${expression}: a queue only knows how long whole answers take`,
         'State objectives on latency, service or goodput.',
       );
-    if (!factsOf(threshold).hasSlices && series === undefined)
+    if (!factsOf(objective).hasSlices && series === undefined)
       problems.add(`--slo: ${expression}: ${metric} is of a whole run, and a search judges windows`);
   }
   if (run?.options.scaling === 'superpose') {
@@ -205,10 +205,10 @@ export function resolveCapacityOptions(
   return {
     run: {
       ...run,
-      options: tiers.length === 0 ? run.options : { ...run.options, slo: thresholds.map(textOf) },
+      options: tiers.length === 0 ? run.options : { ...run.options, slo: objectives.map(textOf) },
       out: null,
     },
-    thresholds,
+    objectives,
     tiers,
     out: own.out,
     budgetS: own.budget / 1e3,
@@ -246,8 +246,8 @@ function objectivesByTier(
   run: RunOptions | null,
   stated: readonly StatedTier[],
   problems: Problems,
-): Pick<CapacityOptions, 'thresholds' | 'tiers'> {
-  if (run === null) return { thresholds: [], tiers: [] };
+): Pick<CapacityOptions, 'objectives' | 'tiers'> {
+  if (run === null) return { objectives: [], tiers: [] };
   const { slo } = run.options;
   const names = objectiveNames(run.monitors);
   const common = problems.attempt(() => parseSlo(slo, names), []);
@@ -265,7 +265,7 @@ function objectivesByTier(
   // With tiers, `--slo` is only part of them. On its own it would imply a limit of errors, although a tier may state
   // another one.
   const all = [...(stated.length > 0 ? [] : common), ...tiers.flatMap(({ objectives }) => objectives)];
-  return { thresholds: [...new Map(all.map((each) => [each.expression, each])).values()], tiers };
+  return { objectives: [...new Map(all.map((each) => [each.expression, each])).values()], tiers };
 }
 
 function isUrl(given: string): boolean {

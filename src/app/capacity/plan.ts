@@ -83,7 +83,7 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
   const selected = selectedOf(choice, base.forecast.recordedPeakPerSecond);
   const spanS = Math.max(1e-9, base.window.plannedSpanNs / 1e9);
   const ratePerSecond = (selected.share * base.forecast.plannedExchanges) / spanS;
-  const samples = Math.max(...options.thresholds.map(samplesOf));
+  const samples = Math.max(...options.objectives.map(samplesOf));
   const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond, looksS(options));
   const drainMs = drainOf(options);
   const settlingS = settlingOf(options, windowS);
@@ -139,7 +139,7 @@ export function withWindow(plan: CapacityPlan, windowS: number): CapacityPlan {
 export function capacityPlanDocument(plan: CapacityPlan): CapacityPlanDocument {
   const { options, base, search, ceilingBy, ratePerSecond, settlingS, samples } = plan;
   const { capture, target, window } = choiceFacts(base);
-  const largestLimitS = (largestLimitMs(options.thresholds) ?? 0) / 1e3;
+  const largestLimitS = (largestLimitMs(options.objectives) ?? 0) / 1e3;
   const { name, bends } = scalingOf(options, search.start);
   return {
     schemaVersion: CAPACITY_SCHEMA_VERSION,
@@ -170,7 +170,7 @@ export function sceneOf(
   { opened, options, base, search, drainMs, settlingS, selectedShare }: CapacityPlan,
   logger: Logger,
 ): StepScene {
-  const limitMs = largestLimitMs(options.thresholds);
+  const limitMs = largestLimitMs(options.objectives);
   return {
     opened,
     drainMs,
@@ -179,7 +179,7 @@ export function sceneOf(
     logger,
     run: options.run,
     isScalingStated: options.isScalingStated,
-    thresholds: options.thresholds,
+    objectives: options.objectives,
     tiers: options.tiers,
     parts: base.window.parts,
     windowS: search.windowS,
@@ -195,7 +195,7 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
     target: options.run.options.target?.url ?? '',
     name: options.verdict.name,
     tested: { labels: options.run.labels, captureDigest: plan.opened.digest },
-    objectives: options.thresholds.map(({ expression }) => expression),
+    objectives: options.objectives.map(({ expression }) => expression),
     tiers: options.tiers,
     scalingAt: (multiplier) => {
       const { name, keeps, bends } = scalingOf(options, multiplier);
@@ -211,8 +211,8 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
 }
 
 /** The largest limit of a time, milliseconds; null without such an objective. */
-export function largestLimitMs(thresholds: readonly Objective[]): number | null {
-  const limits = thresholds
+export function largestLimitMs(objectives: readonly Objective[]): number | null {
+  const limits = objectives
     .flatMap((each) => [each, ...each.limits])
     .filter(isOfWholeAnswers)
     .map(({ limit }) => limit);
@@ -226,14 +226,14 @@ function scalingOf({ run, isScalingStated }: CapacityOptions, multiplier: number
   return { name, ...SCALING_KINDS[name] };
 }
 
-function samplesOf(threshold: Objective): number {
-  const { floor, floorOfWindow = floor } = measureOf(threshold);
-  return floorOfWindow(threshold);
+function samplesOf(objective: Objective): number {
+  const { floor, floorOfWindow = floor } = measureOf(objective);
+  return floorOfWindow(objective);
 }
 
 /** With an objective on a monitored series, the minimum length of a window: two readings. */
-function looksS({ thresholds, run }: CapacityOptions): number {
-  const isMonitored = thresholds.some(({ series }) => series !== undefined);
+function looksS({ objectives, run }: CapacityOptions): number {
+  const isMonitored = objectives.some(({ series }) => series !== undefined);
   return isMonitored ? (LEAST_LOOKS * longestIntervalMs(run.monitors)) / 1e3 : 0;
 }
 
@@ -242,19 +242,19 @@ function looksS({ thresholds, run }: CapacityOptions): number {
  * @param leastS seconds for the readings of monitors
  */
 export function windowOf(
-  { budgetS, thresholds }: Pick<CapacityOptions, 'budgetS' | 'thresholds'>,
+  { budgetS, objectives }: Pick<CapacityOptions, 'budgetS' | 'objectives'>,
   neededS: number,
   leastS = 0,
 ): number {
-  const limitS = (largestLimitMs(thresholds) ?? 0) / 1e3;
+  const limitS = (largestLimitMs(objectives) ?? 0) / 1e3;
   const least = Math.max(SHORTEST_WINDOW_S, LEAST_LIMITS * limitS, leastS);
   const most = Math.max(least, budgetS / WINDOWS_IN_BUDGET);
   return Math.min(most, Math.max(least, WINDOW_LIMITS * limitS, Math.ceil(neededS)));
 }
 
 /** Time until the queue has adapted to the load. Without a limit of times, it is as long as a window. */
-export function settlingOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, windowS: number): number {
-  const largest = largestLimitMs(thresholds);
+export function settlingOf({ objectives }: Pick<CapacityOptions, 'objectives'>, windowS: number): number {
+  const largest = largestLimitMs(objectives);
   return largest === null ? windowS : Math.max(SHORTEST_WINDOW_S, (LEAST_LIMITS * largest) / 1e3);
 }
 
@@ -262,9 +262,9 @@ export function settlingOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, 
  * The wait for the last answers. An answer that takes longer has already violated every objective on its time. Streams
  * end long after their first token.
  */
-function drainOf({ run: { options }, thresholds }: CapacityOptions): number {
-  const largest = largestLimitMs(thresholds);
-  if (largest === null || thresholds.some(isOfStreams)) return options.drainDeadlineMs;
+function drainOf({ run: { options }, objectives }: CapacityOptions): number {
+  const largest = largestLimitMs(objectives);
+  if (largest === null || objectives.some(isOfStreams)) return options.drainDeadlineMs;
   return Math.min(options.drainDeadlineMs, Math.max(LEAST_DRAIN_MS, DRAIN_LIMITS * largest));
 }
 

@@ -184,7 +184,7 @@ function simulatedStep(
     windowNs: windowS * NS_PER_S,
     multiplier,
     ...{
-      thresholds: options.thresholds,
+      objectives: options.objectives,
       tiers: options.tiers,
       bounds: statedBounds(replayOptions),
       waitsFor: waitsForOf(replayOptions),
@@ -202,7 +202,7 @@ function simulatedStep(
   }
   const latenciesS = playQueue(model, schedule, uniformBy(SEED + index));
   const offeredPerS = schedule.length / stepS;
-  const largestMs = largestLimitMs(options.thresholds);
+  const largestMs = largestLimitMs(options.objectives);
   const longestAnswerS = (largestMs ?? 0) / 1e3;
   const dispersion = dispersionOf(scene, multiplier, replayOptions.scaling);
   const healthy = { offeredPerS, dispersion, longestAnswerS };

@@ -37,7 +37,7 @@ export interface StepScene {
   readonly opened: OpenedCapture;
   readonly run: RunOptions;
   readonly isScalingStated: boolean;
-  readonly thresholds: readonly Objective[];
+  readonly objectives: readonly Objective[];
   readonly tiers: readonly Tier[];
   /** The replayed parts of the capture at 1x, in order. */
   readonly parts: readonly TimeRange[];
@@ -99,7 +99,7 @@ export async function playStep(
   reporter: ReplayReporter,
   also?: Partial<RunRows>,
 ): Promise<StepPlayed> {
-  const { opened, run, logger, thresholds, settlingS, windowS } = scene;
+  const { opened, run, logger, objectives, settlingS, windowS } = scene;
   const stepS = settlingS + order.windows * windowS;
   const options = stepOptions(scene, order, stepS * 1e3);
   const planned = await planOpened(opened, { ...run, options, out: order.directory });
@@ -142,7 +142,7 @@ export async function playStep(
   const { end, document } = result;
   const isHopeless = end.kind === 'aborted' || (end.kind === 'interrupted' && hopeless.signal.aborted);
   windows.finish(isHopeless ? 'hopeless' : end.kind === 'complete' ? 'complete' : 'cut', seenNs);
-  const monitored = thresholds
+  const monitored = objectives
     .filter(({ series }) => series !== undefined)
     .map(({ expression }) => expression);
   return {
@@ -164,7 +164,7 @@ function measuresOf(
   options: ReplayOptions,
   offeredPerS: number,
 ) {
-  const { thresholds, tiers, settlingS, windowS } = scene;
+  const { objectives, tiers, settlingS, windowS } = scene;
   const dispersion = dispersionOf(scene, multiplier, options.scaling);
   const knownS = longestAnswerS || scene.limitS;
   const lengths = { settlingNs: settlingS * 1e9, windowNs: windowS * 1e9 };
@@ -176,7 +176,7 @@ function measuresOf(
       bounds: statedBounds(options),
       waitsFor: waitsForOf(options),
       // Monitored series are known only after the step.
-      thresholds: thresholds.filter(({ series }) => series === undefined),
+      objectives: objectives.filter(({ series }) => series === undefined),
     }),
     backlog: longestAnswerS ? new BacklogWatch({ offeredPerS, dispersion, longestAnswerS }) : null,
     answered: new AnsweredRate(lengths.settlingNs),

@@ -19,8 +19,8 @@ export class RunPage {
   #isReplaced = false;
 
   /** @param title title of the page, such as `Replay` */
-  constructor(title: string, thresholds: readonly Objective[]) {
-    this.#watch = new RunWatch(title, thresholds);
+  constructor(title: string, objectives: readonly Objective[]) {
+    this.#watch = new RunWatch(title, objectives);
   }
 
   readonly pages = { '/': () => (this.#shown ??= this.#live()) };

@@ -53,10 +53,10 @@ export function requireComparableAnswers(
     readonly overview: Pick<CaptureOverview, 'name'>;
     readonly window: Pick<ReplayWindow, 'parts'>;
   },
-  thresholds: readonly Objective[],
+  objectives: readonly Objective[],
   source: Playback,
 ): void {
-  const asked = thresholds.find(needsComparison);
+  const asked = objectives.find(needsComparison);
   if (asked === undefined || options.check === null || options.check.level === 'status') return;
   const why = whyNotComparable(source, window.parts);
   if (why === null) return;

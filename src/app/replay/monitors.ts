@@ -28,7 +28,7 @@ interface RunMonitorParts {
   readonly target: string;
   readonly store: SqliteRunStore;
   readonly startNs: () => number | null;
-  readonly thresholds: readonly Objective[];
+  readonly objectives: readonly Objective[];
   /** Capacity of one replica, requests per second; null if not stated. */
   readonly ratePerReplica: number | null;
   readonly note: (line: string) => void;
@@ -57,9 +57,9 @@ export class RunMonitors {
   readonly #load: LoadSeconds;
   readonly #ratePerReplica: number | null;
 
-  constructor({ options, target, store, startNs, note, thresholds, ratePerReplica }: RunMonitorParts) {
+  constructor({ options, target, store, startNs, note, objectives, ratePerReplica }: RunMonitorParts) {
     this.#store = store;
-    this.#load = new LoadSeconds(thresholds);
+    this.#load = new LoadSeconds(objectives);
     this.#ratePerReplica = ratePerReplica;
     this.#sources = monitorSources(options, target, () => systemClock.epochUs() / 1e3);
     this.#monitoring = new Monitoring({

@@ -127,14 +127,14 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
 
 /** @throws AppError OPTION_INVALID for an objective on a stage that the run does not have */
 export function objectivesOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Objective[] {
-  const thresholds = parseSlo(slo, objectiveNames(monitors));
+  const objectives = parseSlo(slo, objectiveNames(monitors));
   const count = stages?.length ?? 1;
-  for (const { expression, slice } of thresholds) {
+  for (const { expression, slice } of objectives) {
     const stage = slice?.tags.find(({ key }) => key === 'stage')?.value ?? '1';
     if (Number(stage) <= count) continue;
     throw new AppError('OPTION_INVALID', `--slo: ${expression}: the run has ${countOf(count, 'stage')}`, {
       hint: 'Stages are counted from 1, as --stages lists them.',
     });
   }
-  return thresholds;
+  return objectives;
 }

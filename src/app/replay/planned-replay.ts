@@ -50,9 +50,9 @@ export interface PlannedReplay extends Prelude {
   readonly target: Target | null;
   readonly source: Playback;
   /** All objectives of the run. */
-  readonly thresholds: readonly Objective[];
-  /** The objectives of the run itself, without those of planned faults. */
   readonly objectives: readonly Objective[];
+  /** The objectives of the run itself, without those of planned faults. */
+  readonly ownObjectives: readonly Objective[];
   /** Planned failures of dependencies; null if there are none. */
   readonly faults: FaultPlan | null;
   /** Intermediate judgements for `--until-sure`; null for a run without them. */
@@ -99,16 +99,16 @@ export function planReplay(
   const faults =
     file === null ? null : readFaultPlan(file, plan.window.plannedSpanNs, prelude.warmup?.spanNs ?? 0);
   const createChecker = checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile);
-  const objectives = objectivesOf(options, monitors);
+  const ownObjectives = objectivesOf(options, monitors);
   return {
     plan,
     target: options.dryRun ? null : options.target,
     source: choice.source,
     ...prelude,
-    thresholds: faults === null ? objectives : withFaults(objectives, faults),
-    objectives,
+    objectives: faults === null ? ownObjectives : withFaults(ownObjectives, faults),
+    ownObjectives,
     faults,
-    looks: looksOf(plan, prelude, objectives),
+    looks: looksOf(plan, prelude, ownObjectives),
     monitors,
     telemetry,
     ratePerReplica: capacity,
@@ -124,7 +124,7 @@ export function planReplay(
 
 /** What a replay is going to do, before any exchange is read. */
 export function askedPlan(planned: PlannedReplay): AskedPlan {
-  const { plan, calibration, warmup, thresholds, looks, faults } = planned;
+  const { plan, calibration, warmup, objectives, looks, faults } = planned;
   return {
     ...planFacts(plan),
     calibration: calibration && {
@@ -140,11 +140,11 @@ export function askedPlan(planned: PlannedReplay): AskedPlan {
       playedS: warmup.spanNs / 1e9,
       planned: warmup.plannedExchanges,
     },
-    slo: thresholds.map((threshold) => {
-      const { expression, unit, limit } = sloState({ threshold, observed: null, ok: null });
+    slo: objectives.map((objective) => {
+      const { expression, unit, limit } = sloState({ objective, observed: null, ok: null });
       return { expression, unit, limit };
     }),
-    needs: needsOfRun(plan, planned, thresholds, looks),
+    needs: needsOfRun(plan, planned, objectives, looks),
     untilSure: looks && { ...looks.document(null), openToTheEnd: [...looks.plan.openToTheEnd] },
     faults: (faults?.faults ?? []).map(({ name, stated, fromNs, toNs, recoveredNs, during }) => ({
       name,
@@ -197,7 +197,7 @@ export async function countPlan(planned: PlannedReplay): Promise<ReplayPlanDocum
     reasons: short === null ? [] : [short],
     notes: [
       ...(assumesCoverage(asked) ? [reason('coverage_assumed', { share: asked.coverage })] : []),
-      ...recordingNotes(planned.thresholds, recording.figures()),
+      ...recordingNotes(planned.objectives, recording.figures()),
     ],
     recorded: recorded.count + source.filtered,
     selected: recorded.count,

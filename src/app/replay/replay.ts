@@ -58,7 +58,7 @@ export async function planOpened(
   requireSelected(opened, choice);
   await onChoice?.(choiceFacts(choice));
   const planned = planReplay(opened, choice, asked);
-  requireComparableAnswers(planned.plan, planned.thresholds, planned.source);
+  requireComparableAnswers(planned.plan, planned.objectives, planned.source);
   return planned;
 }
 

@@ -272,17 +272,17 @@ async function play(
   sentBefore: number,
   parts: ReplayRunParts,
 ): Promise<Finished> {
-  const { plan, reporter, source, warmup, captureIdentity, thresholds, target } = parts;
-  const { objectives, faults, looks, settlingNs } = parts;
+  const { plan, reporter, source, warmup, captureIdentity, objectives, target } = parts;
+  const { ownObjectives, faults, looks, settlingNs } = parts;
   const warmupNs = warmup?.spanNs ?? 0;
   const stageEndsNs = stageEndsOf(plan.options.stages);
   const windows = faults?.faults ?? [];
-  const judged = { thresholds, stageEndsNs, faults: windows };
+  const judged = { objectives, stageEndsNs, faults: windows };
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), judged);
   const all = countingOf(statistics);
   const counting = plan.options.concurrency === null ? all : countingSent(all);
   const followers = [counting, parts.rows, telemetry, lookingOn(looks, { statistics, replay, warmupNs })];
-  const asked = { objectives, isCompared: plan.options.check !== null };
+  const asked = { objectives: ownObjectives, isCompared: plan.options.check !== null };
   const failing = new FaultStatistics(windows, warmupNs, asked);
   source.hear((offsetUs) => statistics.fidelity.addInWindow(offsetUs));
   const { shard } = plan.options;
@@ -368,7 +368,7 @@ async function endFailed({ monitors, telemetry, progress, player }: Ending, repo
 }
 
 function progressOf(
-  { plan, reporter, warmup, thresholds }: ReplayRunParts,
+  { plan, reporter, warmup, objectives }: ReplayRunParts,
   replay: Replay,
   statistics: RunStatistics,
 ): ReplayProgress {
@@ -379,7 +379,7 @@ function progressOf(
     reporter,
     position: () => replay.position(),
     plannedNs: warmupNs + plan.window.plannedSpanNs,
-    slo: () => sloSoFar(thresholds, statistics.soFar()).map(sloState),
+    slo: () => sloSoFar(objectives, statistics.soFar()).map(sloState),
   });
 }
 
@@ -414,14 +414,14 @@ function documentOf(
   signal: string | null,
   calibration: CalibrationDocument | null,
 ): ReplayDocument {
-  const { plan, source, thresholds, unexplained, warmup, looks } = parts;
+  const { plan, source, objectives, unexplained, warmup, looks } = parts;
   const { health, audit, end } = outcome;
   const untilSure = looks?.document(outcome.endedEarly) ?? null;
   const before = figures.warmup.planned + (calibration?.sent ?? 0);
   const summary = summariseReplay({
     run,
     figures,
-    thresholds,
+    objectives,
     ...reckoningOf(plan, {
       recorded: figures.fidelity.recorded,
       planned: figures.planned,

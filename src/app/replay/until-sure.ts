@@ -14,10 +14,10 @@ function expectedOf(plan: ReplayPlan, prelude: Prelude) {
 }
 
 /** The looks at a run; null if it is only judged at its end. */
-export function looksOf(plan: ReplayPlan, prelude: Prelude, thresholds: readonly Objective[]): Looks | null {
+export function looksOf(plan: ReplayPlan, prelude: Prelude, objectives: readonly Objective[]): Looks | null {
   const { untilSure, confidence } = plan.options;
   if (!untilSure || confidence === null) return null;
-  return new Looks(thresholds, expectedOf(plan, prelude), confidence);
+  return new Looks(objectives, expectedOf(plan, prelude), confidence);
 }
 
 /** The bounds of the judgement: the stated ones, and those that result from the looks. */
@@ -32,10 +32,10 @@ export function boundsOfRun(
 export function needsOfRun(
   plan: ReplayPlan,
   prelude: Prelude,
-  thresholds: readonly Objective[],
+  objectives: readonly Objective[],
   looks: Looks | null,
 ): UntilSureDocument['needs'] {
-  return looks?.plan.needs ?? needsOf(thresholds, expectedOf(plan, prelude), null);
+  return looks?.plan.needs ?? needsOf(objectives, expectedOf(plan, prelude), null);
 }
 
 /** The parts of a run that looks need. */

@@ -73,7 +73,7 @@ async function capacity(directory: string, command: Command): Promise<void> {
       },
       onPlan: async (plan) => {
         watcher.note(...capacityPlanLines(plan));
-        if (!options.run.options.dryRun) served = await ServedRun.start(live, 'Capacity', options.thresholds);
+        if (!options.run.options.dryRun) served = await ServedRun.start(live, 'Capacity', options.objectives);
       },
       onStep: (step) => served?.page.addStep(step),
       reporter: { ...watcher, event: (event) => served?.page.add(event) },

@@ -63,7 +63,7 @@ async function replay(directory: string, command: Command): Promise<void> {
         if (isText) terminal.print(...planLines(askedPlan(planned)));
         const tooFast = planned.target === null ? beyondSenders(planned.plan, planned.source) : null;
         if (tooFast !== null) terminal.note(`warning: ${tooFast.message}`, `  hint: ${tooFast.hint}`);
-        if (planned.target !== null) served = await ServedRun.start(live, 'Replay', planned.thresholds);
+        if (planned.target !== null) served = await ServedRun.start(live, 'Replay', planned.objectives);
       },
       listen: () => {
         interruption = new Interruption();

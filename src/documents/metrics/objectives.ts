@@ -47,11 +47,11 @@ export interface Objective {
 }
 
 /** The same objective for other requests. */
-export function ofSlice(threshold: Objective, slice: Slice): Objective {
+export function ofSlice(objective: Objective, slice: Slice): Objective {
   return {
-    ...threshold,
+    ...objective,
     slice,
-    expression: `${threshold.metric}${sliceText(slice)}: ${conditionOf(threshold)}`,
+    expression: `${objective.metric}${sliceText(slice)}: ${conditionOf(objective)}`,
   };
 }
 
@@ -69,9 +69,9 @@ export function limitsText(limits: readonly RequestLimit[]): string {
  * The limits that a single request keeps if it meets every objective on times. Only the highest percentile of a metric
  * counts, because half of the requests may exceed a median. Of several limits on it, the lowest counts.
  */
-export function objectiveLimits(thresholds: readonly Objective[]): readonly RequestLimit[] {
+export function objectiveLimits(objectives: readonly Objective[]): readonly RequestLimit[] {
   const limits = new Map<string, RequestLimit & { readonly percent: number }>();
-  for (const { metric, aggregation, operator, limit, slice } of thresholds) {
+  for (const { metric, aggregation, operator, limit, slice } of objectives) {
     const percent =
       aggregation.kind === 'percentile' ? aggregation.percent : aggregation.kind === 'max' ? 100 : null;
     if (percent === null || slice !== null || !isTimed(metric)) continue;
@@ -147,8 +147,8 @@ export function parseSlo(
   what = '--slo',
 ): Objective[] {
   const problems: string[] = [];
-  const thresholds = texts.flatMap((text) => parseText(text, problems, monitored));
-  if (texts.length > 0 && thresholds.length === 0 && problems.length === 0) {
+  const objectives = texts.flatMap((text) => parseText(text, problems, monitored));
+  if (texts.length > 0 && objectives.length === 0 && problems.length === 0) {
     problems.push(`${JSON.stringify(texts.join(';'))} states no objective`);
   }
   if (problems.length > 0) {
@@ -156,10 +156,10 @@ export function parseSlo(
       hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "latency{model=NAME}: p(95)<300", or a preset: ${Object.keys(SLO_PRESETS).join(', ')}.`,
     });
   }
-  const implied = thresholds.length > 0 ? impliedOf(IMPLIED_ERRORS) : [];
+  const implied = objectives.length > 0 ? impliedOf(IMPLIED_ERRORS) : [];
   const isStated = ({ metric }: Objective) =>
-    thresholds.some((each) => each.metric === metric && each.slice === null);
-  return [...thresholds, ...implied.filter((each) => !isStated(each))];
+    objectives.some((each) => each.metric === metric && each.slice === null);
+  return [...objectives, ...implied.filter((each) => !isStated(each))];
 }
 
 export function impliedOf(text: string): Objective[] {
@@ -169,8 +169,8 @@ export function impliedOf(text: string): Objective[] {
 /** A single objective as a run stored it; null if this version cannot parse it. */
 export function objectiveOf(expression: string): Objective | null {
   const problems: string[] = [];
-  const [threshold = null] = parseText(expression, problems, namesBesideOurs([expression]));
-  return threshold;
+  const [objective = null] = parseText(expression, problems, namesBesideOurs([expression]));
+  return objective;
 }
 
 /**
@@ -178,30 +178,30 @@ export function objectiveOf(expression: string): Objective | null {
  * @param recorded share of the recorded answers that were refusals; null if unknown
  */
 export function withRejected(
-  thresholds: readonly Objective[],
+  objectives: readonly Objective[],
   recorded: number | null,
 ): readonly Objective[] {
-  if (thresholds.length === 0) return thresholds;
+  if (objectives.length === 0) return objectives;
   const limit = Math.min(1, Number(((recorded ?? 0) + IMPLIED_REJECTED).toFixed(4)));
   const implied = impliedOf(`rejected: rate<${limit}`);
-  const missing = judgedParts(thresholds).filter((part) => !boundsRefusals(thresholds, part));
+  const missing = judgedParts(objectives).filter((part) => !boundsRefusals(objectives, part));
   const added = missing.flatMap((part) =>
     implied.map((each) => (part === null ? each : ofSlice(each, part))),
   );
-  return [...thresholds, ...added];
+  return [...objectives, ...added];
 }
 
 /** Whether an objective limits the refusals of all requests, or of a part of a run with planned faults. */
-export function boundsRefusals(thresholds: readonly Objective[], part: Slice | null = null): boolean {
-  return thresholds.some(
+export function boundsRefusals(objectives: readonly Objective[], part: Slice | null = null): boolean {
+  return objectives.some(
     ({ metric, slice }) =>
       metric === 'rejected' && (part === null ? slice === null : faultOf(slice) === faultOf(part)),
   );
 }
 
 /** The parts of a run that have their own objectives: the complete run, or with planned faults each part. */
-function judgedParts(thresholds: readonly Objective[]): (Slice | null)[] {
-  const parts = thresholds
+function judgedParts(objectives: readonly Objective[]): (Slice | null)[] {
+  const parts = objectives
     .filter(({ metric, slice }) => metric === 'errors' && faultOf(slice) !== null)
     .map(({ slice }) => slice);
   return parts.some((slice) => faultOf(slice) === NO_FAULT) ? parts : [null];
@@ -211,9 +211,9 @@ function judgedParts(thresholds: readonly Objective[]): (Slice | null)[] {
  * Objectives of a run restricted to the requests of one fault, or outside all faults. Objectives on the complete run
  * are unchanged.
  */
-export function ofFault(thresholds: readonly Objective[], fault: string): Objective[] {
+export function ofFault(objectives: readonly Objective[], fault: string): Objective[] {
   const isOfFault = ({ slice }: Objective) => slice?.tags.some(({ key }) => key === 'fault') ?? false;
-  return thresholds.map((each) =>
+  return objectives.map((each) =>
     !factsOf(each).hasSlices || isOfFault(each) ? each : ofSlice(each, withFault(each.slice, fault)),
   );
 }
@@ -225,7 +225,7 @@ interface Subject {
 }
 
 function parseText(text: string, problems: string[], monitored = NO_NAMES): Objective[] {
-  const thresholds: Objective[] = [];
+  const objectives: Objective[] = [];
   let subject: Subject | null = null;
   for (const piece of (text.match(PIECES) ?? []).map((each) => each.trim())) {
     if (piece === '') continue;
@@ -239,7 +239,7 @@ function parseText(text: string, problems: string[], monitored = NO_NAMES): Obje
     }
     if (preset?.[1] !== undefined && Object.hasOwn(SLO_PRESETS, preset[1])) {
       const stated = parseText(SLO_PRESETS[preset[1]] ?? '', problems);
-      thresholds.push(...stated.map((each) => (slice === null ? each : ofSlice(each, slice))));
+      objectives.push(...stated.map((each) => (slice === null ? each : ofSlice(each, slice))));
       subject = null;
       continue;
     }
@@ -247,9 +247,9 @@ function parseText(text: string, problems: string[], monitored = NO_NAMES): Obje
     const condition = preset === null ? (named?.[3] ?? piece) : piece;
     const result = parseCondition(subject, condition, piece, monitored);
     if (typeof result === 'string') refuse(result);
-    else thresholds.push(result);
+    else objectives.push(result);
   }
-  return thresholds;
+  return objectives;
 }
 
 /** One objective, or why it is invalid. */

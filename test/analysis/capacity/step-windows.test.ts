@@ -10,12 +10,12 @@ const MS = 1e6;
 const SLO = 'latency: p(90)<50';
 
 function windowsOf(slo = SLO, settlingMs = 0, tiers: readonly string[] = []): StepWindows {
-  const thresholds = parseSlo([slo]);
+  const objectives = parseSlo([slo]);
   const lengths = { settlingNs: settlingMs * MS, windowNs: 1_000 * MS };
   return new StepWindows({
     ...lengths,
     multiplier: 2,
-    thresholds,
+    objectives,
     waitsFor: null,
     bounds: {},
     tiers: tiers.map((text) => ({ name: text, objectives: parseSlo([text]) })),

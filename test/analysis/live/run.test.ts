@@ -3,7 +3,7 @@ import { RunWatch } from '../../../src/analysis/live/run.ts';
 import type { SecondEvent } from '../../../src/documents/events.ts';
 import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 
-const THRESHOLDS = parseSlo(['latency: p(95)<200', 'latency{model=a}: p(95)<9']);
+const OBJECTIVES = parseSlo(['latency: p(95)<200', 'latency{model=a}: p(95)<9']);
 const NOTHING = { p50: null, p95: null, p99: null, max: null };
 
 function second(changes: Partial<SecondEvent> = {}): SecondEvent {
@@ -30,7 +30,7 @@ function second(changes: Partial<SecondEvent> = {}): SecondEvent {
 }
 
 function watched(...seconds: readonly SecondEvent[]) {
-  const watch = new RunWatch('Replay', THRESHOLDS);
+  const watch = new RunWatch('Replay', OBJECTIVES);
   for (const each of seconds) watch.add(each);
   const view = watch.view();
   const fact = (key: string) => view.facts.find(([, each]) => each === key)?.[2];

@@ -183,8 +183,8 @@ function judged(
 ) {
   const apart = { ...WINDOW, isJudgedApart: during.length > 0, ...window };
   const plan = { control: '', faults: [{ ...apart, stated: {} as never, during: duringOf(during) }] };
-  const thresholds = withFaults(parseSlo(slo), plan);
-  const statistics = new RunStatistics(0, null, { thresholds, stageEndsNs: [], faults: [apart] });
+  const objectives = withFaults(parseSlo(slo), plan);
+  const statistics = new RunStatistics(0, null, { objectives, stageEndsNs: [], faults: [apart] });
   for (const each of sends) statistics.addPlanned(exchangeRow({ status: 200 }), each.intendedOffsetNs);
   statistics.addSends(sends);
   const recovery = { s: 0, limitS: null, by: [], ok: null };
@@ -200,11 +200,11 @@ function judged(
     verdict,
     reasons,
     slo: lines,
-  } = judge(contextOf(sends, { figures: statistics.figures(), faults: [fault] }), thresholds);
+  } = judge(contextOf(sends, { figures: statistics.figures(), faults: [fault] }), objectives);
   return {
     verdict,
     codes: reasons.map(({ code }) => code),
-    lines: lines.map(({ threshold, ok }) => [threshold.expression, ok]),
+    lines: lines.map(({ objective, ok }) => [objective.expression, ok]),
   };
 }
 

@@ -20,9 +20,9 @@ function heldBytes(): number {
 
 test('a slice is no two megabytes', () => {
   const random = uniform(7);
-  const thresholds = parseSlo(['latency{*model}: p(95)<500']);
+  const objectives = parseSlo(['latency{*model}: p(95)<500']);
   const runOf = (models: number) => {
-    const run = new RunStatistics(0, null, { thresholds, stageEndsNs: [] });
+    const run = new RunStatistics(0, null, { objectives, stageEndsNs: [] });
     for (let index = 0; index < SLICES * EACH; index++) {
       const { intendedOffsetNs } = send({ index });
       const tookNs = Math.round(5e7 + SERVICE_TIMES.skewed(random) * 1e8);

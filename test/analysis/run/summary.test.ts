@@ -29,7 +29,7 @@ function inputOf(
   return {
     run: run(),
     figures: statistics.figures(),
-    thresholds: parseSlo(['latency: p(95)<200']),
+    objectives: parseSlo(['latency: p(95)<200']),
     multiplier: 1.5,
     scaling: 'compress',
     skipped: { truncated_request: 0 },
@@ -109,7 +109,7 @@ describe('summariseReplay', () => {
   test('says null, never 0, of what was not measured', () => {
     const document = summariseReplay(
       inputOf([refused(0)], {
-        thresholds: [],
+        objectives: [],
         coverage: { share: null, unexplained: null },
         health: {
           busyShare: null,
@@ -236,8 +236,8 @@ describe('a run in words', () => {
 
   test('says whether a run without an objective is valid', () => {
     const first = (document: ReplayDocument) => runText(document)[0];
-    expect(first(summariseReplay(inputOf(good(5), { thresholds: [] })))).toMatch(/the run itself is valid/i);
-    expect(first(summariseReplay(inputOf([refused(0)], { thresholds: [] })))).toMatch(
+    expect(first(summariseReplay(inputOf(good(5), { objectives: [] })))).toMatch(/the run itself is valid/i);
+    expect(first(summariseReplay(inputOf([refused(0)], { objectives: [] })))).toMatch(
       /the run is not valid/i,
     );
   });
@@ -257,7 +257,7 @@ describe('a run in words', () => {
       const lastByteOffsetNs = actualOffsetNs + 10_000 * MS;
       return { ...each, actualOffsetNs, connectionWaitNs: waitedNs, lastByteOffsetNs };
     });
-    const facts = { thresholds: [] };
+    const facts = { objectives: [] };
     const { effectiveMultiplier, connectionWaits, reasons } = summariseReplay(
       inputOf(sends, facts, new RunStatistics(0, 'connections')),
     );

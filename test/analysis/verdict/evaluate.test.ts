@@ -43,11 +43,11 @@ test('a run that is not over stands where its verdict would, of objectives that 
     'mismatch: rate<0.1',
   ];
   expect(sloSoFar(parseSlo(objectives), statistics.soFar())).toMatchObject([
-    { threshold: { expression: 'latency: p(50)<50' }, observed: 40, ok: true },
-    { threshold: { expression: 'latency: p(99)<50' }, observed: Number.POSITIVE_INFINITY, ok: false },
-    { threshold: { expression: 'errors: rate<0.6' }, observed: 0.5, ok: true },
-    { threshold: { expression: 'mismatch: rate<0.1' }, observed: null, ok: null },
-    { threshold: { expression: 'rejected: rate<0.01', isImplied: true }, observed: 0, ok: true },
+    { objective: { expression: 'latency: p(50)<50' }, observed: 40, ok: true },
+    { objective: { expression: 'latency: p(99)<50' }, observed: Number.POSITIVE_INFINITY, ok: false },
+    { objective: { expression: 'errors: rate<0.6' }, observed: 0.5, ok: true },
+    { objective: { expression: 'mismatch: rate<0.1' }, observed: null, ok: null },
+    { objective: { expression: 'rejected: rate<0.01', isImplied: true }, observed: 0, ok: true },
   ]);
   statistics.addChecks([{ ...send({ index: 0 }), check: mismatch('values') }]);
   expect(sloSoFar(parseSlo(['mismatch: rate<0.1']), statistics.soFar())[0]).toMatchObject({

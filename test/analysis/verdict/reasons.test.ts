@@ -9,8 +9,8 @@ import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { REASONS } from '../../support/reasons.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 
-const [threshold] = parseSlo(['latency: p(99)<200']);
-if (threshold === undefined) throw new Error('no objective');
+const [objective] = parseSlo(['latency: p(99)<200']);
+if (objective === undefined) throw new Error('no objective');
 
 test('every code has words of its own: a title, the figures, what it means, and one thing to do', () => {
   expect(REASONS.map(({ code }) => code)).toEqual(REASON_CODES);
@@ -30,7 +30,7 @@ test('a finding is of the severity of its code, unless it could change the answe
   const facts = { p99Ms: 12, maxMs: 40, boundMs: 10, violated: [], side };
   expect(reason('lag_over_bound', facts).severity).toBe('note');
   expect(reason('lag_over_bound', facts, 'doubt').severity).toBe('doubt');
-  expect(reason('slo_violated', { threshold, observed: null }).severity).toBe('fail');
+  expect(reason('slo_violated', { objective, observed: null }).severity).toBe('fail');
 });
 
 const SEVERITIES = { fail: 'FAIL', doubt: 'INCONCLUSIVE', note: 'note' } as const;
@@ -62,7 +62,7 @@ describe('what to do', () => {
   test('goes by the way in which requests failed, and says so with their number', () => {
     const failures = { failed: 172, sent: 227, commonest: 'connect_refused', answered: true };
     const observed = Number.POSITIVE_INFINITY;
-    const { text, advice } = reason('slo_violated', { threshold, observed, failures });
+    const { text, advice } = reason('slo_violated', { objective, observed, failures });
     expect(text).toBe('latency: p(99)<200: 172 of 227 requests failed, most often with connection refused');
     expect(advice).toContain('listens at --target');
     const adviceOf = (commonest: string, answered = true) =>
@@ -78,13 +78,13 @@ describe('what to do', () => {
 
   test('asks for no more capacity where a time is too short, but who answers', () => {
     for (const expression of ['latency: min>5', 'ttft: min>=20']) {
-      const advice = reason('slo_violated', { threshold: parseSlo([expression])[0]!, observed: 1 }).advice;
+      const advice = reason('slo_violated', { objective: parseSlo([expression])[0]!, observed: 1 }).advice;
       expect(advice).toContain('too fast');
       expect(advice).not.toContain('capacity');
     }
-    expect(reason('slo_violated', { threshold, observed: 240 }).advice).toContain('capacity');
+    expect(reason('slo_violated', { objective, observed: 240 }).advice).toContain('capacity');
     const [share] = parseSlo(['goodput: rate>0.9 where ttft<500']);
-    expect(reason('slo_violated', { threshold: share!, observed: 0.5 }).advice).toContain('capacity');
+    expect(reason('slo_violated', { objective: share!, observed: 0.5 }).advice).toContain('capacity');
   });
 
   test('names no flag that the load refuses: a rate and a closed loop have no multiplier and no shards', () => {
@@ -101,7 +101,7 @@ describe('what to do', () => {
       late({ busyShare: 0.9, throttled: false, ratePerSecond: 9_000, scaling }),
       reason('sender_busy', { share: 0.9, bound: 0.8, scaling }).advice,
       reason('in_flight_cap', { refused: 5, caps, violated: [], scaling }).advice,
-      reason('slo_violated', { threshold, observed: 240, failures: { ...failures, scaling } }).advice,
+      reason('slo_violated', { objective, observed: 240, failures: { ...failures, scaling } }).advice,
       reason('too_few_samples', { ...short, scaling }).advice,
       reason('achieved_below', { ...unsent, caps: [], why: 'connections', scaling }).advice,
       reason('multiplier_not_reached', { reached: '2x', asked: 1, waitsFor: 'connections', scaling }).advice,

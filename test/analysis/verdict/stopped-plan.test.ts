@@ -22,7 +22,7 @@ function stopped(partlyOpen = false, expectedRequests?: number) {
   return summariseReplay({
     run: run(),
     figures: statistics.figures(false),
-    thresholds: parseSlo(['achieved: rate>0.6', 'achieved: count>=10']),
+    objectives: parseSlo(['achieved: rate>0.6', 'achieved: count>=10']),
     multiplier: 1,
     scaling: 'compress',
     skipped: {},

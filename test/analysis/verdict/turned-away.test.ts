@@ -93,12 +93,12 @@ describe('a target that turns requests away', () => {
   test('is FAIL where it refuses over 1 % more for its load than production did', () => {
     expect(judged(always(200), first(100, 429))).toMatchObject({ verdict: 'FAIL', codes: ['slo_violated'] });
     expect(judged(always(null), first(100, 429)).slo.at(-1)).toMatchObject({
-      threshold: { expression: 'rejected: rate<0.01' },
+      objective: { expression: 'rejected: rate<0.01' },
       ok: false,
     });
     expect(judged(first(300, 429), first(305, 429))).toMatchObject({ verdict: 'PASS' });
     expect(judged(first(300, 429), first(320, 429)).slo.at(-1)).toMatchObject({
-      threshold: { expression: 'rejected: rate<0.31' },
+      objective: { expression: 'rejected: rate<0.31' },
       observed: 0.32,
       ok: false,
     });

@@ -22,7 +22,7 @@ function refusal(stated: StatedOptions<typeof CAPACITY_OPTIONS>): string {
 
 describe('the options of a search', () => {
   test('have defaults, and the implied objective', () => {
-    const { run, thresholds, ...own } = resolved({});
+    const { run, objectives, ...own } = resolved({});
     expect(own).toMatchObject({
       budgetS: 600,
       width: 0.1,
@@ -35,7 +35,7 @@ describe('the options of a search', () => {
       isScalingStated: false,
     });
     expect(run.options).toMatchObject({ multiplier: 1, calibrateMs: null, warmupMs: null, shard: null });
-    expect(thresholds.map(({ expression }) => expression)).toEqual([
+    expect(objectives.map(({ expression }) => expression)).toEqual([
       'latency: p(99)<200',
       'errors: rate<0.01',
     ]);
@@ -58,7 +58,7 @@ describe('the options of a search', () => {
   });
 
   test('give each tier the objectives of --slo, and its own', () => {
-    const { tiers, thresholds, run } = resolved({
+    const { tiers, objectives, run } = resolved({
       slo: 'ttft: p(95)<900',
       tier: ['gold=latency: p(99)<200; errors: rate<0.001', 'silver=latency: p(99)<800'],
     });
@@ -70,7 +70,7 @@ describe('the options of a search', () => {
       ['ttft: p(95)<900', 'latency: p(99)<800', 'errors: rate<0.01'],
     ]);
     const all = [...new Set(texts.flat())];
-    expect(thresholds.map(({ expression }) => expression)).toEqual(all);
+    expect(objectives.map(({ expression }) => expression)).toEqual(all);
     expect(run.options.slo).toEqual(all);
   });
 

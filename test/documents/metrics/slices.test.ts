@@ -12,8 +12,8 @@ import { failed, refused, send } from '../../support/sends.ts';
 const MS = 1e6;
 
 function judged(sends: readonly Send[], slo: readonly string[], stageEndsNs: readonly number[] = []) {
-  const thresholds = parseSlo(slo);
-  const statistics = new RunStatistics(0, null, { thresholds, stageEndsNs });
+  const objectives = parseSlo(slo);
+  const statistics = new RunStatistics(0, null, { objectives, stageEndsNs });
   for (const each of sends) statistics.addPlanned(exchangeRow(), each.intendedOffsetNs);
   statistics.addSends(sends);
   const {
@@ -21,12 +21,12 @@ function judged(sends: readonly Send[], slo: readonly string[], stageEndsNs: rea
     reasons,
     notes,
     slo: results,
-  } = judge(contextOf(sends, { figures: statistics.figures() }), thresholds);
+  } = judge(contextOf(sends, { figures: statistics.figures() }), objectives);
   return {
     verdict,
     codes: reasons.map(({ code }) => code),
     notes: notes.map(({ code }) => code),
-    lines: results.map(({ threshold, ok, requests }) => [threshold.expression, ok, requests]),
+    lines: results.map(({ objective, ok, requests }) => [objective.expression, ok, requests]),
   };
 }
 
