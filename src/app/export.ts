@@ -19,7 +19,7 @@ import {
 import type { CaptureSource } from '../core/ports.ts';
 import { formatInstantUs, parseCount } from '../core/units.ts';
 import { factsOf, isOfStreams } from '../documents/metrics/metrics.ts';
-import { type Objective, parseSlo } from '../documents/metrics/objectives.ts';
+import { type Objective, parseObjectives } from '../documents/metrics/objectives.ts';
 import { SLICE_KEYS, sliceValueOf } from '../documents/metrics/slices.ts';
 import { describeFilters } from '../documents/replay-plan.ts';
 import {
@@ -445,7 +445,7 @@ class ExportPlan {
 function k6Objectives(texts: readonly string[], mode: 'exact' | 'rate'): ExportedObjectives | null {
   if (texts.length === 0) return null;
   const cannotCarry: string[] = [];
-  const objectives = parseSlo(texts).flatMap((objective): ExportedObjective[] => {
+  const objectives = parseObjectives(texts).flatMap((objective): ExportedObjective[] => {
     const { script: metric } = factsOf(objective).k6;
     const why = metric === null ? unseenBy(objective) : whyNot(objective, mode);
     if (why !== null) cannotCarry.push(`the objective ${objective.expression}: ${why}`);

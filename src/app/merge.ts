@@ -14,7 +14,7 @@ import { type Asked, list, type ResolvedOptions, readOptions, text, value } from
 import type { Run } from '../core/run.ts';
 import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
-import { namesBesideOurs, type Objective, parseSlo } from '../documents/metrics/objectives.ts';
+import { namesBesideOurs, type Objective, parseObjectives } from '../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
@@ -48,7 +48,7 @@ export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOp
   const read = readOptions(MERGE_OPTIONS, asked, problems);
   const options = { ...read, slo: problems.attempt(() => withOpenSlo(read.slo), []) };
   // Names of monitored series are checked later, because they are known only after the shards are read.
-  problems.attempt(() => parseSlo(options.slo, namesBesideOurs(options.slo)), []);
+  problems.attempt(() => parseObjectives(options.slo, namesBesideOurs(options.slo)), []);
   problems.throwIfAny();
   return options;
 }
@@ -121,7 +121,7 @@ function mergeInto(
 ) {
   const store = new SqliteRunStore(directory);
   try {
-    const objectives = parseSlo(expressions, shards.monitoredNames);
+    const objectives = parseObjectives(expressions, shards.monitoredNames);
     const merged = shards.mergeInto(store, objectives);
     const monitored = shards.mergeMonitors(store, merged);
     const figures = { ...merged, monitored: monitored.byName };

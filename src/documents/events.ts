@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { count, type Immutable, maybeNumber } from './parts.ts';
-import { calibration, latencyMs, replaySchema, sloLine } from './replay.ts';
+import { calibration, latencyMs, objectiveLine, replaySchema } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields and events do not raise it. */
 export const EVENTS_SCHEMA_VERSION = 1;
@@ -52,7 +52,7 @@ const second = z
     ),
     recentTtftMs: recentMs.describe('The same up to the first token of a stream.'),
     slo: z
-      .array(sloLine.pick({ expression: true, unit: true, observed: true, limit: true, ok: true }))
+      .array(objectiveLine.pick({ expression: true, unit: true, observed: true, limit: true, ok: true }))
       .describe('Objectives on all requests, over the judged part so far. The verdict may differ.'),
     etaS: z.number(),
   })

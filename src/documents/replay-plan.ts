@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { count, counts, type Immutable, maybeNumber, maybeText, untilSure } from './parts.ts';
-import { replaySchema, sloLine } from './replay.ts';
+import { objectiveLine, replaySchema } from './replay.ts';
 
 const { shape } = replaySchema;
 const stretch = { from: z.string(), to: z.string() };
@@ -66,7 +66,7 @@ const asked = z.object({
       planned: count,
     })
     .nullable(),
-  slo: z.array(sloLine.pick({ expression: true, unit: true, limit: true })),
+  slo: z.array(objectiveLine.pick({ expression: true, unit: true, limit: true })),
   needs: untilSure.unwrap().shape.needs,
   untilSure: untilSure
     .unwrap()

@@ -122,7 +122,7 @@ const lagUs = z.object({ p50: maybeNumber, p90: maybeNumber, p99: maybeNumber, m
 /** Microseconds; null if nothing was measured. */
 export type LagUs = Immutable<z.infer<typeof lagUs>>;
 
-export const sloLine = z.object({
+export const objectiveLine = z.object({
   expression: z.string(),
   unit: z.enum(['ms', 'share', 'count', 'number']).describe('Unit of `observed` and `limit`.'),
   observed: observation.describe(
@@ -148,8 +148,8 @@ export const sloLine = z.object({
   ),
 });
 /** One objective and its result. */
-export type SloLine = Immutable<z.infer<typeof sloLine>>;
-export type SloUnit = SloLine['unit'];
+export type ObjectiveLine = Immutable<z.infer<typeof objectiveLine>>;
+export type ObjectiveUnit = ObjectiveLine['unit'];
 
 const health = z
   .object({
@@ -638,7 +638,7 @@ export const replaySchema = z.object({
   asRecorded: asRecorded.optional(),
   throughput: throughput.optional(),
   check: check.nullable(),
-  slo: z.array(sloLine),
+  slo: z.array(objectiveLine),
   health,
   warmup: warmup.nullable(),
   calibration: calibration.nullable(),

@@ -1,7 +1,7 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
 import type { TestedDocument } from '../documents/parts.ts';
-import type { SloLine, Verdict } from '../documents/replay.ts';
+import type { ObjectiveLine, Verdict } from '../documents/replay.ts';
 import type { TraceContext } from './traces.ts';
 
 export type Attributes = Readonly<Record<string, string>>;
@@ -194,7 +194,7 @@ export function exponentialBuckets({ exponential }: Series): {
 /** The parts of a run's document that are exported when it was judged. */
 export interface Judgement {
   readonly verdict: Verdict | null;
-  readonly slo: readonly Pick<SloLine, 'expression' | 'unit' | 'observed' | 'limit'>[];
+  readonly slo: readonly Pick<ObjectiveLine, 'expression' | 'unit' | 'observed' | 'limit'>[];
 }
 
 /** The exported metrics of a run, cumulative since its start. They exclude the warm-up. */

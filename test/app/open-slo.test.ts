@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { withOpenSlo } from '../../src/app/open-slo.ts';
 import { AppError } from '../../src/core/errors.ts';
-import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const timed = (parts: { method?: string; unit?: string; objective?: string } = {}) => `apiVersion: openslo/v1
@@ -43,7 +43,7 @@ function objectivesOf(text: string): string[] {
 test('objectives of OpenSLO documents become those of k6, beside others', () => {
   const texts = objectivesOf(timed() + RATIO);
   expect(texts).toEqual(['realtime', 'latency: p(50)<=60500', 'errors: rate<=0.001']);
-  expect(() => parseSlo(texts)).not.toThrow();
+  expect(() => parseObjectives(texts)).not.toThrow();
   expect(objectivesOf(timed({ unit: 'ms', objective: '{op: lt, value: 200, target: 1}' }))).toContain(
     'latency: max<200',
   );

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { parseMultiplier } from '../../src/core/units.ts';
-import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
@@ -102,14 +102,14 @@ test.each([
   ['p95 ttft<1s', 'ttft: p(95)<1s'],
   ['errors<1%', 'errors: rate<1%'],
 ])('an objective %s is answered with %s', (text, meant) => {
-  expect(() => parseSlo([text])).toThrow(`write "${meant}"`);
-  expect(parseSlo([meant])[0]?.expression).toBe(meant);
+  expect(() => parseObjectives([text])).toThrow(`write "${meant}"`);
+  expect(parseObjectives([meant])[0]?.expression).toBe(meant);
 });
 
 test.each(['speed<300', 'p95', '<5', 'p(95)>300', 'latency=5'])(
   'an objective %s is answered with the metrics',
   (text) => {
-    expect(() => parseSlo([text])).toThrow(/no metric \(latency, |no preset/);
+    expect(() => parseObjectives([text])).toThrow(/no metric \(latency, |no preset/);
   },
 );
 

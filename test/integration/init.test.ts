@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
-import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -135,7 +135,7 @@ describe('reprise init', () => {
       fc.asyncProperty(latencies, async (latenciesUs) => {
         const { text } = await scenarioFor(captureOf(recorded(latenciesUs)));
         const [, expression = '', limit] = /- "(latency: p\(50\)<([\d.]+))"/.exec(text) ?? [];
-        expect(parseSlo([expression])[0]).toMatchObject({ limit: Number(limit) });
+        expect(parseObjectives([expression])[0]).toMatchObject({ limit: Number(limit) });
         const atMost = latenciesUs.filter((us) => us / 1000 < Number(limit));
         expect(atMost.length).toBeGreaterThanOrEqual(latenciesUs.length / 2);
       }),

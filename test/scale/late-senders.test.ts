@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS } from '../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../src/core/run.ts';
-import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import { drawnRun } from '../support/drawn-runs.ts';
 import { repeated } from '../support/long-form.ts';
 import { sendsOf } from '../support/looked-at.ts';
@@ -63,8 +63,8 @@ test.each(CASES)('late: $late; load $load', ({ late, load }) => {
     const context = contextOf(lateRun(lag, load, seed));
     for (const count of counts) {
       const holdsAt = (limitMs: number) => {
-        const slo = parseSlo([`latency: p(${count.percent})<${limitMs.toFixed(3)}`]);
-        return judge(context, slo, JUDGEMENT_BOUNDS).slo[0]?.margin?.holds === true;
+        const slo = parseObjectives([`latency: p(${count.percent})<${limitMs.toFixed(3)}`]);
+        return judge(context, slo, JUDGEMENT_BOUNDS).results[0]?.margin?.holds === true;
       };
       if (holdsAt(count.trueMs / 1.05)) count.passed += 1;
       if (holdsAt(count.trueMs * 2)) count.half += 1;

@@ -3,7 +3,7 @@ import { JUDGEMENT_BOUNDS } from '../../src/analysis/verdict/run-context.ts';
 import { boundsOfLooks, Looks } from '../../src/analysis/verdict/until-sure.ts';
 import { judge } from '../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../src/core/run.ts';
-import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import type { DrawnRun } from './drawn-runs.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { contextOf } from './run-contexts.ts';
@@ -21,7 +21,7 @@ interface Looked {
 
 /** Plays a run that may end early, on a clock that is at the end of each answer. */
 export function lookedAt(slo: string, { requests, durationNs, sendAt, endNs, open = () => 0 }: Looked) {
-  const objectives = parseSlo([slo]);
+  const objectives = parseObjectives([slo]);
   const looks = new Looks(objectives, { requests, durationNs }, 0.95);
   const bounds = { ...JUDGEMENT_BOUNDS, ...boundsOfLooks(looks.plan) };
   const statistics = new RunStatistics(0, null, { objectives, stageEndsNs: [] });

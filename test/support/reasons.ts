@@ -1,7 +1,7 @@
 import { type Reason, reason } from '../../src/analysis/verdict/reasons.ts';
-import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 
-const [objective] = parseSlo(['latency: p(99)<200']);
+const [objective] = parseObjectives(['latency: p(99)<200']);
 if (objective === undefined) throw new Error('no objective');
 const side = { busyShare: 0.03, throttled: false, ratePerSecond: 1.6 };
 /** Each code once, with the figures of a run. They are the examples in `docs/guides/reading-a-verdict.md`. */

@@ -5,7 +5,7 @@ import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.t
 import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/verdict/summary.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import type { Run, Send, SendAnswer } from '../../src/core/run.ts';
-import { type Objective, parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { type Objective, parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import type { ReportDocument } from '../../src/documents/report.ts';
 import { SqliteRunStore } from '../../src/storage/runs/store.ts';
@@ -31,7 +31,7 @@ export function summaryOf(
   sends: readonly Send[],
   { run: facts, slo, ...input }: RunFacts = {},
 ): ReplayDocument {
-  const objectives = parseSlo(slo ?? []);
+  const objectives = parseObjectives(slo ?? []);
   return summariseReplay({ ...inputOf(sends, input, objectives), run: run(facts), objectives });
 }
 
@@ -204,7 +204,7 @@ export function storeLongRun(rows: number): LongRun {
     ...inputOf([], {}),
     figures,
     run: run(),
-    objectives: parseSlo(['latency: p(99)<200']),
+    objectives: parseObjectives(['latency: p(99)<200']),
   });
   store.seal(run(), totalsOf(figures), summary);
   return { directory, scheduledMs: scheduledMs.subarray(0, completed) };

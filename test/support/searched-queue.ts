@@ -14,7 +14,7 @@ import {
 } from '../../src/analysis/capacity/search.ts';
 import { settlingOf } from '../../src/app/capacity/plan.ts';
 import { STEADY_RESIDUAL } from '../../src/app/capacity/step-document.ts';
-import { parseSlo } from '../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import { azureArrivalsUs } from './azure-trace.ts';
 import { SERVICE_TIMES, type ServiceName, uniform } from './queue-simulator.ts';
 
@@ -122,7 +122,10 @@ function dispersionOf(schedule: readonly DueRequest[]): number {
 
 /** The settling time that a search uses for such a server. */
 function settlingSOf({ percent, limit }: QueueCase): number {
-  return settlingOf({ objectives: parseSlo([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) }, WINDOW_S);
+  return settlingOf(
+    { objectives: parseObjectives([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) },
+    WINDOW_S,
+  );
 }
 
 export interface PlayedQueue {

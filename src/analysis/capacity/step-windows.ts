@@ -8,7 +8,7 @@ import type { HealthDocument, JudgementBounds, WaitsFor } from '../../documents/
 import { latencyMs } from '../metrics/answer-times.ts';
 import type { RecordedRequest } from '../run/fidelity.ts';
 import { RunStatistics } from '../run/run-statistics.ts';
-import type { SloResult } from '../verdict/evaluate.ts';
+import type { ObjectiveResult } from '../verdict/evaluate.ts';
 import type { ReasonCode } from '../verdict/reasons.ts';
 import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
 import { judge } from '../verdict/verdict.ts';
@@ -79,11 +79,11 @@ interface OpenWindow {
 }
 
 /** The result of an objective, under its name among the goals of a search. */
-type NamedResult = SloResult & { readonly name: string };
+type NamedResult = ObjectiveResult & { readonly name: string };
 
 interface JudgedWindow {
   readonly window: StepWindow;
-  readonly slo: readonly NamedResult[];
+  readonly results: readonly NamedResult[];
 }
 
 /** Index of the settling time among the windows. */
@@ -209,7 +209,7 @@ export class StepWindows {
    * if no other objective is broken. Objectives kept so far become unknown, because they might have been broken later.
    */
   #beyondHope(at: number, open: OpenWindow, endedNs: number): StepWindow {
-    const { window: judged, slo } = this.#judged(Math.max(0, at), open);
+    const { window: judged, results } = this.#judged(Math.max(0, at), open);
     const unsent = open.unreachedNs.filter((dueNs) => dueNs <= endedNs).length;
     const isSent = judged.sent >= this.#bounds.achievedShare * (judged.sent + unsent);
     const doubts = judged.doubts.filter((code) => !isSent || !OF_GIVING_UP.has(code));
@@ -220,7 +220,7 @@ export class StepWindows {
     if (isOurs && !isBroken) return { ...window, result: 'void' };
     const breaks = ({ objective }: NamedResult) =>
       !isOurs && isOfTimes(objective) && (!isBroken || objective.slice === null);
-    const goals = slo.map((each) => {
+    const goals = results.map((each) => {
       const held = window.goals[each.name] ?? null;
       return [each.name, breaks(each) ? false : held === true ? null : held];
     });
@@ -228,7 +228,7 @@ export class StepWindows {
   }
 
   /** Gives the implied limit of refusals one name in all windows. Its value differs, because recorded refusals do. */
-  #named(result: SloResult, recordedRefused: number): NamedResult {
+  #named(result: ObjectiveResult, recordedRefused: number): NamedResult {
     const { objective, observed } = result;
     // The implied limit of errors is the same in all windows.
     const isOfWindow = objective.isImplied === true && !this.#parts.objectives.includes(objective);
@@ -255,18 +255,20 @@ export class StepWindows {
     const doubts = judgement.reasons
       .map(({ code }) => code)
       .filter((code) => GENERATOR.has(code) || ANSWERS.has(code));
-    const slo = judgement.slo.map((result) => this.#named(result, figures.statusMix.recordedRefused ?? 0));
+    const results = judgement.results.map((result) =>
+      this.#named(result, figures.statusMix.recordedRefused ?? 0),
+    );
     const isFailed = judgement.verdict === 'FAIL';
     const isDoubted = !isFailed && doubts.length > 0;
-    const unseen = isFailed ? [] : unseenIn(judgement.slo);
+    const unseen = isFailed ? [] : unseenIn(judgement.results);
     const { outcomes, latency } = figures;
     const window: StepWindow = {
       index,
       result: isFailed ? 'bad' : isDoubted || unseen.length > 0 ? 'void' : 'good',
       doubts: [...new Set([...doubts, ...unseen])],
-      goals: Object.fromEntries(slo.map((each) => [each.name, goalOf(each, isDoubted)])),
+      goals: Object.fromEntries(results.map((each) => [each.name, goalOf(each, isDoubted)])),
       observed: Object.fromEntries(
-        slo.map(({ name, observed }) => [
+        results.map(({ name, observed }) => [
           name,
           observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed,
         ]),
@@ -279,7 +281,7 @@ export class StepWindows {
       latencyMs: latencyMs(latency.scheduled),
       latencyMeanMs: latency.scheduled.mean === null ? null : latency.scheduled.mean / NS_PER_MS,
     };
-    return { window, slo };
+    return { window, results };
   }
 }
 
@@ -289,14 +291,14 @@ function impliedOf(objectives: readonly Objective[]): string | undefined {
 }
 
 /** Why objectives are unknown. A window with an unknown objective is not good by all. */
-function unseenIn(slo: readonly SloResult[]): ReasonCode[] {
-  return slo
+function unseenIn(results: readonly ObjectiveResult[]): ReasonCode[] {
+  return results
     .filter(({ ok }) => ok === null)
     .map(({ requests }) => (requests === 0 ? 'slice_empty' : 'too_few_samples'));
 }
 
 /** Whether one objective holds; null if it was not measured, or if our own side broke it. */
-function goalOf({ ok, brokenBy }: SloResult, isDoubted: boolean): boolean | null {
+function goalOf({ ok, brokenBy }: ObjectiveResult, isDoubted: boolean): boolean | null {
   if (ok === false) return brokenBy === 'target' ? false : null;
   return isDoubted ? null : ok;
 }

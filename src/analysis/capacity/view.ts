@@ -9,7 +9,7 @@ import type {
   EndedBy,
   LoadPoint,
 } from '../../documents/capacity.ts';
-import { namesBesideOurs, objectiveOf, parseSlo } from '../../documents/metrics/objectives.ts';
+import { namesBesideOurs, objectiveOf, parseObjectives } from '../../documents/metrics/objectives.ts';
 import type { QueueForecast } from '../../documents/parts.ts';
 import { block, fitted, fixed, folded, SCREEN, type ScreenLine } from '../render/screen.ts';
 import {
@@ -358,7 +358,7 @@ function replicasText(
 
 /** The limits of a good request; with tiers, those of all of them. */
 function goodText({ objectives, tiers = [] }: CapacityDocument): string | false {
-  const read = (texts: readonly string[]) => parseSlo(texts, namesBesideOurs(texts));
+  const read = (texts: readonly string[]) => parseObjectives(texts, namesBesideOurs(texts));
   const sets = tiers.map((tier) => ({ name: tier.name, objectives: read(tier.objectives) }));
   const limits = goodLimitsText(goodLimitsOf(read(objectives), sets));
   const whose = tiers.length === 0 ? '' : ', the strictest of all tiers';

@@ -3,7 +3,7 @@ import { AppError } from '../../core/errors.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
 import { conditionOf, objectiveOf } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries } from '../../documents/monitors.ts';
-import type { SloLine } from '../../documents/replay.ts';
+import type { ObjectiveLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 
 /** The report of a completed run. */
@@ -153,7 +153,7 @@ function rate(passes: number, fails: number): object | null {
   return { type: 'rate', contains: 'default', values: { rate: passes / (passes + fails), passes, fails } };
 }
 
-function objectivesOf(name: string, slo: readonly SloLine[]): object {
+function objectivesOf(name: string, slo: readonly ObjectiveLine[]): object {
   const own = slo.flatMap(({ expression, ok }) => {
     const objective = objectiveOf(expression);
     if (objective === null || objective.slice !== null || factsOf(objective).k6.summary !== name) return [];

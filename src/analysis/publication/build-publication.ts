@@ -8,7 +8,7 @@ import {
   type PublicationDocument,
   type PublishedRun,
 } from '../../documents/publication.ts';
-import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
+import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
 import { capacityView } from '../capacity/view.ts';
 import { type View, withoutRepeats } from '../render/table.ts';
@@ -110,7 +110,7 @@ function monitorMetrics(series: NonNullable<ReplayDocument['monitors']>['series'
   return named(monitorKey(series), { mean, p95, max });
 }
 
-function objectiveMetrics({ observed, limit, upperBound, goodput }: SloLine, at: number): Figures {
+function objectiveMetrics({ observed, limit, upperBound, goodput }: ObjectiveLine, at: number): Figures {
   return named(`objective.${at + 1}`, {
     observed,
     limit,
@@ -120,7 +120,7 @@ function objectiveMetrics({ observed, limit, upperBound, goodput }: SloLine, at:
   });
 }
 
-function objectiveTags(lines: readonly SloLine[]): Record<string, string> {
+function objectiveTags(lines: readonly ObjectiveLine[]): Record<string, string> {
   return Object.fromEntries(
     lines.map(({ ok, observed }, at) => [
       `objective.${at + 1}`,

@@ -1,7 +1,7 @@
 import type { Send } from '../../core/run.ts';
 import { type Objective, objectiveOf } from '../../documents/metrics/objectives.ts';
 import { isInSlice } from '../../documents/metrics/slices.ts';
-import type { SloLine } from '../../documents/replay.ts';
+import type { ObjectiveLine } from '../../documents/replay.ts';
 import type { ObjectiveSteps } from '../../documents/report.ts';
 import { measureOf } from '../metrics/index.ts';
 import { TIMES } from '../metrics/times.ts';
@@ -13,7 +13,7 @@ export const USUAL_PERCENT = 95;
 
 /** An objective with its result. */
 export interface JudgedObjective {
-  readonly line: SloLine;
+  readonly line: ObjectiveLine;
   readonly objective: Objective;
 }
 
@@ -21,7 +21,7 @@ export interface JudgedObjective {
  * The objective for the first screen: the first violated one, or else the first one. If several are on the same metric
  * and requests, the one with the highest percentile. Null if it cannot be shown over time.
  */
-export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null {
+export function shownObjective(slo: readonly ObjectiveLine[]): JudgedObjective | null {
   const violated = slo.filter(({ ok }) => ok === false);
   const known = (violated.length > 0 ? violated : slo).flatMap((line): JudgedObjective[] => {
     const objective = objectiveOf(line.expression);
@@ -37,7 +37,7 @@ export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null 
 }
 
 /** The objective on the latency of all requests, chosen in the same way. */
-export function shownLatency(slo: readonly SloLine[]): JudgedObjective | null {
+export function shownLatency(slo: readonly ObjectiveLine[]): JudgedObjective | null {
   return shownObjective(
     slo.filter(({ expression }) => {
       const objective = objectiveOf(expression);

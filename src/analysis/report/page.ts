@@ -1,7 +1,7 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { formatMs } from '../../core/units.ts';
 import { objectiveOf } from '../../documents/metrics/objectives.ts';
-import type { SloLine } from '../../documents/replay.ts';
+import type { ObjectiveLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import { dispersionFigure, heatMap, percentileCurve } from '../render/charts.ts';
 import {
@@ -79,7 +79,7 @@ const MOST_OBJECTIVES = 5;
 const TONES = ['bad', 'warn', 'good'] as const;
 
 /** The state as in the table of objectives, which includes undecided ones. */
-function tileState(line: SloLine, document: ReportDocument) {
+function tileState(line: ObjectiveLine, document: ReportDocument) {
   const state = stateOf(line, document);
   const tone = state === 'kept' ? 'good' : state === 'violated' ? 'bad' : 'warn';
   return { tone, word: stateText(line, document).toLowerCase() } as const;
@@ -91,7 +91,7 @@ function tileState(line: SloLine, document: ReportDocument) {
  */
 function objectiveTiles(document: ReportDocument): Tile[] {
   const { slo } = document;
-  const rank = (line: SloLine) => TONES.indexOf(tileState(line, document).tone);
+  const rank = (line: ObjectiveLine) => TONES.indexOf(tileState(line, document).tone);
   const sorted = slo.toSorted((a, b) => rank(a) - rank(b));
   const shown = sorted.length <= MOST_OBJECTIVES ? sorted : sorted.slice(0, MOST_OBJECTIVES - 1);
   const [worst, ...others] = sorted.slice(shown.length);
@@ -107,7 +107,7 @@ function objectiveTiles(document: ReportDocument): Tile[] {
   return [...tiles, more];
 }
 
-function objectiveTile(line: SloLine, document: ReportDocument): Tile {
+function objectiveTile(line: ObjectiveLine, document: ReportDocument): Tile {
   const objective = objectiveOf(line.expression);
   const before = objective && recordedMs(document, { line, objective }, percentOf(objective));
   return {

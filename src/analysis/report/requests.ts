@@ -5,7 +5,7 @@ import {
   UNCHECKED_REASONS,
   UNCHECKED_TEXTS,
 } from '../../core/run.ts';
-import type { MismatchExample, ReplayDocument, SendId, SloLine } from '../../documents/replay.ts';
+import type { MismatchExample, ObjectiveLine, ReplayDocument, SendId } from '../../documents/replay.ts';
 import type { ErrorLine, ReportDocument, ReportedCounts, SkippedLine } from '../../documents/report.ts';
 import { judgedSends } from '../metrics/measure.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
@@ -35,7 +35,7 @@ const VIOLATING = 'slo_violated';
 
 type Found = Pick<ReplayDocument, 'reasons' | 'notes'>;
 
-export function stateOf({ ok, expression }: SloLine, { reasons, notes }: Found): ObjectiveState {
+export function stateOf({ ok, expression }: ObjectiveLine, { reasons, notes }: Found): ObjectiveState {
   if (ok === null) return 'unmeasured';
   const found = [...reasons, ...notes];
   const isAbout = ({ about }: Found['reasons'][number]) => about?.includes(expression) === true;
@@ -47,7 +47,7 @@ export function stateOf({ ok, expression }: SloLine, { reasons, notes }: Found):
   return isOpen ? 'undecided' : 'kept';
 }
 
-export function stateText(line: SloLine, found: Found): string {
+export function stateText(line: ObjectiveLine, found: Found): string {
   return STATES[stateOf(line, found)];
 }
 
@@ -74,7 +74,7 @@ export function objectivesTable(document: Pick<ReplayDocument, 'slo'> & Found): 
 }
 
 /** A value of an objective in its unit. */
-export function valueText({ unit }: Pick<SloLine, 'unit'>, value: SloLine['observed']): string {
+export function valueText({ unit }: Pick<ObjectiveLine, 'unit'>, value: ObjectiveLine['observed']): string {
   if (value === 'Infinity') return 'not served';
   if (unit === 'ms') return msText(value);
   return unit === 'share' ? shareText(value) : numberText(value);

@@ -3,7 +3,7 @@ import { countOf, formatMs } from '../../core/units.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
 import { objectiveOf } from '../../documents/metrics/objectives.ts';
 import { IDC_WINDOWS, type ThroughputDocument } from '../../documents/parts.ts';
-import type { LatencyMs, ReplayDocument, SloLine } from '../../documents/replay.ts';
+import type { LatencyMs, ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import {
   block,
   findingLines,
@@ -62,7 +62,7 @@ export function runScreen(document: ReplayDocument, directory: string, program =
 }
 
 /** Lines for the title, the violated objectives, and one line for the others. */
-function fewestOfObjectives(slo: readonly SloLine[]): number {
+function fewestOfObjectives(slo: readonly ObjectiveLine[]): number {
   const violated = slo.filter(({ ok }) => ok === false).length;
   return Math.min(slo.length === 0 ? 0 : slo.length + 1, Math.max(1, violated) + 2);
 }
@@ -81,7 +81,7 @@ function reportLine(directory: string, program: string): string {
 function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
   const { slo } = document;
   if (slo.length === 0) return [];
-  const rank = ({ ok, expression }: SloLine) => {
+  const rank = ({ ok, expression }: ObjectiveLine) => {
     const objective = objectiveOf(expression);
     return Number(ok ?? 0.5) - (objective !== null && factsOf(objective).explainsOthers ? 0.1 : 0);
   };

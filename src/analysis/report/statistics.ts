@@ -2,7 +2,7 @@ import { type ExchangeRow, hasExchangeFailed } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_US } from '../../core/units.ts';
-import type { SloLine } from '../../documents/replay.ts';
+import type { ObjectiveLine } from '../../documents/replay.ts';
 import type { LatencySteps, ObjectiveSteps } from '../../documents/report.ts';
 import { latencyOf, type SentSend } from '../metrics/answer-times.ts';
 import { type StreamFigures, StreamStatistics } from '../metrics/streams.ts';
@@ -76,10 +76,10 @@ export class ReportStatistics {
 
   /**
    * @param seconds from the start of the run to the end of the last second with an event
-   * @param slo the objectives with their results
+   * @param slo the objectives with their results, as documents have them
    * @param isInterrupted whether the run was stopped: requests that the stop ended or left unsent are not judged
    */
-  constructor(seconds: number, slo: readonly SloLine[] = [], isInterrupted = false) {
+  constructor(seconds: number, slo: readonly ObjectiveLine[] = [], isInterrupted = false) {
     this.#isInterrupted = isInterrupted;
     this.time = new TimeSteps(seconds);
     this.map = new LatencyMapCounts(seconds);

@@ -3,7 +3,7 @@ import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/
 import type { ComparedSide, ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
-import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
+import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { isFound } from '../capacity/view.ts';
 import { isShift } from '../compare/view.ts';
@@ -120,7 +120,7 @@ function runResult(verdict: ReplayDocument['verdict'], valid: boolean): Result {
 }
 
 /** A violated objective counts as failed only with the verdict FAIL. Otherwise its figures are doubtful. */
-function objectiveCase(line: SloLine, judged: Judged): CiCase {
+function objectiveCase(line: ObjectiveLine, judged: Judged): CiCase {
   const { expression, observed, upperBound, limit } = line;
   const state = stateOf(line, judged);
   const isFailed = state === 'violated' && judged.verdict === 'FAIL';

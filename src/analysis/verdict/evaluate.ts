@@ -24,7 +24,7 @@ import { emptyPart } from '../run/slice-statistics.ts';
 type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 
 /** The result of one objective. An objective on each model has one result for each. */
-export interface SloResult {
+export interface ObjectiveResult {
   readonly objective: Objective;
   /** The objective of the user. It may be on each model while this result is for one model. */
   readonly asked: Objective;
@@ -62,13 +62,13 @@ export interface SloResult {
  *   once. Then shares must be within their limits with the same confidence as percentiles. Null to use the observed
  *   value
  */
-export function evaluateSlo(
+export function evaluateObjectives(
   objectives: readonly Objective[],
   figures: RunFigures,
   interrupted: boolean,
   confidence: number | null = null,
   violationConfidence: number | null = null,
-): SloResult[] {
+): ObjectiveResult[] {
   const parts = objectives.flatMap((objective) => partsFor(objective, figures));
   // One violated objective means FAIL, so all of them share the probability of an error (Bonferroni).
   const sure = violationConfidence === null ? null : 1 - (1 - violationConfidence) / parts.length;
@@ -103,7 +103,7 @@ export function isBounded(objective: Objective): boolean {
  * Whether an objective holds with its confidence at an early look: a time, even if the `open` requests are never
  * answered.
  */
-export function holdsEarly(open: number, { objective, figures, margin }: SloResult): boolean {
+export function holdsEarly(open: number, { objective, figures, margin }: ObjectiveResult): boolean {
   if (margin === null) return true;
   const slowest = isOfTimes(objective) ? withFailed(figures, open) : figures;
   const early = measureOf(objective).margin?.(
@@ -129,13 +129,13 @@ function withFailed(figures: RunFigures, open: number): RunFigures {
 }
 
 /** The result of an objective during its run. */
-export type SloSoFar = Pick<SloResult, 'objective' | 'observed' | 'ok'>;
+export type ObjectiveSoFar = Pick<ObjectiveResult, 'objective' | 'observed' | 'ok'>;
 
 /** Results of objectives during a run. Only objectives on all requests that depend only on finished requests. */
-export function sloSoFar(
+export function objectivesSoFar(
   stated: readonly Objective[],
   part: PartFigures & Pick<RunFigures, 'check' | 'statusMix'>,
-): SloSoFar[] {
+): ObjectiveSoFar[] {
   const figures = observable({ ...part, planned: part.outcomes.sent }, true);
   return withRejected(stated, part.statusMix.recordedRefused).flatMap((objective) => {
     const { observe, isOfRun } = measureOf(objective);
@@ -149,7 +149,7 @@ export function sloSoFar(
 function partsFor(
   objective: Objective,
   figures: RunFigures,
-): Pick<SloResult, 'objective' | 'asked' | 'figures' | 'requests'>[] {
+): Pick<ObjectiveResult, 'objective' | 'asked' | 'figures' | 'requests'>[] {
   const asked = objective;
   if (objective.slice === null) return [{ objective, asked, figures, requests: null }];
   const parts = figures.slices.get(sliceText(objective.slice))?.parts ?? [];

@@ -6,9 +6,9 @@ import type { AsRecordedDocument, ThroughputDocument } from '../../documents/par
 import {
   type CheckDocument,
   type JudgementBounds,
+  type ObjectiveLine,
   REPLAY_SCHEMA_VERSION,
   type ReplayDocument,
-  type SloLine,
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
@@ -16,7 +16,7 @@ import { lagUs, latencyMs, trustedLatencyMs } from '../metrics/answer-times.ts';
 import { goodputOf, judgedByLimits } from '../metrics/goodput.ts';
 import type { StreamFigures } from '../metrics/streams.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
-import type { SloResult, SloSoFar } from './evaluate.ts';
+import type { ObjectiveResult, ObjectiveSoFar } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import {
   connectionWaitsOf,
@@ -92,7 +92,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     endedAt: formatInstantUs(run.endedAtUs),
     ...judgement,
     notes: [...closedLoopNotes(input), ...notes, ...warmupNotes(input)],
-    slo: judgement.slo.map(sloLine),
+    slo: judgement.results.map(objectiveLine),
     interrupted,
     recorded: figures.recorded + filtered,
     selected: figures.recorded,
@@ -235,12 +235,12 @@ function finite(value: number | null): number | null | 'Infinity' {
 }
 
 /** The state of an objective, of a finished or a running run. */
-export function sloState({ objective, observed, ok }: SloSoFar) {
+export function objectiveState({ objective, observed, ok }: ObjectiveSoFar) {
   const { expression, limit } = objective;
   return { expression, unit: unitOf(objective), observed: finite(observed), limit, ok };
 }
 
-function sloLine(result: SloResult): SloLine {
+function objectiveLine(result: ObjectiveResult): ObjectiveLine {
   const { objective, requests, figures, margin } = result;
   const { slice } = objective;
   const goodput = goodputOf(objective, figures);
@@ -249,7 +249,7 @@ function sloLine(result: SloResult): SloLine {
     slice: slice && Object.fromEntries(slice.tags.map(({ key, value }) => [key, value])),
     requests,
     goodput: goodput && { good: goodput.good, perSecond, unknown: goodput.unknown },
-    ...sloState(result),
+    ...objectiveState(result),
     upperBound: finite(margin?.upperBound ?? null),
   };
 }

@@ -4,7 +4,7 @@ import type { JudgementBounds } from '../../documents/replay.ts';
 import { measureOf } from '../metrics/index.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import { samplesNeeded } from '../stats/percentiles.ts';
-import { evaluateSlo, holdsEarly, isBounded, type SloResult, sampleCount } from './evaluate.ts';
+import { evaluateObjectives, holdsEarly, isBounded, type ObjectiveResult, sampleCount } from './evaluate.ts';
 
 /** Most looks (judgements) of a run. Each costs confidence, and each has only half the answers of the next one. */
 const MOST_LOOKS = 6;
@@ -82,7 +82,7 @@ export function boundsOfLooks({
  * Whether an objective is decided, so that a longer run would not change the result.
  * @param open requests in flight. The slowest end last, so finished requests make the target look faster than it is
  */
-function isDecided(result: SloResult, open: number): boolean {
+function isDecided(result: ObjectiveResult, open: number): boolean {
   const { objective, ok, brokenBy, margin, mayHold, censored, figures, requests } = result;
   if (!isBounded(objective) || requests === 0 || ok === null) return false;
   if (!ok) return brokenBy === 'target' && mayHold === null;
@@ -120,7 +120,7 @@ export class Looks {
     const figures = figuresSoFar();
     const { confidence, violationConfidence } = boundsOfLooks(this.plan);
     const objectives = withRejected(this.#objectives, figures.statusMix.recordedRefused);
-    const each = evaluateSlo(objectives, figures, true, confidence, violationConfidence);
+    const each = evaluateObjectives(objectives, figures, true, confidence, violationConfidence);
     const decided = each.filter((result) => isDecided(result, open)).length;
     this.#taken.push({ atS: elapsedNs / 1e9, decided, open: each.length - decided });
     this.#isSure = each.length > 0 && decided === each.length;

@@ -12,7 +12,7 @@ import { isBrokenByChecked } from '../metrics/shares.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, type StatusMixFigures, uncheckedOf } from '../run/outcomes.ts';
 import { lessLoad, type SendingSide } from './advice.ts';
-import { type SloResult, sampleCount } from './evaluate.ts';
+import { type ObjectiveResult, sampleCount } from './evaluate.ts';
 import { type FactsOf, type Reason, reason } from './reasons.ts';
 import {
   beyondMultiplier,
@@ -28,9 +28,9 @@ import {
 interface EvaluatedRun {
   readonly context: RunContext;
   readonly objectives: readonly Objective[];
-  readonly slo: readonly SloResult[];
+  readonly results: readonly ObjectiveResult[];
   /** Violated objectives without a proof against the target. */
-  readonly open: readonly SloResult[];
+  readonly open: readonly ObjectiveResult[];
   readonly bounds: JudgementBounds;
 }
 
@@ -51,7 +51,7 @@ function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
 }
 
 /** A violated objective with the failures that caused it, if missing answers violate it. */
-export function violationOf(result: SloResult, context: RunContext): Reason {
+export function violationOf(result: ObjectiveResult, context: RunContext): Reason {
   const { objective, observed, fromSends, figures, brokenBy } = result;
   const { interrupted, scaling } = context;
   const { sent, failed } = judgedSends(figures, interrupted !== null);
@@ -267,8 +267,8 @@ function unjudgedMismatches({ figures }: RunContext, objectives: EvaluatedRun['o
 }
 
 /** Slices without requests, requests in no slice, and goodput with too many unknown times. */
-function* sliceDoubts({ context, objectives, slo, bounds }: EvaluatedRun): Generator<Reason> {
-  for (const { objective, requests } of slo) {
+function* sliceDoubts({ context, objectives, results, bounds }: EvaluatedRun): Generator<Reason> {
+  for (const { objective, requests } of results) {
     if (requests === 0) yield reason('slice_empty', { expression: objective.expression });
   }
   for (const { slice, expression } of objectives) {
@@ -277,7 +277,7 @@ function* sliceDoubts({ context, objectives, slo, bounds }: EvaluatedRun): Gener
     const { beyond, mostParts } = sliced;
     yield reason('slices_beyond', { expression, key: slice.each, beyond, mostParts });
   }
-  for (const result of slo) {
+  for (const result of results) {
     const goodput = countsOf(result);
     const all = goodput === null ? 0 : goodput.served + goodput.unknown;
     if (goodput === null || goodput.unknown <= bounds.unreadShare * all) continue;
@@ -288,17 +288,17 @@ function* sliceDoubts({ context, objectives, slo, bounds }: EvaluatedRun): Gener
 
 /** Whether enough answers could be judged. */
 function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
-  const { context, objectives, slo, bounds } = run;
+  const { context, objectives, results, bounds } = run;
   const { figures } = context;
   const late = isLate(run) ? sendingSideOf(context) : null;
   const isStopped = context.interrupted !== null;
-  for (const { objective, observed, mayHold } of slo) {
+  for (const { objective, observed, mayHold } of results) {
     if (mayHold === null) continue;
     const { confidence, value: otherwise } = mayHold;
     yield reason('too_close', { objective, observed, confidence, otherwise, more: 'longer', late });
   }
   const short = new Map<Objective, FactsOf<'too_few_samples'>>();
-  for (const { objective, asked, observed, margin, figures: judged, requests } of slo) {
+  for (const { objective, asked, observed, margin, figures: judged, requests } of results) {
     const { expression } = objective;
     const measure = measureOf(objective);
     // `slice_empty` reports why nothing was measured.
@@ -331,7 +331,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
     });
   }
   for (const facts of short.values()) yield reason('too_few_samples', facts);
-  const censored = slo.filter((each) => each.censored).map(({ objective }) => objective.expression);
+  const censored = results.filter((each) => each.censored).map(({ objective }) => objective.expression);
   if (censored.length > 0) {
     yield reason('censored', { cancelled: figures.outcomes.cancelled, expressions: censored });
   }
@@ -355,7 +355,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   }
 }
 
-function countsOf({ objective, figures }: SloResult) {
+function countsOf({ objective, figures }: ObjectiveResult) {
   return goodputOf(objective, figures);
 }
 
@@ -363,8 +363,8 @@ function countsOf({ objective, figures }: SloResult) {
 const MOST_MISSED = 0.05;
 
 /** Whether there are enough readings of each monitored series with an objective. */
-function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
-  for (const { objective, observed } of slo) {
+function* monitorDoubts({ context, results }: EvaluatedRun): Generator<Reason> {
+  for (const { objective, observed } of results) {
     if (objective.series === undefined) continue;
     const seen = context.figures.monitored?.get(objective.series) ?? [];
     const worst = seen.map(({ samples, missing, unkept = 0 }) => ({
@@ -518,7 +518,7 @@ export function latenessOf({ context, objectives, open, bounds }: EvaluatedRun):
 
 /** Whether a violated objective on mismatches is proved, although answers that were not compared may be equal. */
 export function isProvenMismatch(
-  { objective }: SloResult,
+  { objective }: ObjectiveResult,
   context: RunContext,
   bounds: JudgementBounds,
 ): boolean {
@@ -534,7 +534,7 @@ export function planShort(multipliers: PlanMultipliers, bounds: JudgementBounds)
 }
 
 /** The objectives that only this kind of cause violates. */
-function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']): string[] {
+function expressions(open: readonly ObjectiveResult[], brokenBy: ObjectiveResult['brokenBy']): string[] {
   return open.filter((each) => each.brokenBy === brokenBy).map(({ objective }) => objective.expression);
 }
 

@@ -1,7 +1,7 @@
 import { factsOf, needsComparison } from '../../documents/metrics/metrics.ts';
 import { type Objective, withRejected } from '../../documents/metrics/objectives.ts';
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
-import { evaluateSlo, type SloResult } from './evaluate.ts';
+import { evaluateObjectives, type ObjectiveResult } from './evaluate.ts';
 import type { Reason } from './reasons.ts';
 import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf, violationOf } from './validity.ts';
@@ -15,7 +15,7 @@ export interface Judgement {
   readonly reasons: readonly Reason[];
   /** Further notes for the reader. */
   readonly notes: readonly Reason[];
-  readonly slo: readonly SloResult[];
+  readonly results: readonly ObjectiveResult[];
 }
 
 /**
@@ -32,18 +32,18 @@ export function judge(
   bounds: JudgementBounds = JUDGEMENT_BOUNDS,
 ): Judgement {
   const objectives = withRejected(stated, context.figures.statusMix.recordedRefused);
-  const slo = evaluateSlo(
+  const results = evaluateObjectives(
     objectives,
     context.figures,
     context.interrupted !== null,
     bounds.confidence,
     bounds.violationConfidence,
   );
-  const explains = ({ objective }: SloResult) => Number(factsOf(objective).explainsOthers);
-  const violated = slo.filter(({ ok }) => ok === false).toSorted((a, b) => explains(b) - explains(a));
+  const explains = ({ objective }: ObjectiveResult) => Number(factsOf(objective).explainsOthers);
+  const violated = results.filter(({ ok }) => ok === false).toSorted((a, b) => explains(b) - explains(a));
   const proven = provenOf(violated, context, bounds);
   const open = violated.filter((result) => !proven.includes(result));
-  const run = { context, objectives, slo, open, bounds };
+  const run = { context, objectives, results, open, bounds };
   const lateness = latenessOf(run);
   const doubts = [...doubtsOf(run), ...lateness.filter(({ severity }) => severity === 'doubt')];
   const notes = [...lateness.filter(({ severity }) => severity === 'note'), ...notesOf(run)];
@@ -55,24 +55,24 @@ export function judge(
       valid,
       reasons: [...proven.map((each) => violationOf(each, context)), ...unrecovered],
       notes: [...doubts, ...notes],
-      slo,
+      results,
     };
   }
   const verdict = objectives.length === 0 ? null : valid ? 'PASS' : 'INCONCLUSIVE';
-  return { verdict, valid, reasons: doubts, notes, slo };
+  return { verdict, valid, reasons: doubts, notes, results };
 }
 
 /** The violations that are proved against the target. */
 function provenOf(
-  violated: readonly SloResult[],
+  violated: readonly ObjectiveResult[],
   context: RunContext,
   bounds: JudgementBounds,
-): readonly SloResult[] {
+): readonly ObjectiveResult[] {
   // An objective that is violated under a higher load than requested may hold under the requested load.
   const isOverloaded = (beyondMultiplier(context) ?? 0) > bounds.multiplierShare;
   // A fault that was not active as planned may have caused violations outside its time.
   if (context.faults?.some(({ problem }) => problem !== null)) return [];
-  const isProven = (result: SloResult) =>
+  const isProven = (result: ObjectiveResult) =>
     needsComparison(result.objective)
       ? isProvenMismatch(result, context, bounds) && result.mayHold === null
       : result.brokenBy === 'target' && result.mayHold === null && !isOverloaded;

@@ -26,7 +26,7 @@ import { factsOf } from '../../documents/metrics/metrics.ts';
 import {
   boundsRefusals,
   type Objective,
-  parseSlo,
+  parseObjectives,
   withRejected,
 } from '../../documents/metrics/objectives.ts';
 import type { CalibrationLimits } from '../../documents/replay.ts';
@@ -250,12 +250,12 @@ function objectivesByTier(
   if (run === null) return { objectives: [], tiers: [] };
   const { slo } = run.options;
   const names = objectiveNames(run.monitors);
-  const common = problems.attempt(() => parseSlo(slo, names), []);
+  const common = problems.attempt(() => parseObjectives(slo, names), []);
   const twice = stated.find(({ name }, at) => stated.findIndex((each) => each.name === name) < at);
   if (twice !== undefined)
     problems.add(`--tier ${twice.name} is stated twice: write its objectives into one`);
   const sets = stated.map(({ name, text }) =>
-    problems.attempt(() => parseSlo([...slo, ...withOpenSlo([text])], names, `--tier ${name}`), []),
+    problems.attempt(() => parseObjectives([...slo, ...withOpenSlo([text])], names, `--tier ${name}`), []),
   );
   const bounds = boundsRefusals(sets.flat());
   const tiers = stated.map(({ name }, at) => {

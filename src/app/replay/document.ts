@@ -2,7 +2,7 @@ import { uncheckedAdvice } from '../../analysis/verdict/validity.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
-import { type Objective, parseSlo } from '../../documents/metrics/objectives.ts';
+import { type Objective, parseObjectives } from '../../documents/metrics/objectives.ts';
 import type {
   CheckDocument,
   CheckFigures,
@@ -32,7 +32,7 @@ export interface CheckerSetup {
 /** Whether an objective on mismatches implies comparing answers. Invalid objectives are reported elsewhere. */
 export function isCheckImplied(slo: readonly string[], monitored: ReadonlySet<string>): boolean {
   try {
-    return parseSlo(slo, monitored).some(needsComparison);
+    return parseObjectives(slo, monitored).some(needsComparison);
   } catch (thrown) {
     if (thrown instanceof AppError) return false;
     throw thrown;

@@ -17,7 +17,7 @@ import {
   impliedOf,
   type Objective,
   ofFault,
-  parseSlo,
+  parseObjectives,
 } from '../../documents/metrics/objectives.ts';
 import { NO_FAULT } from '../../documents/metrics/slices.ts';
 import { FaultControl } from '../fault-control.ts';
@@ -163,7 +163,7 @@ function timeOf(text: string | undefined, plannedNs: number, refuse: (why: strin
 
 function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) => void): Objective[] {
   try {
-    const stated = parseSlo(during);
+    const stated = parseObjectives(during);
     const whole = stated.find((each) => !factsOf(each).hasSlices);
     if (whole !== undefined) refuse(`${whole.metric} is of the whole run; give it to --slo`);
     return ofFault(stated, name);

@@ -14,7 +14,7 @@ import {
 } from '../../core/options.ts';
 import { countOf } from '../../core/units.ts';
 import { isOwnMetric } from '../../documents/metrics/metrics.ts';
-import { type Objective, parseSlo } from '../../documents/metrics/objectives.ts';
+import { type Objective, parseObjectives } from '../../documents/metrics/objectives.ts';
 import type { Labels } from '../../documents/parts.ts';
 import {
   MONITOR_OPTIONS,
@@ -127,7 +127,7 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
 
 /** @throws AppError OPTION_INVALID for an objective on a stage that the run does not have */
 export function objectivesOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Objective[] {
-  const objectives = parseSlo(slo, objectiveNames(monitors));
+  const objectives = parseObjectives(slo, objectiveNames(monitors));
   const count = stages?.length ?? 1;
   for (const { expression, slice } of objectives) {
     const stage = slice?.tags.find(({ key }) => key === 'stage')?.value ?? '1';

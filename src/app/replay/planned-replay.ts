@@ -2,7 +2,7 @@ import { FidelityStatistics } from '../../analysis/run/fidelity.ts';
 import { StatusMix } from '../../analysis/run/outcomes.ts';
 import { reason } from '../../analysis/verdict/reasons.ts';
 import { JUDGEMENT_BOUNDS, planMultipliers } from '../../analysis/verdict/run-context.ts';
-import { sloState } from '../../analysis/verdict/summary.ts';
+import { objectiveState } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort, recordingNotes } from '../../analysis/verdict/validity.ts';
 import { formatInstantUs } from '../../core/units.ts';
@@ -141,7 +141,7 @@ export function askedPlan(planned: PlannedReplay): AskedPlan {
       planned: warmup.plannedExchanges,
     },
     slo: objectives.map((objective) => {
-      const { expression, unit, limit } = sloState({ objective, observed: null, ok: null });
+      const { expression, unit, limit } = objectiveState({ objective, observed: null, ok: null });
       return { expression, unit, limit };
     }),
     needs: needsOfRun(plan, planned, objectives, looks),

@@ -5,9 +5,9 @@ import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { ciReportOfRun } from '../../analysis/verdict/ci-report.ts';
-import { sloSoFar } from '../../analysis/verdict/evaluate.ts';
+import { objectivesSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
-import { sloState, summariseReplay } from '../../analysis/verdict/summary.ts';
+import { objectiveState, summariseReplay } from '../../analysis/verdict/summary.ts';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
@@ -379,7 +379,7 @@ function progressOf(
     reporter,
     position: () => replay.position(),
     plannedNs: warmupNs + plan.window.plannedSpanNs,
-    slo: () => sloSoFar(objectives, statistics.soFar()).map(sloState),
+    slo: () => objectivesSoFar(objectives, statistics.soFar()).map(objectiveState),
   });
 }
 

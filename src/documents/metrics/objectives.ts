@@ -1,6 +1,6 @@
 import { AppError } from '../../core/errors.ts';
 import { parseBytes, parseDurationMs } from '../../core/units.ts';
-import type { SloUnit } from '../replay.ts';
+import type { ObjectiveUnit } from '../replay.ts';
 import {
   factsOf,
   isOwnMetric,
@@ -21,7 +21,7 @@ export interface RequestLimit {
   readonly limit: number;
 }
 
-type SloOperator = '<' | '<=' | '>' | '>=';
+type Operator = '<' | '<=' | '>' | '>=';
 
 /** `percentile` of a time. `total` is the value of a metric that has only one. */
 type Aggregation =
@@ -34,7 +34,7 @@ export interface Objective {
   readonly expression: string;
   readonly metric: MetricName;
   readonly aggregation: Aggregation;
-  readonly operator: SloOperator;
+  readonly operator: Operator;
   readonly limit: number;
   /** The requests that the objective applies to; null for all. */
   readonly slice: Slice | null;
@@ -84,13 +84,13 @@ export function objectiveLimits(objectives: readonly Objective[]): readonly Requ
   return [...limits.values()].map(({ percent: _percent, ...limit }) => limit);
 }
 
-export function unitOf({ aggregation, series }: Objective): SloUnit {
+export function unitOf({ aggregation, series }: Objective): ObjectiveUnit {
   if (aggregation.kind === 'count') return 'count';
   if (series !== undefined) return 'number';
   return aggregation.kind === 'rate' ? 'share' : 'ms';
 }
 
-const HOLDS: Readonly<Record<SloOperator, (observed: number, limit: number) => boolean>> = {
+const HOLDS: Readonly<Record<Operator, (observed: number, limit: number) => boolean>> = {
   '<': (observed, limit) => observed < limit,
   '<=': (observed, limit) => observed <= limit,
   '>': (observed, limit) => observed > limit,
@@ -103,7 +103,7 @@ export function holds(observed: number, { operator, limit }: Pick<Objective, 'op
 }
 
 /** Usual objectives of some kinds of services. */
-export const SLO_PRESETS: Readonly<Record<string, string>> = {
+export const OBJECTIVE_PRESETS: Readonly<Record<string, string>> = {
   realtime: 'latency: p(50)<50, p(99)<200',
   recommendation: 'latency: p(99)<100',
   fraud: 'latency: p(99)<50',
@@ -141,7 +141,7 @@ const PIECES = new RegExp(`(?:${SLICE_PATTERN}|[^;,\n])+`, 'g');
  * @param what the option with the texts, for errors
  * @throws AppError OPTION_INVALID naming every invalid expression, with its reason
  */
-export function parseSlo(
+export function parseObjectives(
   texts: readonly string[],
   monitored: ReadonlySet<string> = NO_NAMES,
   what = '--slo',
@@ -153,7 +153,7 @@ export function parseSlo(
   }
   if (problems.length > 0) {
     throw new AppError('OPTION_INVALID', `${what}: ${problems.join('; ')}`, {
-      hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "latency{model=NAME}: p(95)<300", or a preset: ${Object.keys(SLO_PRESETS).join(', ')}.`,
+      hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "latency{model=NAME}: p(95)<300", or a preset: ${Object.keys(OBJECTIVE_PRESETS).join(', ')}.`,
     });
   }
   const implied = objectives.length > 0 ? impliedOf(IMPLIED_ERRORS) : [];
@@ -237,8 +237,8 @@ function parseText(text: string, problems: string[], monitored = NO_NAMES): Obje
       refuse(slice);
       continue;
     }
-    if (preset?.[1] !== undefined && Object.hasOwn(SLO_PRESETS, preset[1])) {
-      const stated = parseText(SLO_PRESETS[preset[1]] ?? '', problems);
+    if (preset?.[1] !== undefined && Object.hasOwn(OBJECTIVE_PRESETS, preset[1])) {
+      const stated = parseText(OBJECTIVE_PRESETS[preset[1]] ?? '', problems);
       objectives.push(...stated.map((each) => (slice === null ? each : ofSlice(each, slice))));
       subject = null;
       continue;
@@ -262,7 +262,7 @@ function parseCondition(
   if (subject === null) {
     if (piece.includes('{') && !PRESET.test(piece))
       return 'has a slice without its end: write METRIC{KEY=VALUE}: …, values with braces in "…"';
-    if (PRESET.test(piece)) return `is no preset (${Object.keys(SLO_PRESETS).join(', ')})`;
+    if (PRESET.test(piece)) return `is no preset (${Object.keys(OBJECTIVE_PRESETS).join(', ')})`;
     const meant = likelyObjective(piece);
     return meant === null
       ? `names no metric (${METRIC_NAMES.join(', ')})`
@@ -282,7 +282,7 @@ function parseCondition(
   if (typeof aggregation === 'string') return aggregation;
   const limit = parseLimit(match[3] ?? '', family, aggregation);
   if (typeof limit === 'string') return limit;
-  const operator = match[2] as SloOperator;
+  const operator = match[2] as Operator;
   const doubt = wrongDirection(name, metric, aggregation, operator, match[3] ?? '');
   if (doubt !== null) return doubt;
   const limits = more.length > 0 ? 'has more than one where' : parseLimits(metric, limited);
@@ -313,7 +313,7 @@ function wrongDirection(
   name: string,
   metric: MetricName,
   { kind }: Aggregation,
-  operator: SloOperator,
+  operator: Operator,
   limit: string,
 ): string | null {
   const { better, worse } = factsOf({ metric });

@@ -12,7 +12,7 @@ import {
 import type { TimeRange } from '../../core/ports.ts';
 import type { CheckLevel } from '../../core/run.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
-import { parseSlo } from '../../documents/metrics/objectives.ts';
+import { parseObjectives } from '../../documents/metrics/objectives.ts';
 import { defaultScaling, type ScalingName, type ScalingOptions, unreachable } from '../plan/scaling.ts';
 import { RateCurve, stageText } from '../plan/stages.ts';
 import type { BodyChangeOptions } from '../request/body-changes.ts';
@@ -149,7 +149,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   }
   const isMultiplied = raw.multiplier !== undefined && isOnCommandLine(asked, 'multiplier');
   const isJittered = raw.jitter !== undefined && isOnCommandLine(asked, 'jitter');
-  const objectives = problems.attempt(() => parseSlo(read.slo, sources.monitored), []);
+  const objectives = problems.attempt(() => parseObjectives(read.slo, sources.monitored), []);
   const part = (ms: number) => Math.min(read.timeout, ms);
   const resolved: ReplayOptions = {
     ...asRead(read),

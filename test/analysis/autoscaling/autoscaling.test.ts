@@ -5,7 +5,7 @@ import {
   LoadSeconds,
 } from '../../../src/analysis/autoscaling/autoscaling.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { send } from '../../support/sends.ts';
 
 const S = 1e9;
@@ -30,7 +30,7 @@ const series = (text: string, values: readonly (number | null)[]) => ({
 
 /** A minute: 20/s, from second 20 on 60/s, from second 45 on 20/s; a replica more is ready 7 s after the step. */
 function input(parts: Partial<AutoscalingInput> = {}): AutoscalingInput {
-  const load = new LoadSeconds(parseSlo(['latency: p(95)<100']));
+  const load = new LoadSeconds(parseObjectives(['latency: p(95)<100']));
   load.add(sends(0, 20, 20, () => 10));
   load.add(sends(20, 45, 60, (second) => (second < 29 ? 500 : 10)));
   load.add(sends(45, 60, 20, () => 10));
@@ -124,7 +124,7 @@ test('stages say where the load changes, to the nanosecond', () => {
 });
 
 test('an autoscaler that did nothing has no times, and the objective is not met', () => {
-  const load = new LoadSeconds(parseSlo(['latency: p(95)<100']));
+  const load = new LoadSeconds(parseObjectives(['latency: p(95)<100']));
   load.add(sends(0, 20, 20, () => 10));
   load.add(sends(20, 60, 60, () => 500));
   const still = series('ready', new Array(60).fill(1));
@@ -150,7 +150,7 @@ test('a load that only varies by chance has no step, and without replicas there 
 });
 
 test('load counts when it was due: a request that was never answered, or never left, was offered all the same', () => {
-  const load = new LoadSeconds(parseSlo(['latency: p(50)<100']));
+  const load = new LoadSeconds(parseObjectives(['latency: p(50)<100']));
   load.add([
     send({ index: 0, intendedOffsetNs: 0, refused: true, actualOffsetNs: null }),
     send({ index: 1, intendedOffsetNs: 0.5 * S, lastByteOffsetNs: 30 * S }),

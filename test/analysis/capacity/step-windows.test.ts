@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { NoiseStatistics } from '../../../src/analysis/capacity/noise.ts';
 import { StepWindows } from '../../../src/analysis/capacity/step-windows.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
@@ -10,7 +10,7 @@ const MS = 1e6;
 const SLO = 'latency: p(90)<50';
 
 function windowsOf(slo = SLO, settlingMs = 0, tiers: readonly string[] = []): StepWindows {
-  const objectives = parseSlo([slo]);
+  const objectives = parseObjectives([slo]);
   const lengths = { settlingNs: settlingMs * MS, windowNs: 1_000 * MS };
   return new StepWindows({
     ...lengths,
@@ -18,7 +18,7 @@ function windowsOf(slo = SLO, settlingMs = 0, tiers: readonly string[] = []): St
     objectives,
     waitsFor: null,
     bounds: {},
-    tiers: tiers.map((text) => ({ name: text, objectives: parseSlo([text]) })),
+    tiers: tiers.map((text) => ({ name: text, objectives: parseObjectives([text]) })),
   });
 }
 

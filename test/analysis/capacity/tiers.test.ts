@@ -6,11 +6,11 @@ import { viewText } from '../../../src/analysis/render/table.ts';
 import { pageAssets } from '../../../src/app/package.ts';
 import { TonedLine } from '../../../src/core/text.ts';
 import { type CapacityDocument, capacitySchema } from '../../../src/documents/capacity.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { playedAt, searched } from '../../support/searched.ts';
 
 function tierOf(name: string, ...texts: string[]): Tier {
-  return { name, objectives: parseSlo(texts) };
+  return { name, objectives: parseObjectives(texts) };
 }
 
 const STRICT = 'latency: p(95)<100';

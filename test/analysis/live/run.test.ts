@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { RunWatch } from '../../../src/analysis/live/run.ts';
 import type { SecondEvent } from '../../../src/documents/events.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 
-const OBJECTIVES = parseSlo(['latency: p(95)<200', 'latency{model=a}: p(95)<9']);
+const OBJECTIVES = parseObjectives(['latency: p(95)<200', 'latency{model=a}: p(95)<9']);
 const NOTHING = { p50: null, p95: null, p99: null, max: null };
 
 function second(changes: Partial<SecondEvent> = {}): SecondEvent {

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { evaluateSlo, sampleCount } from '../../../src/analysis/verdict/evaluate.ts';
+import { evaluateObjectives, sampleCount } from '../../../src/analysis/verdict/evaluate.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { GapCounts } from '../../../src/core/gap-counts.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
@@ -66,14 +66,14 @@ describe('the figures of streams', () => {
 
   it('have no times between tokens where every stream had one token, which is said of an objective for them', () => {
     const sends = Array.from({ length: 200 }, (_, index) => stream(index, {}, 1));
-    const { reasons } = judge(contextOf(sends), parseSlo(['itl: p(95)<80', 'ttft: p(90)<200']));
+    const { reasons } = judge(contextOf(sends), parseObjectives(['itl: p(95)<80', 'ttft: p(90)<200']));
     expect(reasons.map(({ code, text }) => [code, text])).toEqual([
       [
         'too_few_samples',
         'itl: p(95)<80 needs times between tokens, and none of 200 streams had a second token',
       ],
     ]);
-    const few = judge(contextOf(sends.slice(0, 10)), parseSlo(['itl: p(95)<80'])).reasons;
+    const few = judge(contextOf(sends.slice(0, 10)), parseObjectives(['itl: p(95)<80'])).reasons;
     expect(few[0]?.text).toBe('itl: p(95)<80 needs 130 answers, there are 10');
   });
 
@@ -104,7 +104,7 @@ function empty(index: number): Send {
 
 describe('objectives for streams', () => {
   const judged = (sends: readonly Send[], slo: string, interrupted = false) =>
-    evaluateSlo(parseSlo([slo]), figuresOf(sends), interrupted)[0];
+    evaluateObjectives(parseObjectives([slo]), figuresOf(sends), interrupted)[0];
   const good = Array.from({ length: 95 }, (_, index) => stream(index));
   const broken = (count: number) =>
     Array.from({ length: count }, (_, at) =>

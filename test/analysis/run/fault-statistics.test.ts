@@ -6,7 +6,7 @@ import { withFaults } from '../../../src/app/replay/fault-player.ts';
 import type { FaultWindow } from '../../../src/core/fault-windows.ts';
 import type { Send } from '../../../src/core/run.ts';
 import type { FaultDocument } from '../../../src/documents/faults.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';
@@ -34,7 +34,7 @@ function run(fails: (second: number) => boolean, ms = 10): Send[] {
 }
 
 function figuresOf(sends: readonly Send[], slo: readonly string[] = [], window = WINDOW) {
-  const statistics = new FaultStatistics([window], 0, { objectives: parseSlo(slo), isCompared: true });
+  const statistics = new FaultStatistics([window], 0, { objectives: parseObjectives(slo), isCompared: true });
   statistics.addSends(sends);
   return statistics.figures()[0]!;
 }
@@ -183,7 +183,7 @@ function judged(
 ) {
   const apart = { ...WINDOW, isJudgedApart: during.length > 0, ...window };
   const plan = { control: '', faults: [{ ...apart, stated: {} as never, during: duringOf(during) }] };
-  const objectives = withFaults(parseSlo(slo), plan);
+  const objectives = withFaults(parseObjectives(slo), plan);
   const statistics = new RunStatistics(0, null, { objectives, stageEndsNs: [], faults: [apart] });
   for (const each of sends) statistics.addPlanned(exchangeRow({ status: 200 }), each.intendedOffsetNs);
   statistics.addSends(sends);
@@ -199,7 +199,7 @@ function judged(
   const {
     verdict,
     reasons,
-    slo: lines,
+    results: lines,
   } = judge(contextOf(sends, { figures: statistics.figures(), faults: [fault] }), objectives);
   return {
     verdict,
@@ -209,7 +209,7 @@ function judged(
 }
 
 function duringOf(texts: readonly string[]) {
-  return parseSlo(texts.map((text) => text.replace(/^(\w+):/, '$1{fault=cut}:'))).filter(
+  return parseObjectives(texts.map((text) => text.replace(/^(\w+):/, '$1{fault=cut}:'))).filter(
     ({ slice }) => slice !== null,
   );
 }

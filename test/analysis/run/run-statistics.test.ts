@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { RunStatistics, totalsOf } from '../../../src/analysis/run/run-statistics.ts';
-import { evaluateSlo, sampleCount } from '../../../src/analysis/verdict/evaluate.ts';
+import { evaluateObjectives, sampleCount } from '../../../src/analysis/verdict/evaluate.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
@@ -20,7 +20,7 @@ function figuresOf(sends: readonly Send[]) {
 }
 
 function observed(text: string, sends: readonly Send[], interrupted = false) {
-  return evaluateSlo(parseSlo([text]), figuresOf(sends), interrupted)[0]?.observed;
+  return evaluateObjectives(parseObjectives([text]), figuresOf(sends), interrupted)[0]?.observed;
 }
 
 describe('RunStatistics', () => {
@@ -224,7 +224,7 @@ describe('RunStatistics', () => {
   });
 });
 
-describe('evaluateSlo', () => {
+describe('evaluateObjectives', () => {
   const ten = (count: number) => Array.from({ length: count }, (_, index) => send({ index }));
 
   test('counts failed and refused requests as infinitely slow', () => {
@@ -261,12 +261,16 @@ describe('evaluateSlo', () => {
     ['achieved: count>1', false],
     ['achieved: count>=1', true],
   ])('takes %s at its word', (objective, ok) => {
-    const results = evaluateSlo(parseSlo([objective]), figuresOf([failed(0)]), false);
+    const results = evaluateObjectives(parseObjectives([objective]), figuresOf([failed(0)]), false);
     expect(results[0]?.ok).toBe(ok);
   });
 
   test('says nothing of what was not measured', () => {
-    const [latency, errors] = evaluateSlo(parseSlo(['latency: p(99)<200']), figuresOf([]), false);
+    const [latency, errors] = evaluateObjectives(
+      parseObjectives(['latency: p(99)<200']),
+      figuresOf([]),
+      false,
+    );
     expect(latency).toMatchObject({ observed: null, ok: null });
     expect(errors).toMatchObject({ observed: null, ok: null });
   });

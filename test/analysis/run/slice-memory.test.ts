@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { SERVICE_TIMES, uniform } from '../../support/queue-simulator.ts';
 import { send } from '../../support/sends.ts';
 
@@ -20,7 +20,7 @@ function heldBytes(): number {
 
 test('a slice is no two megabytes', () => {
   const random = uniform(7);
-  const objectives = parseSlo(['latency{*model}: p(95)<500']);
+  const objectives = parseObjectives(['latency{*model}: p(95)<500']);
   const runOf = (models: number) => {
     const run = new RunStatistics(0, null, { objectives, stageEndsNs: [] });
     for (let index = 0; index < SLICES * EACH; index++) {

@@ -4,7 +4,7 @@ import { runView } from '../../../src/analysis/report/view.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../../../src/analysis/verdict/summary.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { NO_CAPS } from '../../../src/documents/parts.ts';
 import type { JudgementBounds, ReplayDocument } from '../../../src/documents/replay.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
@@ -29,7 +29,7 @@ function inputOf(
   return {
     run: run(),
     figures: statistics.figures(),
-    objectives: parseSlo(['latency: p(95)<200']),
+    objectives: parseObjectives(['latency: p(95)<200']),
     multiplier: 1.5,
     scaling: 'compress',
     skipped: { truncated_request: 0 },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good, HEALTHY } from '../../support/run-contexts.ts';
 import { refused, send } from '../../support/sends.ts';
 
@@ -36,7 +36,7 @@ describe('the reason of refused requests names the cap', () => {
   test('of this host, where it had no socket for them: nothing that the target did', () => {
     const error = 'no_socket' as const;
     const unsent = Array.from({ length: 60 }, (_, at) => refused(300 + at, { error, status: null }));
-    const slo = parseSlo(['errors: rate<0.01', 'latency: p(90)<500']);
+    const slo = parseObjectives(['errors: rate<0.01', 'latency: p(90)<500']);
     const { verdict, reasons } = judge(contextOf([...good(300), ...unsent], { health: HEALTHY }), slo);
     expect(verdict).toBe('INCONCLUSIVE');
     expect(reasons.find(({ code }) => code === 'in_flight_cap')?.text).toMatch(/60 by the open files or/);

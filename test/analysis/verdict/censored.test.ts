@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';
 
@@ -29,7 +29,7 @@ function withLeft(count: number, of: number, afterMs: number, parts: Partial<Sen
 }
 
 function judged(sends: readonly Send[], slo: string) {
-  const { verdict, reasons } = judge(contextOf(sends), parseSlo([slo, 'errors: rate<0.5']));
+  const { verdict, reasons } = judge(contextOf(sends), parseObjectives([slo, 'errors: rate<0.5']));
   return [verdict, ...reasons.map(({ code }) => code)];
 }
 
@@ -49,7 +49,7 @@ describe('a request whose client left before its answer', () => {
 
   test('may have failed, where not even its status had come', () => {
     const slo = ['latency: p(50)<500'];
-    const verdictOf = (sends: readonly Send[]) => judge(contextOf(sends), parseSlo(slo));
+    const verdictOf = (sends: readonly Send[]) => judge(contextOf(sends), parseObjectives(slo));
     expect(verdictOf(withLeft(1_500, 100, 150))).toMatchObject({ verdict: 'INCONCLUSIVE' });
     expect(verdictOf(withLeft(1_500, 100, 150, { status: 200 }))).toMatchObject({ verdict: 'PASS' });
   });

@@ -3,7 +3,7 @@ import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import { type AnswerCheck, mismatch, SAME, type Send, unchecked } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good, late } from '../../support/run-contexts.ts';
 
 /** Sends with these checks, so many of each, one after the other. */
@@ -13,7 +13,7 @@ function withChecks(sends: readonly Send[], counts: readonly (readonly [number, 
 }
 
 function judged(context: RunContext, slo = 'mismatch: rate<0.01') {
-  const { verdict, valid, reasons, slo: lines } = judge(context, parseSlo([slo]));
+  const { verdict, valid, reasons, results: lines } = judge(context, parseObjectives([slo]));
   const codes = reasons.map(({ code }) => code);
   return { verdict, codes, observed: lines[0]?.observed, exit: statusOfVerdict({ verdict, valid }), reasons };
 }
@@ -116,7 +116,7 @@ describe('an objective on mismatches', () => {
         [200 - differing, SAME],
       ]);
     const notes = (differing: number) =>
-      judge(of(differing), parseSlo(['latency: p(95)<5000'])).notes.map(({ code }) => code);
+      judge(of(differing), parseObjectives(['latency: p(95)<5000'])).notes.map(({ code }) => code);
     expect(judged(of(11), 'latency: p(95)<5000').codes).toEqual(['not_comparable']);
     expect(judged(of(10), 'latency: p(95)<5000').verdict).toBe('PASS');
     expect(notes(10)).toContain('not_comparable');

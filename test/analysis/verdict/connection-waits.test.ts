@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
@@ -22,7 +22,7 @@ function judged(sends: readonly Send[], slo: string) {
   for (const { intendedOffsetNs } of sends) statistics.addPlanned(exchangeRow(), intendedOffsetNs);
   statistics.addSends(sends);
   const figures = statistics.figures();
-  const { verdict, reasons, notes } = judge(contextOf(sends, { figures }), parseSlo([slo]));
+  const { verdict, reasons, notes } = judge(contextOf(sends, { figures }), parseObjectives([slo]));
   const codes = (all: readonly { code: string }[]) => all.map(({ code }) => code);
   return { verdict, reasons: codes(reasons), notes: codes(notes), figures };
 }

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { evaluateSlo, sloSoFar } from '../../../src/analysis/verdict/evaluate.ts';
+import { evaluateObjectives, objectivesSoFar } from '../../../src/analysis/verdict/evaluate.ts';
 import { mismatch } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { send } from '../../support/sends.ts';
 
 /** One of a hundred still waited for its recorded connection when the drain was over. */
@@ -14,12 +14,12 @@ function figures() {
 }
 
 test('what never left in a run that came to its end is infinitely slow', () => {
-  const [slowest] = evaluateSlo(parseSlo(['latency: max<1000']), figures(), false);
+  const [slowest] = evaluateObjectives(parseObjectives(['latency: max<1000']), figures(), false);
   expect(slowest).toMatchObject({ ok: false, observed: Number.POSITIVE_INFINITY, brokenBy: 'unsent' });
 });
 
 test('what never left because we ended the run is nobody’s failure', () => {
-  const [slowest] = evaluateSlo(parseSlo(['latency: max<1000']), figures(), true);
+  const [slowest] = evaluateObjectives(parseObjectives(['latency: max<1000']), figures(), true);
   expect(slowest).toMatchObject({ ok: true });
 });
 
@@ -27,7 +27,7 @@ test('requests whose clients gave up make no share of errors smaller', () => {
   const statistics = new RunStatistics();
   const given = Array.from({ length: 8 }, (_, index) => send({ index, cancelled: true, status: null }));
   statistics.addSends([...given, send({ index: 8, status: 500 }), send({ index: 9 })]);
-  const [errors] = evaluateSlo(parseSlo(['errors: rate<0.2']), statistics.figures(), false);
+  const [errors] = evaluateObjectives(parseObjectives(['errors: rate<0.2']), statistics.figures(), false);
   expect(errors).toMatchObject({ ok: false, observed: 0.5 });
 });
 
@@ -42,7 +42,7 @@ test('a run that is not over stands where its verdict would, of objectives that 
     'makespan: <4h',
     'mismatch: rate<0.1',
   ];
-  expect(sloSoFar(parseSlo(objectives), statistics.soFar())).toMatchObject([
+  expect(objectivesSoFar(parseObjectives(objectives), statistics.soFar())).toMatchObject([
     { objective: { expression: 'latency: p(50)<50' }, observed: 40, ok: true },
     { objective: { expression: 'latency: p(99)<50' }, observed: Number.POSITIVE_INFINITY, ok: false },
     { objective: { expression: 'errors: rate<0.6' }, observed: 0.5, ok: true },
@@ -50,7 +50,7 @@ test('a run that is not over stands where its verdict would, of objectives that 
     { objective: { expression: 'rejected: rate<0.01', isImplied: true }, observed: 0, ok: true },
   ]);
   statistics.addChecks([{ ...send({ index: 0 }), check: mismatch('values') }]);
-  expect(sloSoFar(parseSlo(['mismatch: rate<0.1']), statistics.soFar())[0]).toMatchObject({
+  expect(objectivesSoFar(parseObjectives(['mismatch: rate<0.1']), statistics.soFar())[0]).toMatchObject({
     observed: 1,
     ok: false,
   });

@@ -3,7 +3,7 @@ import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { failed, send } from '../../support/sends.ts';
@@ -31,7 +31,7 @@ function judged(
   statistics.addSends(sends);
   const judgement = judge(
     { ...contextOf(sends, { interrupted }), figures: statistics.figures() },
-    parseSlo([...slo]),
+    parseObjectives([...slo]),
   );
   const codes = judgement.reasons.map(({ code }) => code);
   return {

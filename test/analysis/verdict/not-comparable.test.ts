@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { RecordedAnswer, Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
 const RECORDED: RecordedAnswer = {
@@ -34,7 +34,7 @@ function judged(
     recorded: { ...RECORDED, ...recorded },
     ...parts(each.index),
   }));
-  const { verdict, reasons, notes } = judge(contextOf(sends), parseSlo(['latency: p(95)<100']));
+  const { verdict, reasons, notes } = judge(contextOf(sends), parseObjectives(['latency: p(95)<100']));
   const found = reasons.find(({ code }) => code === 'not_comparable');
   return { verdict, text: found?.text ?? null, notes: notes.map(({ code }) => code) };
 }
@@ -126,7 +126,7 @@ describe('answers that are none', () => {
         tellsError: each.index < now,
         recorded: { ...RECORDED, tellsError: each.index >= 200 - before },
       }));
-      return judge(contextOf(sends), parseSlo(['latency: p(95)<100'])).verdict;
+      return judge(contextOf(sends), parseObjectives(['latency: p(95)<100'])).verdict;
     };
     expect(purposely(20, 20)).toBe('PASS');
     expect(purposely(20, 17)).toBe('PASS');
@@ -143,7 +143,7 @@ describe('answers that are none', () => {
         responseBytes: each.index < now ? 0 : 1_000,
         recorded: { ...RECORDED, bytes: each.index >= 200 - before ? 0 : 1_000 },
       }));
-      return judge(contextOf(sends), parseSlo(['latency: p(95)<100'])).verdict;
+      return judge(contextOf(sends), parseObjectives(['latency: p(95)<100'])).verdict;
     };
     expect(verdictOf(20, 20)).toBe('PASS');
     expect(verdictOf(20, 0)).toBe('INCONCLUSIVE');

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { MonitoredValues } from '../../../src/analysis/metrics/monitored.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { monitoredOf } from '../../../src/app/replay/monitors.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import type { MonitorSourceDocument } from '../../../src/documents/monitors.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
@@ -36,7 +36,7 @@ function judged(source: Partial<MonitorSourceDocument>, missing = 0) {
   const context = contextOf(good(40));
   const { verdict, reasons } = judge(
     { ...context, figures: { ...context.figures, monitored: byName } },
-    parseSlo(['queue: max<2'], new Set(['queue'])),
+    parseObjectives(['queue: max<2'], new Set(['queue'])),
   );
   return [verdict, ...reasons.map(({ code }) => code)];
 }

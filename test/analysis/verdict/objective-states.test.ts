@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { objectivesTable, stateText } from '../../../src/analysis/report/requests.ts';
 import { reportView, runView } from '../../../src/analysis/report/view.ts';
 import { ciReportOfReport, ciReportOfRun } from '../../../src/analysis/verdict/ci-report.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { type ReplayDocument, readReplayDocument } from '../../../src/documents/replay.ts';
 import { reportOf, summaryOf } from '../../support/reported-runs.ts';
 import { good } from '../../support/run-contexts.ts';
@@ -81,7 +81,7 @@ test('each part of a sliced objective that has too few answers is undecided', ()
     model: index < 10 ? 'a' : index < 15 ? 'b' : 'c',
   }));
   const document = summaryOf(sends, { slo: ['latency{*model}: p(95)<60s'] });
-  const [asked] = parseSlo(['latency{*model}: p(95)<60s']);
+  const [asked] = parseObjectives(['latency{*model}: p(95)<60s']);
   expect(asked?.slice?.each).toBe('model');
   expect(statesOf(document)).toMatchObject({
     'latency{model=a}: p(95)<60s': 'undecided',

@@ -5,11 +5,11 @@ import { failureAdvice, type SendingSide } from '../../../src/analysis/verdict/a
 import { REASON_CODES, reason } from '../../../src/analysis/verdict/reasons.ts';
 import { uncheckedAdvice } from '../../../src/analysis/verdict/validity.ts';
 import { SEND_ERRORS } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { REASONS } from '../../support/reasons.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 
-const [objective] = parseSlo(['latency: p(99)<200']);
+const [objective] = parseObjectives(['latency: p(99)<200']);
 if (objective === undefined) throw new Error('no objective');
 
 test('every code has words of its own: a title, the figures, what it means, and one thing to do', () => {
@@ -31,6 +31,11 @@ test('a finding is of the severity of its code, unless it could change the answe
   expect(reason('lag_over_bound', facts).severity).toBe('note');
   expect(reason('lag_over_bound', facts, 'doubt').severity).toBe('doubt');
   expect(reason('slo_violated', { objective, observed: null }).severity).toBe('fail');
+});
+
+test('the limit of an objective is `threshold` in the figures of documents', () => {
+  const { figures } = reason('slo_violated', { objective, observed: Number.POSITIVE_INFINITY });
+  expect(figures).toEqual({ threshold: 200, observed: 'Infinity' });
 });
 
 const SEVERITIES = { fail: 'FAIL', doubt: 'INCONCLUSIVE', note: 'note' } as const;
@@ -78,12 +83,15 @@ describe('what to do', () => {
 
   test('asks for no more capacity where a time is too short, but who answers', () => {
     for (const expression of ['latency: min>5', 'ttft: min>=20']) {
-      const advice = reason('slo_violated', { objective: parseSlo([expression])[0]!, observed: 1 }).advice;
+      const advice = reason('slo_violated', {
+        objective: parseObjectives([expression])[0]!,
+        observed: 1,
+      }).advice;
       expect(advice).toContain('too fast');
       expect(advice).not.toContain('capacity');
     }
     expect(reason('slo_violated', { objective, observed: 240 }).advice).toContain('capacity');
-    const [share] = parseSlo(['goodput: rate>0.9 where ttft<500']);
+    const [share] = parseObjectives(['goodput: rate>0.9 where ttft<500']);
     expect(reason('slo_violated', { objective: share!, observed: 0.5 }).advice).toContain('capacity');
   });
 

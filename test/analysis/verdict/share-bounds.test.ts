@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { drawnRun } from '../../support/drawn-runs.ts';
 import { repeated } from '../../support/long-form.ts';
 import { lookedAt, sendsOf, UNIT_NS } from '../../support/looked-at.ts';
@@ -32,7 +32,7 @@ function failing(requests: number, share: number, together: number, seed: number
 
 function judged(metric: keyof typeof FAILURES, failed: readonly boolean[], slo = `${metric}: rate<0.01`) {
   const sends = failed.map((isFailed, index) => send({ index, ...(isFailed ? FAILURES[metric] : {}) }));
-  return judge(contextOf(sends), parseSlo([slo]), JUDGEMENT_BOUNDS);
+  return judge(contextOf(sends), parseObjectives([slo]), JUDGEMENT_BOUNDS);
 }
 
 function shareOf(verdict: string, verdictOf: (seed: number) => string | null): number {
@@ -95,7 +95,7 @@ describe('a mean', () => {
   };
   const passedAt = (load: number, requests: number, limitMs: number) =>
     shareOf('PASS', (seed) => {
-      const slo = parseSlo([`latency: avg<${limitMs.toFixed(3)}`]);
+      const slo = parseObjectives([`latency: avg<${limitMs.toFixed(3)}`]);
       return judge(contextOf(meanRun(load, requests, seed)), slo, JUDGEMENT_BOUNDS).verdict;
     });
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { countsTable } from '../../../src/analysis/report/requests.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../../src/analysis/verdict/summary.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { NO_CAPS } from '../../../src/documents/parts.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { run, send } from '../../support/sends.ts';
@@ -22,7 +22,7 @@ function stopped(partlyOpen = false, expectedRequests?: number) {
   return summariseReplay({
     run: run(),
     figures: statistics.figures(false),
-    objectives: parseSlo(['achieved: rate>0.6', 'achieved: count>=10']),
+    objectives: parseObjectives(['achieved: rate>0.6', 'achieved: count>=10']),
     multiplier: 1,
     scaling: 'compress',
     skipped: {},

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { repeated } from '../../support/long-form.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 import { contextOf } from '../../support/run-contexts.ts';
@@ -16,7 +16,7 @@ function judged(latenciesMs: readonly number[], slo: string, confidence: number 
     const { intendedOffsetNs } = send({ index });
     return send({ index, lastByteOffsetNs: intendedOffsetNs + Math.round(latencyMs * MS) });
   });
-  return judge(contextOf(sends), parseSlo([slo]), { ...JUDGEMENT_BOUNDS, confidence });
+  return judge(contextOf(sends), parseObjectives([slo]), { ...JUDGEMENT_BOUNDS, confidence });
 }
 
 function exponential(count: number, meanMs: number, seed: number): number[] {
@@ -46,7 +46,7 @@ describe('a percentile that may be over its limit is no pass', () => {
     const judgement = judged(latencies, 'latency: p(95)<100');
     expect(judgement.verdict).toBe('INCONCLUSIVE');
     expect(codesOf(judgement)).toEqual(['too_close']);
-    const [line] = judgement.slo;
+    const [line] = judgement.results;
     expect(line?.observed).toBeLessThan(20);
     expect(line?.margin).toMatchObject({ confidence: 0.95, holds: false });
     expect(line?.margin?.upperBound).toBeGreaterThan(100);
@@ -62,7 +62,7 @@ describe('a percentile that may be over its limit is no pass', () => {
       const actualOffsetNs = intendedOffsetNs + late;
       return send({ index, actualOffsetNs, lastByteOffsetNs: actualOffsetNs + 10 * MS });
     });
-    const slo = parseSlo(['latency: p(95)<100']);
+    const slo = parseObjectives(['latency: p(95)<100']);
     const { verdict, reasons } = judge(contextOf(sends), slo, { ...JUDGEMENT_BOUNDS, confidence: 0.95 });
     expect(verdict).toBe('INCONCLUSIVE');
     const advice = reasons.find(({ code }) => code === 'too_close')?.advice;
@@ -74,7 +74,7 @@ describe('a percentile that may be over its limit is no pass', () => {
     const latencies = (count: number) =>
       Array.from({ length: count }, (_, at) => (at % 25 === 7 ? 150 : 10 + (at % 10)));
     expect(judged(latencies(500), 'latency: p(95)<100', null).verdict).toBe('PASS');
-    expect(judged(latencies(500), 'latency: p(95)<100', null).slo[0]?.margin).toBeNull();
+    expect(judged(latencies(500), 'latency: p(95)<100', null).results[0]?.margin).toBeNull();
     expect(judged(latencies(2_000), 'latency: p(95)<100').verdict).toBe('PASS');
   });
 
@@ -120,7 +120,7 @@ describe('a pass stays within reach', () => {
 
   test('does not ask of the greatest or least time what only percentiles, means and shares have', () => {
     expect(judged(exponential(50, 10, 3), 'latency: avg<100').verdict).toBe('PASS');
-    expect(judged(exponential(50, 10, 3), 'latency: max<100').slo[0]).toMatchObject({
+    expect(judged(exponential(50, 10, 3), 'latency: max<100').results[0]).toMatchObject({
       ok: true,
       margin: null,
     });
@@ -141,8 +141,8 @@ describe('late requests cost a percentile their share, not the greatest lag', ()
     });
   };
   const boundOf = (latestMs: number, percent: number) =>
-    judge(contextOf(lateOnes(latestMs)), parseSlo([`latency: p(${percent})<1000`]), JUDGEMENT_BOUNDS).slo[0]
-      ?.margin?.upperBound ?? Number.NaN;
+    judge(contextOf(lateOnes(latestMs)), parseObjectives([`latency: p(${percent})<1000`]), JUDGEMENT_BOUNDS)
+      .results[0]?.margin?.upperBound ?? Number.NaN;
 
   test.each([50, 95])('p(%i) is not bounded by one request that left 66 ms late', (percent) => {
     expect(boundOf(66, percent)).toBeLessThan(41.5 + 25);
@@ -159,12 +159,12 @@ describe('late requests cost a percentile their share, not the greatest lag', ()
             const actualOffsetNs = index * 100 * MS + lagMs * MS;
             return send({ index, actualOffsetNs, lastByteOffsetNs: actualOffsetNs + 10 * MS });
           });
-          const { slo } = judge(
+          const { results } = judge(
             contextOf(sends),
-            parseSlo([`latency: p(${percent})<1000`]),
+            parseObjectives([`latency: p(${percent})<1000`]),
             JUDGEMENT_BOUNDS,
           );
-          expect(slo[0]?.margin?.upperBound).toBeGreaterThanOrEqual(slo[0]?.observed ?? Infinity);
+          expect(results[0]?.margin?.upperBound).toBeGreaterThanOrEqual(results[0]?.observed ?? Infinity);
         },
       ),
       { numRuns: 30 },

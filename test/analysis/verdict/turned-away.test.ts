@@ -6,7 +6,7 @@ import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import { GapCounts } from '../../../src/core/gap-counts.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { answeredPairs } from '../../support/compared-pairs.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';
@@ -36,7 +36,10 @@ function judged(recorded: StatusOf, sent: StatusOf, slo: readonly string[] = REA
     statistics.addPlanned(exchangeRow({ status: recorded(each.index) }), each.intendedOffsetNs);
   }
   statistics.addSends(sends);
-  const judgement = judge({ ...contextOf(sends), figures: statistics.figures() }, parseSlo([...slo]));
+  const judgement = judge(
+    { ...contextOf(sends), figures: statistics.figures() },
+    parseObjectives([...results]),
+  );
   const codes = judgement.reasons.map(({ code }) => code);
   const note = judgement.notes.find(({ code }) => code === 'turned_away')?.text;
   return { ...judgement, codes, note, exitCode: statusOfVerdict(judgement) };
@@ -92,12 +95,12 @@ describe('a target that turns requests away', () => {
 
   test('is FAIL where it refuses over 1 % more for its load than production did', () => {
     expect(judged(always(200), first(100, 429))).toMatchObject({ verdict: 'FAIL', codes: ['slo_violated'] });
-    expect(judged(always(null), first(100, 429)).slo.at(-1)).toMatchObject({
+    expect(judged(always(null), first(100, 429)).results.at(-1)).toMatchObject({
       objective: { expression: 'rejected: rate<0.01' },
       ok: false,
     });
     expect(judged(first(300, 429), first(305, 429))).toMatchObject({ verdict: 'PASS' });
-    expect(judged(first(300, 429), first(320, 429)).slo.at(-1)).toMatchObject({
+    expect(judged(first(300, 429), first(320, 429)).results.at(-1)).toMatchObject({
       objective: { expression: 'rejected: rate<0.31' },
       observed: 0.32,
       ok: false,
@@ -126,14 +129,14 @@ describe('a target that turns requests away', () => {
     const sends = Array.from({ length: 1_000 }, (_, index) =>
       send({ index, status: index < 700 ? 429 : 200 }),
     );
-    const { slo } = judge(contextOf(refusedFast(sends)), parseSlo(['latency: p(50)<200']));
-    expect(slo[0]).toMatchObject({ ok: false });
-    expect(slo[0]?.observed).toBeCloseTo(300, 0);
+    const { results } = judge(contextOf(refusedFast(sends)), parseObjectives(['latency: p(50)<200']));
+    expect(results[0]).toMatchObject({ ok: false });
+    expect(results[0]?.observed).toBeCloseTo(300, 0);
   });
 
   test('is not taken for one that failed', () => {
     const run = judged(always(null), always(400), ['errors: rate<0.01']);
-    expect(run.slo[0]).toMatchObject({ observed: 0, ok: true });
+    expect(run.results[0]).toMatchObject({ observed: 0, ok: true });
   });
 });
 

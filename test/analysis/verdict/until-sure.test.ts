@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { planLooks } from '../../../src/analysis/verdict/until-sure.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { drawnRun } from '../../support/drawn-runs.ts';
 import { repeated } from '../../support/long-form.ts';
 import { lookedAt, lookedAtDrawn, UNIT_NS } from '../../support/looked-at.ts';
@@ -59,7 +59,7 @@ describe('a run that is looked at until it is sure', () => {
     expect(fast.document.needs.map(({ answers }) => answers)).toEqual([64, 450, 450]);
     expect(fast.document).toMatchObject({ endedEarly: true, confidence: 0.95, looks: [{ open: 0 }] });
     expect(fast.requests).toBeLessThan(MOST);
-    expect(fast.slo[0]?.margin?.confidence).toBe(fast.document.confidenceEach);
+    expect(fast.results[0]?.margin?.confidence).toBe(fast.document.confidenceEach);
   });
 
   test.each(['latency: p(90)<100', 'goodput: rate>0.9 where latency<100'])(
@@ -89,8 +89,8 @@ describe('a run that is looked at until it is sure', () => {
     const latencies: Answers = (index) => answered(index, index % 19 === 7 ? 101 : 10);
     const run = played('latency: p(95)<100', latencies, 600);
     expect(run).toMatchObject({ verdict: 'INCONCLUSIVE', document: { endedEarly: false } });
-    expect(run.slo[0]).toMatchObject({ ok: false, brokenBy: 'target' });
-    expect(run.slo[0]?.mayHold?.value).toBeLessThan(100);
+    expect(run.results[0]).toMatchObject({ ok: false, brokenBy: 'target' });
+    expect(run.results[0]?.mayHold?.value).toBeLessThan(100);
   });
 });
 
@@ -117,7 +117,7 @@ describe('a queue whose answers are worth too few independent samples for a lowe
         drawnRun({ ...parts, load: 0.95, requests: 700 }, seed),
       ),
     );
-    const values = runs.flatMap(({ slo }) => slo[0]?.mayHold?.value ?? []);
+    const values = runs.flatMap(({ results }) => results[0]?.mayHold?.value ?? []);
     expect(values.length).toBeGreaterThan(0);
     for (const value of values) expect(value).toBeGreaterThan(0);
     const failed = runs.filter(({ verdict }) => verdict === 'FAIL').length;
@@ -127,7 +127,7 @@ describe('a queue whose answers are worth too few independent samples for a lowe
 
 describe('looks are planned before anything is sent', () => {
   const planned = (slo: string, requests: number) =>
-    planLooks(parseSlo([slo]), { requests, durationNs: 64e9 }, 0.95);
+    planLooks(parseObjectives([slo]), { requests, durationNs: 64e9 }, 0.95);
 
   test('at times that double, with the chance to be wrong shared out', () => {
     const { atNs, confidenceEach } = planned('latency: p(99)<100', 1_000_000);

@@ -5,7 +5,7 @@ import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import type { Calibration } from '../../../src/documents/replay.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
@@ -35,7 +35,7 @@ function firstTokenAt(offsetNs: number): Send['answer'] {
 }
 
 function codesOf(context: RunContext, slo = 'latency: p(95)<5000') {
-  const judgement = judge(context, parseSlo([slo]));
+  const judgement = judge(context, parseObjectives([slo]));
   return { ...judgement, reasons: judgement.reasons.map(({ code }) => code) };
 }
 

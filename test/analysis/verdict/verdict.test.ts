@@ -3,14 +3,14 @@ import { JUDGEMENT_BOUNDS, type RunContext } from '../../../src/analysis/verdict
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good, HEALTHY, late } from '../../support/run-contexts.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
 const MS = 1e6;
 
 function codesOf(context: RunContext, slo = 'latency: p(95)<50') {
-  const judgement = judge(context, parseSlo(slo === '' ? [] : [slo]));
+  const judgement = judge(context, parseObjectives(slo === '' ? [] : [slo]));
   const codes = (all: readonly { code: string }[]) => all.map(({ code }) => code);
   return { ...judgement, reasons: codes(judgement.reasons), notes: codes(judgement.notes) };
 }
@@ -213,7 +213,7 @@ describe('the order of judgement', () => {
 
   test('a note says that it cannot change the answer, a doubt that it could', () => {
     const severities = (context: RunContext, slo: string) => {
-      const { reasons, notes } = judge(context, parseSlo([slo]));
+      const { reasons, notes } = judge(context, parseObjectives([slo]));
       return [reasons, notes].map((all) => [...new Set(all.map(({ severity }) => severity))]);
     };
     expect(severities(contextOf(run(150, { lateMs: 40 })), P95)).toEqual([[], ['note']]);
@@ -301,7 +301,7 @@ describe('judge', () => {
   ];
 
   test.each(doubts)('%s is INCONCLUSIVE, and says what to change', (_, codes, context) => {
-    const judgement = judge(context, parseSlo(['latency: p(95)<5000']));
+    const judgement = judge(context, parseObjectives(['latency: p(95)<5000']));
     expect(judgement.verdict).toBe('INCONCLUSIVE');
     expect(judgement.reasons.map(({ code }) => code)).toEqual(codes);
     for (const { text, advice } of judgement.reasons) {
@@ -405,7 +405,7 @@ test('a violation told a figure with our lateness in it, and not the one that it
     const actualOffsetNs = intendedOffsetNs + 30e6;
     return send({ index, actualOffsetNs, lastByteOffsetNs: actualOffsetNs + 80e6 });
   });
-  const { verdict, reasons } = judge(contextOf(sends), parseSlo(['latency: p(95)<70']));
+  const { verdict, reasons } = judge(contextOf(sends), parseObjectives(['latency: p(95)<70']));
   expect(verdict).toBe('FAIL');
   expect(reasons[0]?.text).toMatch(
     /observed 110\.\d ms, 80\.\d ms from when requests left, 1\.1 times the limit/,

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { settlingOf, windowOf } from '../../../src/app/capacity/plan.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 
-const objectives = parseSlo(['latency: p(95)<1500']);
+const objectives = parseObjectives(['latency: p(95)<1500']);
 
 test('a window is no shorter than four times the largest limit, and ten times where the budget has room', () => {
   expect(windowOf({ budgetS: 60, objectives }, 1)).toBe(6);
@@ -17,8 +17,8 @@ test('a window is long enough to see a monitored series twice', () => {
 
 test('a settling time lasts four times the largest limit, and a window where no limit is on a time', () => {
   expect(settlingOf({ objectives }, 15)).toBe(6);
-  expect(settlingOf({ objectives: parseSlo(['latency: p(95)<100']) }, 15)).toBe(2);
-  expect(settlingOf({ objectives: parseSlo(['ttft: p(95)<100']) }, 15)).toBe(15);
+  expect(settlingOf({ objectives: parseObjectives(['latency: p(95)<100']) }, 15)).toBe(2);
+  expect(settlingOf({ objectives: parseObjectives(['ttft: p(95)<100']) }, 15)).toBe(15);
 });
 
 /** A queue that is served at 1 a second and is offered more waits longer by the difference each second. */

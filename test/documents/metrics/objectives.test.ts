@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../../src/core/errors.ts';
-import { parseSlo, SLO_PRESETS } from '../../../src/documents/metrics/objectives.ts';
+import { OBJECTIVE_PRESETS, parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 
 const errorsRate = { metric: 'errors', aggregation: { kind: 'rate' }, operator: '<', limit: 0.01 };
 
 function problemOf(...texts: string[]): AppError {
   try {
-    parseSlo(texts);
+    parseObjectives(texts);
   } catch (error) {
     expect(error).toBeInstanceOf(AppError);
     return error as AppError;
@@ -14,7 +14,7 @@ function problemOf(...texts: string[]): AppError {
   throw new Error(`${texts.join(' ')} was accepted`);
 }
 
-describe('parseSlo', () => {
+describe('parseObjectives', () => {
   test.each([
     ['latency: p(99)<200', 'latency', { kind: 'percentile', percent: 99 }, '<', 200],
     ['latency:p(99.9) <= 1.5s', 'latency', { kind: 'percentile', percent: 99.9 }, '<=', 1_500],
@@ -28,11 +28,11 @@ describe('parseSlo', () => {
     ['achieved: rate>=0.995', 'achieved', { kind: 'rate' }, '>=', 0.995],
     ['makespan: <4h', 'makespan', { kind: 'total' }, '<', 14_400_000],
   ])('reads %s', (text, metric, aggregation, operator, limit) => {
-    expect(parseSlo([text])[0]).toMatchObject({ metric, aggregation, operator, limit });
+    expect(parseObjectives([text])[0]).toMatchObject({ metric, aggregation, operator, limit });
   });
 
   test('reads several from one text and from several, a metric holding until the next', () => {
-    const expressions = (texts: string[]) => parseSlo(texts).map(({ expression }) => expression);
+    const expressions = (texts: string[]) => parseObjectives(texts).map(({ expression }) => expression);
     const all = ['latency: p(50)<50', 'latency: p(99)<200', 'errors: rate<0.001'];
     expect(expressions(['latency: p(50)<50, p(99)<200; errors: rate<0.001'])).toEqual(all);
     expect(expressions(['latency: p(50) < 50; latency: p(99)<200,errors: rate<0.001'])).toEqual(all);
@@ -40,23 +40,23 @@ describe('parseSlo', () => {
   });
 
   test('adds a bound on errors where none is stated', () => {
-    expect(parseSlo(['latency: p(99)<200'])).toMatchObject([{ metric: 'latency' }, errorsRate]);
-    expect(parseSlo(['errors: count<5'])).toHaveLength(1);
-    expect(parseSlo([])).toEqual([]);
+    expect(parseObjectives(['latency: p(99)<200'])).toMatchObject([{ metric: 'latency' }, errorsRate]);
+    expect(parseObjectives(['errors: count<5'])).toHaveLength(1);
+    expect(parseObjectives([])).toEqual([]);
   });
 
   test('knows presets, alone and beside other objectives', () => {
-    expect(parseSlo(['realtime'])).toMatchObject([
+    expect(parseObjectives(['realtime'])).toMatchObject([
       { expression: 'latency: p(50)<50' },
       { expression: 'latency: p(99)<200' },
       errorsRate,
     ]);
-    expect(parseSlo(['fraud; errors: rate<0.001'])).toMatchObject([
+    expect(parseObjectives(['fraud; errors: rate<0.001'])).toMatchObject([
       { expression: 'latency: p(99)<50' },
       { metric: 'errors', limit: 0.001 },
     ]);
-    expect(parseSlo(['batch'])[0]).toMatchObject({ metric: 'makespan', limit: 14_400_000 });
-    expect(Object.keys(SLO_PRESETS)).toEqual(['realtime', 'recommendation', 'fraud', 'chat', 'batch']);
+    expect(parseObjectives(['batch'])[0]).toMatchObject({ metric: 'makespan', limit: 14_400_000 });
+    expect(Object.keys(OBJECTIVE_PRESETS)).toEqual(['realtime', 'recommendation', 'fraud', 'chat', 'batch']);
   });
 
   test.each([

@@ -3,7 +3,7 @@ import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { AppError } from '../../../src/core/errors.ts';
 import type { Send } from '../../../src/core/run.ts';
-import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
+import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { drawnRun } from '../../support/drawn-runs.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';
@@ -12,16 +12,14 @@ import { failed, refused, send } from '../../support/sends.ts';
 const MS = 1e6;
 
 function judged(sends: readonly Send[], slo: readonly string[], stageEndsNs: readonly number[] = []) {
-  const objectives = parseSlo(slo);
+  const objectives = parseObjectives(slo);
   const statistics = new RunStatistics(0, null, { objectives, stageEndsNs });
   for (const each of sends) statistics.addPlanned(exchangeRow(), each.intendedOffsetNs);
   statistics.addSends(sends);
-  const {
-    verdict,
-    reasons,
-    notes,
-    slo: results,
-  } = judge(contextOf(sends, { figures: statistics.figures() }), objectives);
+  const { verdict, reasons, notes, results } = judge(
+    contextOf(sends, { figures: statistics.figures() }),
+    objectives,
+  );
   return {
     verdict,
     codes: reasons.map(({ code }) => code),
@@ -177,8 +175,8 @@ describe('an objective by slice', () => {
     ['makespan{model=a}: <4h', 'whole run'],
     ['nosuch{model=a}', 'no preset'],
   ])('refuses %s', (text, reason) => {
-    expect(() => parseSlo([text])).toThrow(AppError);
-    expect(() => parseSlo([text])).toThrow(reason);
+    expect(() => parseObjectives([text])).toThrow(AppError);
+    expect(() => parseObjectives([text])).toThrow(reason);
   });
 
   test('what was parsed and written is parsed as the same', () => {
@@ -190,11 +188,11 @@ describe('an objective by slice', () => {
       'ttft{*model,size=1KiB..64KiB}: med<1s',
       'goodput{model=gpt}: rate>0.95 where ttft<500 and tpot<=50',
     ];
-    for (const text of texts) expect(parseSlo([text])[0]?.expression).toBe(text);
-    expect(parseSlo(["latency{model='it, is'}: max<3"])[0]?.expression).toBe(
+    for (const text of texts) expect(parseObjectives([text])[0]?.expression).toBe(text);
+    expect(parseObjectives(["latency{model='it, is'}: max<3"])[0]?.expression).toBe(
       'latency{model="it, is"}: max<3',
     );
-    expect(parseSlo(['realtime{model=a}']).map(({ expression }) => expression)).toEqual([
+    expect(parseObjectives(['realtime{model=a}']).map(({ expression }) => expression)).toEqual([
       'latency{model=a}: p(50)<50',
       'latency{model=a}: p(99)<200',
       'errors: rate<0.01',
@@ -344,6 +342,6 @@ describe('goodput', () => {
     ['goodput: rate>0.95 where', 'limit of nothing'],
     ['latency: p(95)<300 where ttft<500', 'only goodput'],
   ])('refuses %s', (text, reason) => {
-    expect(() => parseSlo([text])).toThrow(reason);
+    expect(() => parseObjectives([text])).toThrow(reason);
   });
 });
