@@ -72,7 +72,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   const multipliers = multipliersOf(input);
   const plannedElsewhere = Math.max(0, (input.played?.planned ?? 0) - figures.planned);
   const bounds = boundsOf(input);
-  const { notes, ...judgement } = judge(
+  const { notes, results, ...judgement } = judge(
     { ...input, ...multipliers, plannedElsewhere },
     input.objectives,
     bounds,
@@ -91,8 +91,8 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     startedAt: formatInstantUs(run.startedAtUs),
     endedAt: formatInstantUs(run.endedAtUs),
     ...judgement,
+    slo: results.map(objectiveLine),
     notes: [...closedLoopNotes(input), ...notes, ...warmupNotes(input)],
-    slo: judgement.results.map(objectiveLine),
     interrupted,
     recorded: figures.recorded + filtered,
     selected: figures.recorded,

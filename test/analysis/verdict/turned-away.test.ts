@@ -36,10 +36,7 @@ function judged(recorded: StatusOf, sent: StatusOf, slo: readonly string[] = REA
     statistics.addPlanned(exchangeRow({ status: recorded(each.index) }), each.intendedOffsetNs);
   }
   statistics.addSends(sends);
-  const judgement = judge(
-    { ...contextOf(sends), figures: statistics.figures() },
-    parseObjectives([...results]),
-  );
+  const judgement = judge({ ...contextOf(sends), figures: statistics.figures() }, parseObjectives([...slo]));
   const codes = judgement.reasons.map(({ code }) => code);
   const note = judgement.notes.find(({ code }) => code === 'turned_away')?.text;
   return { ...judgement, codes, note, exitCode: statusOfVerdict(judgement) };
