@@ -5,6 +5,7 @@ import {
   counts,
   type Immutable,
   interval,
+  latencyMs,
   maybeNumber,
   maybeText,
   observation,
@@ -16,8 +17,6 @@ import { calibration } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
 export const CAPACITY_SCHEMA_VERSION = 1;
-
-const latency = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber });
 
 const stepWindow = z
   .object({
@@ -41,7 +40,7 @@ const stepWindow = z
       .describe(
         'Requests that were served within every limit that concerns them: of all requests, of their slice, and of streams if they are one. With tiers, the limits of every tier. Null if too many times are not known.',
       ),
-    latencyMs: latency.describe('Scheduled latency of requests that were served.'),
+    latencyMs: latencyMs.describe('Scheduled latency of requests that were served.'),
     latencyMeanMs: maybeNumber,
   })
   .describe('A part of a step, judged alone: a trial.');
@@ -68,7 +67,7 @@ const step = z
       share: share.nullable().describe('Sent of what was planned and due.'),
       ratePerSecond: z.number().describe('Completed requests in a second.'),
     }),
-    latencyMs: latency,
+    latencyMs,
     latencyMeanMs: maybeNumber,
     littlesLaw: share
       .nullable()
@@ -187,7 +186,7 @@ export const capacitySchema = z.object({
           .optional()
           .describe('Good requests (`good` of windows) in a second; with tiers, good by every tier.'),
         latencyMeanMs: maybeNumber,
-        latencyMs: latency,
+        latencyMs,
       }),
     )
     .describe('One point a load, ascending.'),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { count, type Immutable, maybeNumber } from './parts.ts';
-import { calibration, latencyMs, objectiveLine, replaySchema } from './replay.ts';
+import { count, type Immutable, latencyMs, maybeNumber } from './parts.ts';
+import { percentileFields } from './percentiles.ts';
+import { calibration, objectiveLine, replaySchema } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields and events do not raise it. */
 export const EVENTS_SCHEMA_VERSION = 1;
@@ -29,7 +30,7 @@ const phase = z
   .describe('The current phase. `drain`: everything was sent, and the last answers are pending.');
 export type ReplayPhase = z.infer<typeof phase>;
 
-const recentMs = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber });
+const recentMs = z.object(percentileFields(maybeNumber));
 export type RecentMs = Immutable<z.infer<typeof recentMs>>;
 
 const second = z

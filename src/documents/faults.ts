@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { count, type Immutable, maybeNumber, maybeText } from './parts.ts';
+import { percentileFields } from './percentiles.ts';
 
 const DAY_MS = 86_400_000;
 const ms = z.int().min(0).max(DAY_MS);
@@ -148,9 +149,7 @@ const phase = z.object({
   requests: count,
   failed: count,
   errorShare: maybeNumber.describe('Failed ÷ sent.'),
-  p50Ms: maybeNumber.describe('Scheduled latency of served requests.'),
-  p95Ms: maybeNumber,
-  p99Ms: maybeNumber,
+  ...percentileFields(maybeNumber.describe('Scheduled latency of served requests.'), 'Ms'),
   checked: count.describe('Answers that were compared with the recorded ones.'),
   mismatched: count,
 });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { byPercent, percentileFields } from './percentiles.ts';
 
 /** The type of a document or a part of it; documents are immutable. */
 export type Immutable<T> = T extends object ? { readonly [Key in keyof T]: Immutable<T[Key]> } : T;
@@ -35,16 +36,22 @@ export const idc = z
   .record(z.enum(IDC_WINDOWS), maybeNumber)
   .describe('Index of dispersion for counts by window in seconds; null below 20 windows.');
 
+/** The percentiles of our own lateness, and of gaps between requests. */
+export const LAG_PERCENTS = [50, 90, 99] as const;
+/** The percentiles of recorded times and sizes. */
+export const SHAPE_PERCENTS = [50, 90, 95, 99] as const;
+
 export const distribution = z.object({
   count,
   mean: maybeNumber,
-  p50: maybeNumber,
-  p90: maybeNumber,
-  p95: maybeNumber,
-  p99: maybeNumber,
+  ...byPercent(SHAPE_PERCENTS, () => maybeNumber),
   max: maybeNumber,
 });
 export type Distribution = Immutable<z.infer<typeof distribution>>;
+
+export const latencyMs = z.object({ ...percentileFields(maybeNumber), max: maybeNumber });
+/** Milliseconds; null if nothing was measured. */
+export type LatencyMs = Immutable<z.infer<typeof latencyMs>>;
 
 /** A window found by a search. Seconds are epoch seconds. */
 export const foundStretch = z.object({
@@ -98,7 +105,7 @@ export type ThroughputDocument = Immutable<z.infer<typeof throughput>>;
 /** The recorded results of the requests of a run. */
 export const asRecorded = z.object({
   answers: count.describe('Requests that were served in both, with a recorded latency.'),
-  latencyMs: z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber }),
+  latencyMs,
   failedShare: maybeNumber.describe('Of the requests whose recorded result is known.'),
 });
 export type AsRecordedDocument = Immutable<z.infer<typeof asRecorded>>;

@@ -13,6 +13,8 @@ import {
   type Immutable,
   idc,
   interval,
+  LAG_PERCENTS,
+  latencyMs,
   maybeNumber,
   maybeText,
   observation,
@@ -21,6 +23,7 @@ import {
   throughput,
   untilSure,
 } from './parts.ts';
+import { byPercent, percentileFields } from './percentiles.ts';
 import { runReason, withSubjects } from './reasons.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
@@ -39,7 +42,7 @@ const arrivals = z
     peak1s: z.number().describe('Most arrivals in a second, counted from the first arrival.'),
     peak60s: z.number(),
     peakToMean1s: maybeNumber,
-    gapMs: z.object({ p50: z.number(), p90: z.number(), p99: z.number(), max: z.number() }).nullable(),
+    gapMs: z.object({ ...byPercent(LAG_PERCENTS, () => z.number()), max: z.number() }).nullable(),
   })
   .describe('A series of arrivals; null if there are too few.');
 export type ArrivalFigures = Immutable<z.infer<typeof arrivals>>;
@@ -107,18 +110,12 @@ const fidelity = z
   .describe('If the run was stopped: of the part of the plan read until then.');
 export type FidelityDocument = Immutable<z.infer<typeof fidelity>>;
 
-export const latencyMs = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber });
-/** Milliseconds; null if nothing was measured. */
-export type LatencyMs = Immutable<z.infer<typeof latencyMs>>;
-
-const trustedLatencyMs = latencyMs.extend({
-  p50Interval: interval.describe('95 %; null if the run has too few independent samples.'),
-  p95Interval: interval,
-  p99Interval: interval,
-});
+const trustedLatencyMs = latencyMs.extend(
+  percentileFields(interval.describe('95 %; null if the run has too few independent samples.'), 'Interval'),
+);
 export type TrustedLatencyMs = Immutable<z.infer<typeof trustedLatencyMs>>;
 
-const lagUs = z.object({ p50: maybeNumber, p90: maybeNumber, p99: maybeNumber, max: maybeNumber });
+const lagUs = z.object({ ...byPercent(LAG_PERCENTS, () => maybeNumber), max: maybeNumber });
 /** Microseconds; null if nothing was measured. */
 export type LagUs = Immutable<z.infer<typeof lagUs>>;
 

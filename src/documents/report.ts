@@ -11,6 +11,7 @@ import {
   observation,
   share,
 } from './parts.ts';
+import { percentileFields } from './percentiles.ts';
 import { runReason } from './reasons.ts';
 import { replaySchema, sendId, tokens } from './replay.ts';
 
@@ -62,9 +63,7 @@ const overTime = z
     inFlight: z.array(z.int()).describe('The maximum over the ends of its seconds.'),
     lagMaxMs: z.array(maybeNumber),
     samples: z.array(count).describe('Completed requests of the judged part that were planned for the step.'),
-    p50Ms: z.array(maybeNumber),
-    p95Ms: z.array(maybeNumber),
-    p99Ms: z.array(maybeNumber),
+    ...percentileFields(z.array(maybeNumber), 'Ms'),
     serviceP99Ms: z.array(maybeNumber),
   })
   .describe('Columns of equal length, at most 720.');

@@ -3,6 +3,7 @@ import { LIMITS } from '../core/limits.ts';
 import { inertJson } from '../core/text.ts';
 import type { Figure } from '../documents/history.ts';
 import { factsOf, isTimed, METRIC_NAMES } from '../documents/metrics/metrics.ts';
+import { PERCENTS } from '../documents/percentiles.ts';
 import type { ExportedSend, ExportFacts, ExportFormat, ExportSettings } from './export-writer.ts';
 import { programWith, ScriptWriter } from './script-writer.ts';
 
@@ -194,12 +195,10 @@ const summary = z.object({
   results: z.object({ metrics: z.array(z.object({ name: z.string(), values: numbers })) }).optional(),
 });
 
-/** The names of each percentile in the forms of the summary. */
-const PERCENTILES = [
-  ['p50', ['med', 'p(50)', 'p50']],
-  ['p95', ['p(95)', 'p95']],
-  ['p99', ['p(99)', 'p99']],
-] as const;
+/** The names of a percentile in the forms of the summary. */
+function namesOf(percent: number): string[] {
+  return [...(percent === 50 ? ['med'] : []), `p(${percent})`, `p${percent}`];
+}
 
 /**
  * Reads the summary of a k6 test: the file of `--summary-export`, the data passed to `handleSummary`, or the
@@ -228,9 +227,9 @@ export function k6Figures(document: unknown): K6Figures | null {
   const figures: (readonly [string, Figure['unit'], number | null])[] = [
     ...METRIC_NAMES.filter(isTimed).flatMap((metric) => {
       const { summary: name } = factsOf({ metric }).k6;
-      return PERCENTILES.map(
-        ([at, keys]) => [`${metric}_${at}`, 'ms', name === null ? null : numberIn(name, keys)] as const,
-      );
+      return PERCENTS.map((percent): readonly [string, Figure['unit'], number | null] => {
+        return [`${metric}_p${percent}`, 'ms', name === null ? null : numberIn(name, namesOf(percent))];
+      });
     }),
     ['failed', 'share', numberIn('http_req_failed', ['rate', 'value'])],
     ['rate', 'per_second', rate],

@@ -1,4 +1,5 @@
 import { nearestRank } from '../../core/histogram.ts';
+import { PERCENTS } from '../../documents/percentiles.ts';
 import {
   type DueRequest,
   Executors,
@@ -96,8 +97,6 @@ interface QueueCheck {
   }[];
 }
 
-const CHECKED_PERCENTS = [50, 95, 99] as const;
-
 /**
  * Runs recorded requests through the model and compares its latencies with the recorded ones. Null without requests.
  */
@@ -111,7 +110,7 @@ export function checkQueue(
   const recorded = Float64Array.from(requests, ({ latencyS }) => latencyS).sort();
   return {
     requests: requests.length,
-    percentiles: CHECKED_PERCENTS.map((percent) => {
+    percentiles: PERCENTS.map((percent) => {
       const at = nearestRank(percent, requests.length) - 1;
       const [recordedMs, modelledMs] = [recorded[at]! * 1e3, modelled[at]! * 1e3];
       return { percent, recordedMs, modelledMs, error: modelledMs / recordedMs - 1 };

@@ -1,5 +1,6 @@
 import { formatMultiplier } from '../../core/units.ts';
 import type { CapacityDocument, LoadPoint } from '../../documents/capacity.ts';
+import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import { drawnSeries, timeSeries } from '../render/charts.ts';
 import { type ChartData, type PageAssets, type Tile, tablesPart, tilesOf, viewPage } from '../render/html.ts';
 import { numberText, shareText } from '../render/table.ts';
@@ -86,7 +87,7 @@ function curveFigure(document: CapacityDocument) {
     lookFor: 'the knee, where latency leaves its level, and how far before the failing load it lies',
     x: { label: 'requests due per second', marks: marksOf(document) },
     at: points.map(({ ratePerSecond }) => round(ratePerSecond)),
-    lines: (['p50', 'p95', 'p99'] as const).map((name) => ({
+    lines: PERCENTILE_NAMES.map((name) => ({
       label: name,
       values: points.map(({ latencyMs }) => latencyMs[name]),
     })),

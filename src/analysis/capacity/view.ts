@@ -11,6 +11,7 @@ import type {
 } from '../../documents/capacity.ts';
 import { namesBesideOurs, objectiveOf, parseObjectives } from '../../documents/metrics/objectives.ts';
 import type { QueueForecast } from '../../documents/parts.ts';
+import { PERCENTILE_NAMES, percentilesIn } from '../../documents/percentiles.ts';
 import { block, fitted, fixed, folded, SCREEN, type ScreenLine } from '../render/screen.ts';
 import {
   columnsOf,
@@ -366,7 +367,7 @@ function goodText({ objectives, tiers = [] }: CapacityDocument): string | false 
 }
 
 function loadColumns(): Table['columns'] {
-  return columnsOf(['load'], ['due/s', 'answered/s', 'p50', 'p95', 'p99', 'good']).concat(
+  return columnsOf(['load'], ['due/s', 'answered/s', ...PERCENTILE_NAMES, 'good']).concat(
     columnsOf([''], []),
   );
 }
@@ -387,7 +388,7 @@ function loadRows(document: CapacityDocument, most = MOST_LOADS): string[][] {
         `${formatMultiplier(multiplier)}x`,
         ratePerSecond.toFixed(1),
         completedPerSecond.toFixed(1),
-        ...[latencyMs.p50, latencyMs.p95, latencyMs.p99].map(timeText),
+        ...percentilesIn(latencyMs).map(timeText),
         `${good} of ${judged}`,
         markOf(document, multiplier),
       ];

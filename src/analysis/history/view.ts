@@ -8,6 +8,7 @@ import type {
   Result,
   TestHistory,
 } from '../../documents/history.ts';
+import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import { timeSeries } from '../render/charts.ts';
 import { type PageAssets, tablesPart, viewPage } from '../render/html.ts';
 import {
@@ -181,8 +182,8 @@ export function sparkline(values: readonly (number | null)[]): string {
 
 /** The charts of each test on the page. The tables have the other metrics. */
 const DRAWN: readonly (readonly [title: string, unit: string, names: readonly string[]])[] = [
-  ['Latency', 'ms', ['latency_p50', 'latency_p95', 'latency_p99']],
-  ['Time to first token', 'ms', ['ttft_p50', 'ttft_p95', 'ttft_p99']],
+  ['Latency', 'ms', PERCENTILE_NAMES.map((name) => `latency_${name}`)],
+  ['Time to first token', 'ms', PERCENTILE_NAMES.map((name) => `ttft_${name}`)],
   ['Failed requests', 'share', ['failed']],
   ['Rate', 'requests per second', ['rate']],
 ];

@@ -1,6 +1,7 @@
 import type { RecorderStatus, StatusTally } from '../../core/accounting.ts';
 import type { SecondsHistogram } from '../../core/histogram.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
+import { PERCENTS } from '../../documents/percentiles.ts';
 import { NONE, numberText, shareText } from '../render/table.ts';
 import type { LiveFact, LiveTable, LiveView } from './page.ts';
 
@@ -123,7 +124,7 @@ function timesOf({ traffic }: RecorderStatus, before: RecorderStatus | null): Li
   const counts = growthOf(traffic.durationSeconds, before?.traffic.durationSeconds);
   const all = counts.reduce((sum, count) => sum + count, 0);
   const upTo = counts.map((_, at) => counts.slice(0, at + 1).reduce((sum, count) => sum + count, 0));
-  return [50, 95, 99].map((percent) => {
+  return PERCENTS.map((percent) => {
     const bound = bounds[upTo.findIndex((count) => count >= (all * percent) / 100)];
     const text = bound === undefined ? `over ${formatMs((bounds.at(-1) ?? 0) * 1e3)}` : formatMs(bound * 1e3);
     return [`took, p${percent}, at most`, `took-p${percent}`, all === 0 ? NONE : text];

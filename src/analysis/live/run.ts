@@ -2,6 +2,7 @@ import { formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent, SecondEvent, StartEvent } from '../../documents/events.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
+import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import { msText, NONE, numberText, shareText } from '../render/table.ts';
 import type { LiveChart, LiveFact, LiveTable, LiveView } from './page.ts';
 
@@ -128,9 +129,9 @@ export class RunWatch {
       ['answered or failed', 'achieved', rateText(last.achieved, last)],
       ['in flight', 'in-flight', numberText(last.inFlight)],
       ['waiting for their connection', 'waiting', last.waiting > 0 ? numberText(last.waiting) : ''],
-      ['latency p50', 'latency-p50', msText(latencyMs.p50)],
-      ['latency p95', 'latency-p95', msText(latencyMs.p95)],
-      ['latency p99', 'latency-p99', msText(latencyMs.p99)],
+      ...PERCENTILE_NAMES.map(
+        (name): LiveFact => [`latency ${name}`, `latency-${name}`, msText(latencyMs[name])],
+      ),
       ['first token p95', 'ttft-p95', ttftMs.p95 === null ? '' : msText(ttftMs.p95)],
       ['our lag p99', 'lag', msText(last.lagP99Us === null ? null : last.lagP99Us / 1e3)],
       ['over so far', 'ended', numberText(ended)],
@@ -152,7 +153,7 @@ export class RunWatch {
       second.spanS > 0 ? count(second) / second.spanS : null;
     const perSecond = (value: number) => `${numberText(value)}/s`;
     const percentiles = (key: 'recentLatencyMs' | 'recentTtftMs') =>
-      (['p50', 'p95', 'p99'] as const).map((each) => line(each, (second) => second[key][each]));
+      PERCENTILE_NAMES.map((each) => line(each, (second) => second[key][each]));
     const streams = this.#seconds.some(({ recentTtftMs }) => recentTtftMs.p50 !== null);
     return [
       {

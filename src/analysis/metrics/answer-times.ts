@@ -1,7 +1,9 @@
 import { Histogram } from '../../core/histogram.ts';
 import { readyOffsetNs, type Send } from '../../core/run.ts';
 import { NS_PER_MS, NS_PER_US } from '../../core/units.ts';
-import type { LagUs, LatencyMs, TrustedLatencyMs } from '../../documents/replay.ts';
+import { LAG_PERCENTS, type LatencyMs } from '../../documents/parts.ts';
+import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
+import type { LagUs, TrustedLatencyMs } from '../../documents/replay.ts';
 import { type Interval, WindowPercentiles } from '../stats/percentiles.ts';
 
 /** A request that was sent. */
@@ -103,9 +105,7 @@ export function latencyOf(
 /** Percentiles of a histogram of nanoseconds. It contains only completed requests. */
 export function latencyMs(histogram: Histogram): LatencyMs {
   return {
-    p50: scaled(histogram.percentile(50), NS_PER_MS),
-    p95: scaled(histogram.percentile(95), NS_PER_MS),
-    p99: scaled(histogram.percentile(99), NS_PER_MS),
+    ...byPercent(PERCENTS, (percent) => scaled(histogram.percentile(percent), NS_PER_MS)),
     max: scaled(histogram.max, NS_PER_MS),
   };
 }
@@ -116,20 +116,13 @@ export function trustedLatencyMs(histogram: Histogram, windows: WindowPercentile
     const interval = windows.interval(percent, histogram);
     return interval && [interval[0] / NS_PER_MS, interval[1] / NS_PER_MS];
   };
-  return {
-    ...latencyMs(histogram),
-    p50Interval: intervalOf(50),
-    p95Interval: intervalOf(95),
-    p99Interval: intervalOf(99),
-  };
+  return { ...latencyMs(histogram), ...byPercent(PERCENTS, intervalOf, 'Interval') };
 }
 
 /** Percentiles of the lag, over all sent requests. */
 export function lagUs(histogram: Histogram): LagUs {
   return {
-    p50: scaled(histogram.percentile(50), NS_PER_US),
-    p90: scaled(histogram.percentile(90), NS_PER_US),
-    p99: scaled(histogram.percentile(99), NS_PER_US),
+    ...byPercent(LAG_PERCENTS, (percent) => scaled(histogram.percentile(percent), NS_PER_US)),
     max: scaled(histogram.max, NS_PER_US),
   };
 }

@@ -1,5 +1,6 @@
 import type { Histogram } from '../../core/histogram.ts';
-import type { Distribution } from '../../documents/parts.ts';
+import { type Distribution, SHAPE_PERCENTS } from '../../documents/parts.ts';
+import { byPercent } from '../../documents/percentiles.ts';
 import type { ShapeStep } from '../../documents/profile.ts';
 
 /** Steps for each doubling. */
@@ -11,10 +12,7 @@ export function distributionOf(histogram: Histogram, unit = 1): Distribution {
   return {
     count: histogram.count,
     mean: scaled(histogram.mean),
-    p50: scaled(histogram.percentile(50)),
-    p90: scaled(histogram.percentile(90)),
-    p95: scaled(histogram.percentile(95)),
-    p99: scaled(histogram.percentile(99)),
+    ...byPercent(SHAPE_PERCENTS, (percent) => scaled(histogram.percentile(percent))),
     max: scaled(histogram.max),
   };
 }

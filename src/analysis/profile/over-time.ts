@@ -1,6 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { US_PER_S } from '../../core/units.ts';
+import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
 import type { ConcurrencyFigures, SeriesColumns } from '../../documents/profile.ts';
 
 /** One request of the series. */
@@ -143,11 +144,7 @@ export class Concurrency {
     return {
       mean: isKnown && this.#spanUs > 0 ? this.#busyUs / this.#spanUs : null,
       max: isKnown ? this.#max : null,
-      atArrival: {
-        p50: this.#atArrival.percentile(50),
-        p95: this.#atArrival.percentile(95),
-        p99: this.#atArrival.percentile(99),
-      },
+      atArrival: byPercent(PERCENTS, (percent) => this.#atArrival.percentile(percent)),
       known: this.#known,
       capped: this.#capped,
     };

@@ -2,6 +2,7 @@ import { zonedTime } from '../../core/calendar.ts';
 import { isClientError } from '../../core/exchange.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import { type Distribution, IDC_WINDOWS } from '../../documents/parts.ts';
+import { PERCENTILE_NAMES, percentilesIn } from '../../documents/percentiles.ts';
 import type {
   GroupFigures,
   PartyFigures,
@@ -78,7 +79,7 @@ export function profileSections(document: ProfileDocument, shown: number): Secti
   ];
 }
 
-const PERCENTILES = ['p50', 'p95', 'p99', 'max'];
+const PERCENTILES = [...PERCENTILE_NAMES, 'max'];
 
 /** `60` → `1 min`. */
 function windowText(windowS: number): string {
@@ -193,7 +194,7 @@ function mixTable(document: ProfileDocument, shown: number): Table {
     distribution.count === 0 ? 'not known' : percentileCells(distribution, bytesText).join(' / ');
   return {
     title: 'Mix',
-    unit: 'as named in each row; sizes as p50 / p95 / p99 / max',
+    unit: `as named in each row; sizes as ${PERCENTILES.join(' / ')}`,
     source: 'statuses, bodies after transfer decoding, and keyed hashes made while recording',
     lookFor:
       '429 and 5xx: a replay that does not reproduce them is not the same test. Client errors (4xx): they cost the server little',
@@ -360,12 +361,9 @@ function payloadNotes({ stream, tensors, images }: PayloadKindFigures): string[]
   ];
 }
 
-/** p50, p95, p99 and the maximum as cells of a table. */
-function percentileCells(
-  { p50, p95, p99, max }: Distribution,
-  text: (value: number | null) => string,
-): string[] {
-  return [p50, p95, p99, max].map(text);
+/** The percentiles and the maximum as cells of a table. */
+function percentileCells(of: Distribution, text: (value: number | null) => string): string[] {
+  return [...percentilesIn(of), of.max].map(text);
 }
 
 /** The most important findings as sentences: volume, burstiness, cycles and completeness. */

@@ -3,6 +3,7 @@ import { shownText, shownUrl } from '../../core/text.ts';
 import { formatMultiplier } from '../../core/units.ts';
 import type { CapacityDocument, CapacityStep } from '../../documents/capacity.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
+import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
 import {
   PUBLICATION_SCHEMA_VERSION,
   type PublicationDocument,
@@ -151,8 +152,10 @@ function loadSeries({ overTime }: ReportDocument): Series {
   const values: Record<string, readonly (number | null)[]> = {
     ...Object.fromEntries(perStep),
     'over_time/in_flight': overTime.inFlight,
-    'over_time/scheduled_latency.p50': overTime.p50Ms,
-    'over_time/scheduled_latency.p99': overTime.p99Ms,
+    ...named(
+      'over_time/scheduled_latency',
+      byPercent(PERCENTS, (percent) => overTime[`p${percent}Ms`]),
+    ),
   };
   return Object.fromEntries(Object.entries(values).map(([key, each]) => [key, pointsOf(at, each)]));
 }
@@ -277,9 +280,10 @@ function curveOf({ curve }: CapacityDocument): NonNullable<PublishedRun['curve']
     request_throughput: pointsBy(({ completedPerSecond }) => completedPerSecond),
     goodput: pointsBy(({ goodPerSecond }) => goodPerSecond),
     'scheduled_latency.mean': pointsBy(({ latencyMeanMs }) => latencyMeanMs),
-    'scheduled_latency.p50': pointsBy(({ latencyMs }) => latencyMs.p50),
-    'scheduled_latency.p95': pointsBy(({ latencyMs }) => latencyMs.p95),
-    'scheduled_latency.p99': pointsBy(({ latencyMs }) => latencyMs.p99),
+    ...named(
+      'scheduled_latency',
+      byPercent(PERCENTS, (percent) => pointsBy(({ latencyMs }) => latencyMs[`p${percent}`])),
+    ),
   };
   return Object.fromEntries(
     Object.entries(values).flatMap(([key, points]) =>
@@ -333,7 +337,7 @@ function textOf(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
-function named(name: string, values: Figures): Figures {
+function named<Value>(name: string, values: Readonly<Record<string, Value>>): Record<string, Value> {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [`${name}.${key}`, value]));
 }
 

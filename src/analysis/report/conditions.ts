@@ -1,5 +1,6 @@
 import type { FaultPhase } from '../../documents/faults.ts';
-import { IDC_WINDOWS } from '../../documents/parts.ts';
+import { IDC_WINDOWS, LAG_PERCENTS } from '../../documents/parts.ts';
+import { PERCENTILE_NAMES, percentilesIn } from '../../documents/percentiles.ts';
 import type { ArrivalFigures, ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
 
@@ -112,9 +113,7 @@ export function healthTable(document: ReplayDocument): Table {
     lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagShare)} of the least latency objective), a thread busy over ${shareText(bounds.busyShare)}, any stall: then ${closedLoop === undefined ? 'scheduled ' : ''}latency includes delays of the replay`,
     columns: columnsOf(['measure'], ['value']),
     rows: [
-      ['schedule lag p50', us(lagUs.p50)],
-      ['schedule lag p90', us(lagUs.p90)],
-      ['schedule lag p99', us(lagUs.p99)],
+      ...LAG_PERCENTS.map((percent) => [`schedule lag p${percent}`, us(lagUs[`p${percent}`])]),
       ['schedule lag max', us(lagUs.max)],
       ['connecting p50 / p99 / max', [connectMs.p50, connectMs.p99, connectMs.max].map(msText).join(' / ')],
       ...waits,
@@ -134,8 +133,8 @@ export function faultTable({ faults = null }: ReplayDocument): Table | null {
     const { s, limitS, ok } = recovery;
     const limit = limitS === null ? '' : ` of ${second(limitS)}${ok === false ? ', NOT in time' : ''}`;
     const what = `${fault.name} (${fault.fault} on ${fault.proxy})`;
-    const cells = ({ requests, errorShare, p50Ms, p95Ms, p99Ms, checked, mismatched }: FaultPhase) => [
-      ...[numberText(requests), shareText(errorShare), msText(p50Ms), msText(p95Ms), msText(p99Ms)],
+    const cells = ({ requests, errorShare, checked, mismatched, ...times }: FaultPhase) => [
+      ...[numberText(requests), shareText(errorShare), ...percentilesIn(times, 'Ms').map(msText)],
       shareText(checked === 0 ? null : mismatched / checked),
     ];
     const judged = fault.judgedBy.length === 0 ? "the run's objectives" : fault.judgedBy.join('; ');
@@ -158,7 +157,7 @@ export function faultTable({ faults = null }: ReplayDocument): Table | null {
     unit: 'times from the intended send; shares of what was sent, and of answers that were compared',
     source: 'requests by their planned instant; those in flight when a fault began count to it',
     lookFor: 'errors and times that stay high after a fault: the target does not recover',
-    columns: columnsOf(['phase'], ['requests', 'failed', 'p50', 'p95', 'p99', 'mismatched', '']),
+    columns: columnsOf(['phase'], ['requests', 'failed', ...PERCENTILE_NAMES, 'mismatched', '']),
     rows,
   };
 }

@@ -1,6 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
 import { NS_PER_US } from '../../core/units.ts';
-import type { Distribution } from '../../documents/parts.ts';
+import { PERCENTILE_NAMES, percentilesIn } from '../../documents/percentiles.ts';
 import type { ReportDocument, ReportGroup, ReportGroups } from '../../documents/report.ts';
 import { distributionOf } from '../profile/distribution.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
@@ -54,8 +54,8 @@ function groupTable(
         'sent',
         'share',
         'failed',
-        ...['p50', 'p95', 'p99', 'max'],
-        ...(hasRecorded ? ['recorded p50', 'recorded p95', 'recorded p99'] : []),
+        ...[...PERCENTILE_NAMES, 'max'],
+        ...(hasRecorded ? PERCENTILE_NAMES.map((name) => `recorded ${name}`) : []),
       ],
     ),
     rows: groups
@@ -65,15 +65,10 @@ function groupTable(
         numberText(group.sent),
         shareText(group.share),
         numberText(group.failed),
-        ...percentileTexts(group.latencyMs),
-        msText(group.latencyMs.max),
-        ...(hasRecorded ? percentileTexts(group.recordedMs) : []),
+        ...[...percentilesIn(group.latencyMs), group.latencyMs.max].map(msText),
+        ...(hasRecorded ? percentilesIn(group.recordedMs).map(msText) : []),
       ]),
   };
-}
-
-function percentileTexts({ p50, p95, p99 }: Distribution): string[] {
-  return [p50, p95, p99].map(msText);
 }
 
 function groupName(name: string | null): string {

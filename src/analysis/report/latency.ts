@@ -1,6 +1,8 @@
 import type { Histogram } from '../../core/histogram.ts';
 import { NS_PER_MS } from '../../core/units.ts';
-import type { LatencyMs, ReplayDocument, TrustedLatencyMs } from '../../documents/replay.ts';
+import type { LatencyMs } from '../../documents/parts.ts';
+import { PERCENTILE_NAMES, PERCENTS, percentilesIn } from '../../documents/percentiles.ts';
+import type { ReplayDocument, TrustedLatencyMs } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument, ReportedStreams } from '../../documents/report.ts';
 import { columnsOf, msText, NONE, numberText, type Table } from '../render/table.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
@@ -73,7 +75,7 @@ export function runLatencyTable({ latencyMs, closedLoop }: ReplayDocument): Tabl
     unit: 'ms, s or min',
     source: `${isPlanned ? 'scheduled: from the planned instant; ' : ''}service: from the actual send; intervals of 95 % over windows`,
     lookFor: isPlanned ? WAITED : 'a p99 far over the median',
-    columns: columnsOf(['measure'], ['p50', 'p95', 'p99', 'max']),
+    columns: columnsOf(['measure'], [...PERCENTILE_NAMES, 'max']),
     rows: [
       ...(isPlanned ? [latencyRow('scheduled', scheduled), ...intervalRows(scheduled)] : []),
       latencyRow('service', service),
@@ -82,13 +84,13 @@ export function runLatencyTable({ latencyMs, closedLoop }: ReplayDocument): Tabl
   };
 }
 
-function latencyRow(name: string, { p50, p95, p99, max }: LatencyMs): string[] {
-  return [name, ...[p50, p95, p99, max].map(msText)];
+function latencyRow(name: string, times: LatencyMs): string[] {
+  return [name, ...[...percentilesIn(times), times.max].map(msText)];
 }
 
 /** Confidence intervals; none if the run is too short for windows. */
-function intervalRows({ p50Interval, p95Interval, p99Interval }: TrustedLatencyMs): string[][] {
-  const intervals = [p50Interval, p95Interval, p99Interval];
+function intervalRows(times: TrustedLatencyMs): string[][] {
+  const intervals = percentilesIn(times, 'Interval');
   if (intervals.every((interval) => interval === null)) return [];
   const text = (interval: readonly [number, number] | null) =>
     interval === null ? NONE : `${msText(interval[0])} to ${msText(interval[1])}`;
@@ -113,7 +115,7 @@ export function runStreamTable({ streams, ttftMs, itlMs, tpotMs }: ReplayDocumen
     unit: 'ms, s or min',
     source: 'streams that completed',
     lookFor: 'a TTFT that grows while ITL stays: requests queue before they are worked on',
-    columns: columnsOf(['measure'], ['p50', 'p95', 'p99', 'max']),
+    columns: columnsOf(['measure'], [...PERCENTILE_NAMES, 'max']),
     rows: [
       latencyRow('first token (TTFT)', ttftMs),
       latencyRow('between tokens (ITL)', itlMs),
@@ -130,7 +132,7 @@ export function stepText({ steps }: PercentileLadder, percent: number): string {
 }
 
 /** The percentiles of a launch review, from the middle to the far tail. */
-const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
+const LADDER_PERCENTS = [...new Set([...PERCENTS, 75, 90, 99.9, 99.99])].sort((a, b) => a - b);
 
 const FLOORS: ReadonlyMap<number, number> = new Map(
   LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),

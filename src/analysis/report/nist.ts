@@ -1,6 +1,7 @@
 import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
-import type { NistEvidence, NistMeasure } from '../../documents/parts.ts';
-import type { LatencyMs, ReplayDocument } from '../../documents/replay.ts';
+import type { LatencyMs, NistEvidence, NistMeasure } from '../../documents/parts.ts';
+import { PERCENTS } from '../../documents/percentiles.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, msText, numberText, type Section, sectionOf, shareText } from '../render/table.ts';
 
 type Sentences = (run: ReplayDocument) => readonly (string | null | false)[];
@@ -251,6 +252,6 @@ function msOf(us: number | null): string {
   return msText(us === null ? null : us / 1e3);
 }
 
-function percentilesText({ p50, p95, p99 }: LatencyMs): string {
-  return `p50 ${msText(p50)}, p95 ${msText(p95)}, p99 ${msText(p99)}`;
+function percentilesText(times: LatencyMs): string {
+  return PERCENTS.map((percent) => `p${percent} ${msText(times[`p${percent}`])}`).join(', ');
 }

@@ -1,5 +1,6 @@
 import type { RunSecond } from '../../core/run.ts';
 import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
+import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
 import type { LatencyMap, LatencySteps, TimeColumns } from '../../documents/report.ts';
 import type { MonitorPoint } from '../metrics/monitored.ts';
 import { SteppedTimes } from './stepped.ts';
@@ -89,9 +90,7 @@ export class TimeSteps {
       inFlight,
       lagMaxMs: this.#lagMaxMs,
       samples: this.#scheduled.counts(),
-      p50Ms: this.#scheduled.answeredMs(50),
-      p95Ms: this.#scheduled.answeredMs(95),
-      p99Ms: this.#scheduled.answeredMs(99),
+      ...byPercent(PERCENTS, (percent) => this.#scheduled.answeredMs(percent), 'Ms'),
       serviceP99Ms: this.#service.answeredMs(99),
     };
   }

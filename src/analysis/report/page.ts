@@ -1,6 +1,7 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { formatMs } from '../../core/units.ts';
 import { objectiveOf } from '../../documents/metrics/objectives.ts';
+import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ObjectiveLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import { dispersionFigure, heatMap, percentileCurve } from '../render/charts.ts';
@@ -60,7 +61,7 @@ function reportTiles(document: ReportDocument): Tile[] {
     note: counts.planned ? `${shareText(counts.sent / counts.planned)} of the plan` : 'the plan is not known',
   };
   if (slo.length > 0) return [...objectiveTiles(document), load];
-  const latencies = [50, 95, 99].map((percent) => ({
+  const latencies = PERCENTS.map((percent) => ({
     label: `latency p${percent}`,
     value: stepText(judgedLatency(document), percent),
     note: recorded === null ? '' : `recorded ${stepText(recorded, percent)}`,

@@ -2,8 +2,9 @@ import { shellWord, TonedLine } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
 import { objectiveOf } from '../../documents/metrics/objectives.ts';
-import { IDC_WINDOWS, type ThroughputDocument } from '../../documents/parts.ts';
-import type { LatencyMs, ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
+import { IDC_WINDOWS, type LatencyMs, type ThroughputDocument } from '../../documents/parts.ts';
+import { PERCENTILE_NAMES, PERCENTS } from '../../documents/percentiles.ts';
+import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import {
   block,
   findingLines,
@@ -117,20 +118,17 @@ function shortened(text: string): string {
 /** Recorded and replayed latency. */
 function latencyLines(document: ReplayDocument) {
   const { latencyMs, asRecorded, ttftMs, itlMs, closedLoop, streams } = document;
-  const row = (name: string, { p50, p95, p99 }: LatencyMs, samples: number, errors: string) => [
+  const row = (name: string, times: LatencyMs, samples: number, errors: string) => [
     name,
-    ...(
-      [
-        [50, p50],
-        [95, p95],
-        [99, p99],
-      ] as const
-    ).map(([percent, ms]) => `${msText(ms)}${ms !== null && samples < sampleFloor(percent) ? TOO_FEW : ''}`),
+    ...PERCENTS.map((percent) => {
+      const ms = times[`p${percent}`];
+      return `${msText(ms)}${ms !== null && samples < sampleFloor(percent) ? TOO_FEW : ''}`;
+    }),
     errors,
   ];
   const rows = [
     asRecorded === undefined || asRecorded.answers === 0
-      ? ['recorded', NONE, NONE, NONE, shareText(asRecorded?.failedShare)]
+      ? ['recorded', ...PERCENTS.map(() => NONE), shareText(asRecorded?.failedShare)]
       : row('recorded', asRecorded.latencyMs, asRecorded.answers, shareText(asRecorded.failedShare)),
     // A closed loop has no planned instants, so it has no scheduled latency.
     row(
@@ -152,7 +150,7 @@ function latencyLines(document: ReplayDocument) {
       ? ['latency', `latency (${few} requests)`]
       : ['latency (without failed requests)', `latency (without failed; ${few})`];
   const title = isMarked ? marked : plain;
-  return tableLines(columnsOf([title], ['p50', 'p95', 'p99', 'errors']), rows).map((line) => `  ${line}`);
+  return tableLines(columnsOf([title], [...PERCENTILE_NAMES, 'errors']), rows).map((line) => `  ${line}`);
 }
 
 /** Number of answers with a latency: those with a 2xx status. */

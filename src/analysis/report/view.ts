@@ -1,5 +1,6 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { countOf, formatMultiplier } from '../../core/units.ts';
+import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import {
@@ -163,7 +164,7 @@ function changeText(document: ReportDocument): string {
   const { recorded } = latencyMs;
   const replayed = summary?.closedLoop === undefined ? latencyMs.scheduled : latencyMs.service;
   if (recorded === null) return `Replayed: ${load}; ${recordingLine(recording)}`;
-  const changes = [50, 95, 99].flatMap((percent) => {
+  const changes = PERCENTS.flatMap((percent) => {
     const [before, after] = [recorded, replayed].map(({ steps }) =>
       steps.find((step) => step.percent === percent && step.enough),
     );

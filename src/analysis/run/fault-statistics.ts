@@ -4,6 +4,7 @@ import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core
 import { NS_PER_MS } from '../../core/units.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
 import { boundsRefusals, type Objective } from '../../documents/metrics/objectives.ts';
+import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
 import { measureOf } from '../metrics/index.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
@@ -282,7 +283,7 @@ class Phase {
 
   figures(): FaultPhase {
     const { outcomes, latency } = this.#part.figures();
-    const at = (percent: number) => {
+    const atMs = (percent: number) => {
       const ns = latency.scheduled.percentile(percent);
       return ns === null ? null : ns / NS_PER_MS;
     };
@@ -290,9 +291,7 @@ class Phase {
       requests: this.#part.requests,
       failed: outcomes.failed,
       errorShare: outcomes.sent === 0 ? null : outcomes.failed / outcomes.sent,
-      p50Ms: at(50),
-      p95Ms: at(95),
-      p99Ms: at(99),
+      ...byPercent(PERCENTS, atMs, 'Ms'),
       checked: this.#checked,
       mismatched: this.#mismatched,
     };

@@ -2,6 +2,7 @@ import { Histogram } from '../../core/histogram.ts';
 import { hasFailed, isTurnedAway, type RunPosition, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { RecentMs, SecondEvent } from '../../documents/events.ts';
+import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
 import { lagNsOf, latencyMs, latencyOf } from '../metrics/answer-times.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 
@@ -14,7 +15,6 @@ export interface Pulse
 
 /** The most recent spans used for a percentile. */
 const MOST_SPANS = 30;
-const FLOORS = ([50, 95, 99] as const).map((percent) => ({ percent, samples: sampleFloor(percent) }));
 
 /** Figures of a run since the last call of `take`. */
 export class RunPulse {
@@ -82,9 +82,9 @@ export class RunPulse {
 function recentMs(newestFirst: readonly Histogram[]): RecentMs {
   const whole = new Histogram();
   let spans = 0;
-  const [p50 = null, p95 = null, p99 = null] = FLOORS.map(({ percent, samples }) => {
+  return byPercent(PERCENTS, (percent) => {
+    const samples = sampleFloor(percent);
     while (whole.count < samples && newestFirst.length > spans) whole.merge(newestFirst[spans++]!);
     return whole.count < samples ? null : (whole.percentile(percent) ?? 0) / NS_PER_MS;
   });
-  return { p50, p95, p99 };
 }

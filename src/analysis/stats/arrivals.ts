@@ -1,5 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
-import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
+import { IDC_WINDOWS, type IdcWindow, LAG_PERCENTS } from '../../documents/parts.ts';
+import { byPercent } from '../../documents/percentiles.ts';
 import type { ArrivalFigures } from '../../documents/replay.ts';
 
 /** Mean and population variance of a stream at constant memory, by Welford's numerically stable updates. */
@@ -188,9 +189,7 @@ export class ArrivalStatistics {
         gaps.count === 0
           ? null
           : {
-              p50: inMs(gaps.percentile(50)),
-              p90: inMs(gaps.percentile(90)),
-              p99: inMs(gaps.percentile(99)),
+              ...byPercent(LAG_PERCENTS, (percent) => inMs(gaps.percentile(percent))),
               max: inMs(gaps.max),
             },
     };

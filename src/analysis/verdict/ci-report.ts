@@ -3,6 +3,7 @@ import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/
 import type { ComparedSide, ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
+import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { isFound } from '../capacity/view.ts';
@@ -143,7 +144,7 @@ function validCase(headline: string): CiCase {
   return { kind: 'run', name: 'the run is valid', result: 'passed', message: headline, advice: '' };
 }
 
-const TIMES = ['p50', 'p95', 'p99', 'max'] as const;
+const TIMES = [...PERCENTILE_NAMES, 'max'] as const;
 
 /** The figures of a run for histories and metrics. Values that were not measured are left out. */
 function runFigures(run: ReplayDocument): Figure[] {

@@ -1,6 +1,7 @@
 import { JUDGEMENT_BOUNDS } from '../../analysis/verdict/run-context.ts';
 import { countOf } from '../../core/units.ts';
 import type { CapacityStep, StepReason, StepWindow } from '../../documents/capacity.ts';
+import { latencyMs } from '../../documents/parts.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { StepPlayed } from './step.ts';
 
@@ -29,7 +30,6 @@ export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
   const good = [...(isCached ? ['repeats_cached'] : []), ...(isUnsteady(played) ? ['backlog_grew'] : [])];
   const sure = good.length > 0 ? asVoid(own, 'good', good).map(withoutKept) : own;
   const windows = played.monitored.reduce((each, name) => withMonitored(each, name, document), [...sure]);
-  const scheduled = document.latencyMs.scheduled;
   const due = document.sent + document.refused;
   return {
     ...facts,
@@ -40,7 +40,7 @@ export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
       share: due === 0 ? null : document.sent / due,
       ratePerSecond: played.answeredPerS,
     },
-    latencyMs: { p50: scheduled.p50, p95: scheduled.p95, p99: scheduled.p99, max: scheduled.max },
+    latencyMs: latencyMs.parse(document.latencyMs.scheduled),
     latencyMeanMs: meanOf(windows),
     littlesLaw: played.littlesLaw,
     windows,

@@ -19,6 +19,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { type Asked, choice, readOptions, text, value } from '../../core/options.ts';
 import { type CaptureSource, type Logger, NoticeLimit } from '../../core/ports.ts';
 import { parseCount, parseInstantUs, parseMultiplier } from '../../core/units.ts';
+import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
 import { FACT_BYTES } from '../../inference/features.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
@@ -418,10 +419,7 @@ function redactionOf(directory: string): Redaction {
   return new Redaction({ queryKeys: [...new Set(keys)] });
 }
 
-const PERCENTILES = [50, 95, 99] as const;
-
 function documentOf(capture: string, { answers, leftOut }: AnswerIndex, { counts, lateUs }: MockServer) {
-  const [p50 = null, p95 = null, p99 = null] = PERCENTILES.map((each) => lateUs.percentile(each));
   return {
     schemaVersion: 1,
     kind: 'mock',
@@ -430,6 +428,6 @@ function documentOf(capture: string, { answers, leftOut }: AnswerIndex, { counts
     leftOut: { ...leftOut },
     ...({ ...counts } satisfies MockCounts),
     /** The lateness of heads, parts of bodies and ends. */
-    lateUs: { p50, p95, p99, max: lateUs.max },
+    lateUs: { ...byPercent(PERCENTS, (percent) => lateUs.percentile(percent)), max: lateUs.max },
   };
 }
