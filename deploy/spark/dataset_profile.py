@@ -600,12 +600,17 @@ def account_parts(accounts, notes):
                 into["bytes"] += amount["bytes"]
         return total
 
+    losses = summed("losses")
+    # Accounts of earlier versions do not say it.
+    exact = [account["losses"].get("exact") for account in latest.values()]
+    if None not in exact:
+        losses["exact"] = bool(exact) and all(exact)
     if not accounts:
         notes.append("the dataset has no account of its recorders: what was lost and left out is not known to be 0")
     return {
         "filters": sorted({text for account in accounts for text in account["filters"]}),
         **coverage_parts(accounts, notes),
-        "losses": summed("losses"),
+        "losses": losses,
         "omitted": summed("omitted"),
     }
 

@@ -198,7 +198,12 @@ function accountOf(
     fleetSize,
     coverage: overview.coverage,
     coverageUnexplained,
-    losses: { exchanges: losses.exchanges, bytes: losses.bytes, by: losses.byReason },
+    losses: {
+      exchanges: losses.exchanges,
+      bytes: losses.bytes,
+      exact: losses.exact,
+      by: losses.byReason,
+    },
     omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
   };
 }

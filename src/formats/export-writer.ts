@@ -65,7 +65,12 @@ export interface ExportedAccount {
   readonly coverage: number | null;
   readonly coverageUnexplained: number | null;
   /** For the whole capture, as in a profile. */
-  readonly losses: { readonly exchanges: number; readonly bytes: number; readonly by: object };
+  readonly losses: {
+    readonly exchanges: number;
+    readonly bytes: number;
+    readonly exact: boolean;
+    readonly by: object;
+  };
   readonly omitted: { readonly exchanges: number; readonly bytes: number; readonly by: object };
 }
 

@@ -131,7 +131,7 @@ export const NO_ACCOUNT = {
   fleetSize: null,
   coverage: null,
   coverageUnexplained: null,
-  losses: { exchanges: 0, bytes: 0, by: {} },
+  losses: { exchanges: 0, bytes: 0, exact: true, by: {} },
   omitted: { exchanges: 0, bytes: 0, by: {} },
 } as const;
 
