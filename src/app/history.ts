@@ -4,41 +4,20 @@ import { dirname, resolve } from 'node:path';
 import { buildHistory, MOST_RUNS } from '../analysis/history/build-history.ts';
 import { type CiReport, testNameOf } from '../analysis/verdict/ci-report.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { type ResolvedOptions, text, value } from '../core/options.ts';
+import { type ResolvedOptions, text } from '../core/options.ts';
 import type { HistoryDocument } from '../documents/history.ts';
 import { readReplayDocument } from '../documents/replay.ts';
 import { k6Figures } from '../formats/k6.ts';
 import { parseRetainRuns } from '../replay/options/parsers.ts';
 import { History } from '../storage/history.ts';
 import { RunReader } from '../storage/runs/reader.ts';
-
-/** Enough for a few years of nightly runs. */
-const KEPT_RUNS = '1000';
-
-/** Options to keep the figures of a run outside its directory. */
-export const KEEP_OPTIONS = {
-  history: text('--history <file>', 'also keep the figures of the run in this SQLite file'),
-  retainHistory: value(
-    '--retain-history <which>',
-    'runs of the same test to keep in the history: the last 1000, or those of 180d',
-    parseRetainRuns,
-    { default: KEPT_RUNS },
-  ),
-};
-
-/**
- * Opens a history like a run does, and creates the file. @throws AppError INPUT_INVALID, SCHEMA_TOO_NEW,
- * OUTPUT_UNWRITABLE
- */
-export function assertHistory(file: string): void {
-  new History(file, 'write').close();
-}
+import { KEPT_RUNS, type VerdictRequest } from './verdict/options.ts';
 
 /** Adds a run to the history if the options name one. @returns lines for the log */
 export function keepInHistory(
   { facts, test, command, startedAt, durationS, verdict, result, figures }: CiReport,
   directory: string,
-  { history, retainHistory }: ResolvedOptions<typeof KEEP_OPTIONS>,
+  { history, retainHistory }: Pick<VerdictRequest, 'history' | 'retainHistory'>,
 ): string[] {
   if (history === null || facts === null || startedAt === null) return [];
   const kept = new History(history, 'write');

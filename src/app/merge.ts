@@ -26,7 +26,8 @@ import { VERSION } from './package.ts';
 import { mergedCheck } from './replay/document.ts';
 import { newRunId } from './run-files.ts';
 import { StagedDirectory } from './staged-output.ts';
-import { deliverVerdict, makeReady, VERDICT_OPTIONS } from './verdict-outputs.ts';
+import { deliverVerdict } from './verdict/delivery.ts';
+import { makeReady, VERDICT_OPTIONS } from './verdict/options.ts';
 
 export const MERGE_OPTIONS = {
   out: text('-o, --out <directory>', 'directory of the merged run (default: runs/<run id>)'),

@@ -1,6 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
+import { createRequire } from 'node:module';
+import type { Document, Node } from 'yaml';
 import { AppError, reasonOf } from '../core/errors.ts';
+
+/** Loaded with the first file: the package is a sixth of all modules that a command would start with. */
+const yaml = (): typeof import('yaml') => createRequire(import.meta.url)('yaml');
 
 /** The maximum size of a file. It is enough for any settings, and protects against a wrong path to a large file. */
 const YAML_BYTES = 1024 * 1024;
@@ -37,6 +41,7 @@ export interface YamlProblem {
  * @throws AppError OPTION_INVALID naming every error with its line and column
  */
 export function readYaml(path: string, purpose: YamlPurpose): YamlDocument[] {
+  const { LineCounter, parseAllDocuments } = yaml();
   const lines = new LineCounter();
   const parsed = parseAllDocuments(textOf(path, purpose), {
     lineCounter: lines,
@@ -108,6 +113,7 @@ function contentOf(path: string, document: Document, purpose: YamlPurpose): unkn
 }
 
 function offsetOf(contents: unknown, path: readonly PropertyKey[]): number | null {
+  const { isMap, isScalar, isSeq } = yaml();
   let node: unknown = contents;
   let offset: number | null = null;
   for (const step of path) {

@@ -25,7 +25,8 @@ import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import type { RunRows, StopSource } from '../replay/run.ts';
 import { newRunId } from '../run-files.ts';
-import { deliverVerdict, makeReady } from '../verdict-outputs.ts';
+import { deliverVerdict } from '../verdict/delivery.ts';
+import { makeReady } from '../verdict/options.ts';
 import { type Settled, settle } from './await-recovery.ts';
 import type { CapacityOptions } from './options.ts';
 import {

@@ -34,7 +34,7 @@ import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/options.ts';
-import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
+import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict/options.ts';
 
 /** Options of a replay that its steps can have: those that the search does not set itself. */
 const STEP_OPTIONS = ofSteps(RUN_OPTIONS);

@@ -28,7 +28,7 @@ import { TELEMETRY_OPTIONS, type TelemetryOptions, telemetryOptionsOf } from '..
 import { LABEL_OPTIONS, labelsOf } from '../labels.ts';
 import { encryptionKeyOption } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
-import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
+import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict/options.ts';
 import { ratePerReplicaOf } from './autoscaling.ts';
 
 /** Options about the directory of a run and the key of its capture. */

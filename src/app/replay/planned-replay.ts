@@ -24,7 +24,7 @@ import { nothingSelected } from '../../replay/window/probe.ts';
 import type { TelemetryOptions } from '../../telemetry/options.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { entryUrl, VERSION } from '../package.ts';
-import type { VerdictRequest } from '../verdict-outputs.ts';
+import type { VerdictRequest } from '../verdict/options.ts';
 import { checkerOf } from './document.ts';
 import { type FaultPlan, readFaultPlan, withFaults } from './fault-player.ts';
 import { objectivesOf, type RunOptions } from './options.ts';

@@ -2,7 +2,7 @@ import type { Logger } from '../../core/ports.ts';
 import type { Send } from '../../core/run.ts';
 import type { PlanFacts, ReplayPlanDocument } from '../../documents/replay-plan.ts';
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../open-capture.ts';
-import { makeReady } from '../verdict-outputs.ts';
+import { makeReady } from '../verdict/options.ts';
 import { requireComparableAnswers } from './document.ts';
 import type { RunOptions } from './options.ts';
 import { beyondSenders, choiceFacts, chooseReplay, requireSelected } from './plan.ts';

@@ -35,7 +35,7 @@ import { RunTelemetry } from '../../telemetry/exporter.ts';
 import { describeTelemetry } from '../../telemetry/options.ts';
 import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
-import { deliverVerdict } from '../verdict-outputs.ts';
+import { deliverVerdict } from '../verdict/delivery.ts';
 import { playCalibration, readyCalibration } from './calibration.ts';
 import { checkDocument, connectionsDocument, sessionOrderDocument, waitsForOf } from './document.ts';
 import { FaultPlayer } from './fault-player.ts';

@@ -1,10 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
 import { countedPlanLines, planLines, planTitle } from '../../analysis/plan/view.ts';
-import { verdictLines } from '../../analysis/render/screen.ts';
-import { runText } from '../../analysis/report/run-text.ts';
-import { runScreen } from '../../analysis/report/screen.ts';
-import { runView } from '../../analysis/report/view.ts';
 import { RUN_OPTIONS, resolveRunOptions } from '../../app/replay/options.ts';
 import { beyondSenders } from '../../app/replay/plan.ts';
 import { askedPlan } from '../../app/replay/planned-replay.ts';
@@ -100,6 +96,10 @@ async function show(
   if (output.ndjson) terminal.jsonLine(endEvent(document, status, summary));
   else if (output.json) terminal.json(document);
   else {
+    const { verdictLines } = await import('../../analysis/render/screen.ts');
+    const { runText } = await import('../../analysis/report/run-text.ts');
+    const { runScreen } = await import('../../analysis/report/screen.ts');
+    const { runView } = await import('../../analysis/report/view.ts');
     const lines = detailed(output, {
       verdict: () => verdictLines(runView(document)),
       screen: () => runScreen(document, directory, calledAs()),
