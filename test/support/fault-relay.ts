@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import { Agent, request } from 'undici';
 import { FaultControl } from '../../src/app/fault-control.ts';
 import {
   FAULTS_OPTIONS,
@@ -9,6 +10,7 @@ import {
 } from '../../src/app/fault-relay.ts';
 import { byProgram, type StatedOptions } from '../../src/core/options.ts';
 import { afterwards } from './leftovers.ts';
+import { RawServer } from './raw-server.ts';
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -99,4 +101,22 @@ export class PlainClient {
     while (this.received.length < wanted) await once(this.socket, 'data');
     return Number(process.hrtime.bigint() - startNs) / 1e6;
   }
+}
+
+/** A server behind a relay, and a client that sends to it on one connection. */
+export async function httpBehindRelay() {
+  const server = await RawServer.start();
+  const relay = await startRelay(`127.0.0.1:${server.port}`);
+  const agent = new Agent({ connections: 1, pipelining: 1 });
+  const ask = async (body?: string) => {
+    const start = performance.now();
+    const response = await request(`http://127.0.0.1:${relay.port}/x`, {
+      dispatcher: agent,
+      method: body === undefined ? 'GET' : 'POST',
+      ...(body !== undefined && { body }),
+    });
+    const text = await response.body.text();
+    return { status: response.statusCode, text, ms: performance.now() - start };
+  };
+  return { ...relay, server, ask };
 }
