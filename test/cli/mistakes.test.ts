@@ -3,8 +3,8 @@ import { expect, test } from 'vitest';
 import { parseMultiplier } from '../../src/core/units.ts';
 import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { exchangeOf } from '../support/exchanges.ts';
-import { runReprise } from '../support/process.ts';
 import { serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -74,7 +74,7 @@ test.each(MISTAKES)(
     const words = args
       .split(' ')
       .map((word) => (word === 'CAPTURE' ? capture : word === 'URL' ? server.url : word));
-    const { status, stdout, stderr } = await runReprise(words, { cwd });
+    const { status, stdout, stderr } = await runCommand(words, { cwd });
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr.replaceAll(capture, 'CAPTURE')).toMatch(answer);
     expect(readdirSync(cwd)).toEqual([]);
@@ -86,12 +86,12 @@ test.each(MISTAKES)(
 test('a plan of more than can be sent is planned with a warning', async () => {
   const load = ['--rate', '30000', '--duration', '1s', '--max-requests', '9'];
   const args = ['replay', captureOf([exchangeOf()]), '--dry-run', ...load];
-  const { status, stderr } = await runReprise(args);
+  const { status, stderr } = await runCommand(args);
   expect({ status, stderr }).toEqual({
     status: 0,
     stderr: expect.stringMatching(/^warning: .* \d{5} requests .*\n {2}hint: /),
   });
-  const limited = await runReprise([...args, '--max-rate', '10000']);
+  const limited = await runCommand([...args, '--max-rate', '10000']);
   expect(limited).toMatchObject({ status: 0, stderr: '' });
 });
 

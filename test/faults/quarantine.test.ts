@@ -1,34 +1,12 @@
-import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { inspectCapture } from '../../src/storage/capture/inspect.ts';
-import { statusIn, untilStatus } from '../support/control.ts';
+import { untilStatus } from '../support/control.ts';
 import { imbalance } from '../support/imbalance.ts';
-import { askOnce, REQUEST } from '../support/one-request.ts';
-import { PLANES } from '../support/planes.ts';
+import { Client } from '../support/one-request.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { MORTAL_RECORDER, startSupervised } from '../support/supervised.ts';
 
 const POISON = 'GET /poison HTTP/1.1\r\nHost: h\r\n\r\n';
-
-class Client {
-  readonly #socket: Socket;
-
-  constructor(port: number) {
-    this.#socket = connect({ port, host: '127.0.0.1' });
-  }
-
-  async ask(request: string): Promise<void> {
-    this.#socket.write(request);
-    await once(this.#socket, 'data');
-  }
-
-  async end(): Promise<void> {
-    this.#socket.end();
-    this.#socket.resume();
-    await once(this.#socket, 'close');
-  }
-}
 
 describe('a connection that the recorder dies of', () => {
   // The wire's alone: there a connection goes on to the next recorder. A gateway feeds each exchange by itself.
@@ -40,16 +18,16 @@ describe('a connection that the recorder dies of', () => {
     await untilStatus(directory, ({ state }) => state === 'HEALTHY');
     const killer = new Client(port);
     const neighbour = new Client(port);
-    await neighbour.ask(REQUEST);
+    await neighbour.ask();
     await killer.ask(POISON);
     await untilStatus(directory, ({ restarts, state }) => restarts.recorder === 1 && state === 'HEALTHY');
     // Who it was nobody knows yet; the next recorder watches itself.
-    await neighbour.ask(REQUEST);
+    await neighbour.ask();
     await killer.ask(POISON);
     await untilStatus(directory, ({ restarts, state }) => restarts.recorder === 2 && state === 'HEALTHY');
     for (let turn = 0; turn < 3; turn += 1) {
       await killer.ask(POISON);
-      await neighbour.ask(REQUEST);
+      await neighbour.ask();
     }
     const status = await untilStatus(
       directory,
@@ -83,7 +61,7 @@ describe('a connection that the recorder dies of', () => {
         ({ restarts, state }) => restarts.recorder === death && state === 'HEALTHY',
       );
     }
-    for (let turn = 0; turn < 3; turn += 1) await killer.ask(REQUEST);
+    for (let turn = 0; turn < 3; turn += 1) await killer.ask();
     const { restarts } = await untilStatus(directory, ({ exchanges }) => exchanges === 3);
     expect(restarts.recorder).toBe(2);
     await killer.end();
@@ -92,26 +70,6 @@ describe('a connection that the recorder dies of', () => {
     expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
     expect([ledger.lost.writer_down?.turns, ledger.omitted]).toEqual([2, {}]);
     expect(inspectCapture(directory).losses.byReason).toMatchObject({ writer_down: { exchanges: 2 } });
-    await server.close();
-  });
-});
-
-describe.each(PLANES)('a connection that the recorder dies of, %s', (mode) => {
-  it('is looked for only after the recorder died of itself: a kill from outside accuses nobody', async () => {
-    const server = await RawServer.start();
-    const { directory, port, stop } = await startSupervised(server.port, { mode });
-    for (let kill = 0; kill < 2; kill += 1) {
-      const { pids } = await untilStatus(
-        directory,
-        ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === kill,
-      );
-      process.kill(pids.recorder as number, 'SIGKILL');
-    }
-    await untilStatus(directory, ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === 2);
-    await askOnce(port);
-    await untilStatus(directory, ({ exchanges }) => exchanges === 1);
-    expect((await statusIn(directory)).omitted).toEqual({});
-    await stop();
     await server.close();
   });
 });

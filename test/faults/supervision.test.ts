@@ -1,25 +1,14 @@
-import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { askOnce } from '../support/one-request.ts';
 import { PLANES } from '../support/planes.ts';
 import { runReprise } from '../support/process.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { accountOf, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const REQUEST = 'POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody';
 /** More than the heartbeat's limit of 5 s. */
 const FREEZE_MS = 6_500;
-
-async function ask(port: number): Promise<void> {
-  const client: Socket = connect({ port, host: '127.0.0.1' });
-  client.write(REQUEST);
-  await once(client, 'data');
-  client.end();
-  client.resume();
-  await once(client, 'close');
-}
 
 async function inspect(directory: string): Promise<unknown> {
   const { stdout } = await runReprise(['inspect', directory, '--json']);
@@ -46,7 +35,7 @@ describe.concurrent.each(PLANES)('the processes of a recording, %s', (_plane, fl
     await sleep(FREEZE_MS);
     process.kill(group, 'SIGCONT');
     await sleep(1_500);
-    await ask(recording.port);
+    await askOnce(recording.port);
     const { log, end } = await recording.stop();
     expect(log.map(({ message }) => message)).not.toContain('recorder hangs; killing it');
     expect(end).toMatchObject({ exchanges: 1, lost: {} });
@@ -57,7 +46,7 @@ describe.concurrent.each(PLANES)('the processes of a recording, %s', (_plane, fl
     const server = await RawServer.start();
     const directory = `${temporaryDirectory()}/capture`;
     const recording = await startRecording(server.port, directory, flags, { ownGroup: true });
-    await ask(recording.port);
+    await askOnce(recording.port);
     const group = -(recording.process.child.pid as number);
     process.kill(group, 'SIGINT');
     for (let times = 0; times < 10; times += 1) {
@@ -76,7 +65,7 @@ describe.concurrent.each(PLANES)('the processes of a recording, %s', (_plane, fl
     const directory = `${temporaryDirectory()}/capture`;
     const first = await startRecording(server.port, directory, flags);
     const second = await startRecording(server.port, directory, flags);
-    await ask(second.port);
+    await askOnce(second.port);
     // Some attempts: after 0.2, 0.4 and 0.8 seconds.
     await sleep(2_000);
     const refused = second.process.stderr.split('\n').filter((line) => !line.includes('forward'));
@@ -84,7 +73,7 @@ describe.concurrent.each(PLANES)('the processes of a recording, %s', (_plane, fl
     expect(refused.join()).toContain('NOT RECORDING');
     await first.stop();
     await second.process.waitFor('stderr', /"state":"HEALTHY"/);
-    await ask(second.port);
+    await askOnce(second.port);
     const { end } = await second.stop();
     expect(end).toMatchObject({ exchanges: 1, lost: { writer_down: { turns: 1 } } });
     const losses = { byReason: { writer_down: { exchanges: 1 } } };

@@ -10,15 +10,19 @@ let last: Promise<unknown> = Promise.resolve();
  */
 export function runCommand(
   args: readonly string[],
-  { env = {} }: { readonly env?: Readonly<Record<string, string>> } = {},
+  options: { readonly env?: Readonly<Record<string, string>>; readonly cwd?: string } = {},
 ): Promise<Finished> {
-  const finished = last.then(() => printedBy(args, env));
+  const finished = last.then(() => printedBy(args, options));
   last = finished.catch(() => undefined);
   return finished;
 }
 
-async function printedBy(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Finished> {
+async function printedBy(
+  args: readonly string[],
+  { env = {}, cwd = process.cwd() }: NonNullable<Parameters<typeof runCommand>[1]>,
+): Promise<Finished> {
   const { exitCode, env: before } = process;
+  const directory = process.cwd();
   const writes = { stdout: process.stdout.write, stderr: process.stderr.write };
   const printed = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
@@ -28,11 +32,13 @@ async function printedBy(args: readonly string[], env: Readonly<Record<string, s
     };
   }
   process.env = { ...before, ...env };
+  process.chdir(cwd);
   process.exitCode = undefined;
   try {
     await runHere(args);
     return { status: Number(process.exitCode ?? 0), signal: null, ...printed };
   } finally {
+    process.chdir(directory);
     process.exitCode = exitCode;
     process.env = before;
     Object.assign(process.stdout, { write: writes.stdout });

@@ -1,7 +1,29 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 
 export const REQUEST = 'POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody';
+
+/** A client on one connection. */
+export class Client {
+  readonly #socket: Socket;
+
+  constructor(port: number) {
+    this.#socket = connect({ port, host: '127.0.0.1' });
+  }
+
+  /** Sends a request and waits for its answer, which must come in one piece. */
+  async ask(request = REQUEST): Promise<string> {
+    this.#socket.write(request);
+    const [answer] = (await once(this.#socket, 'data')) as [Buffer];
+    return answer.toString('latin1');
+  }
+
+  async end(): Promise<void> {
+    this.#socket.end();
+    this.#socket.resume();
+    await once(this.#socket, 'close');
+  }
+}
 
 /**
  * Sends one request on a new connection and waits for the answer and the end of the connection.
