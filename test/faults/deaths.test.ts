@@ -18,6 +18,7 @@ import { PLANES } from '../support/planes.ts';
 import { type RunningProcess, runReprise, startReprise } from '../support/process.ts';
 import { EquationWatch, msUntil } from '../support/recorder-watch.ts';
 import { accountOf, startRecording } from '../support/recording.ts';
+import { canRefuseWrites, RefusingDisk } from '../support/refused-writes.ts';
 import { storedIds } from '../support/stored-ids.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -37,6 +38,7 @@ class Scene {
   readonly #port: number;
   readonly #target: number;
   readonly #flags: readonly string[];
+  readonly disk: RefusingDisk | null;
   process: RunningProcess;
 
   constructor(
@@ -44,12 +46,14 @@ class Scene {
     directory: string,
     ports: { at: number; target: number },
     flags: readonly string[],
+    disk: RefusingDisk | null,
   ) {
     this.random = random;
     this.directory = directory;
     this.#port = ports.at;
     this.#target = ports.target;
     this.#flags = flags;
+    this.disk = disk;
     this.process = this.#start();
     this.traffic = new PipeliningTraffic(ports.at, random);
   }
@@ -96,7 +100,15 @@ class Scene {
     const quick = ['--drain-delay', '0s', '--drain-deadline', '5s', '--probe-listen', '127.0.0.1:0'];
     const kept = ['--dir', this.directory, '--bodies', 'all'];
     const flags = ['--log-format', 'json', 'record', ...at, ...quick, ...kept, '--fail-open', ...this.#flags];
-    return startReprise(flags, { ownGroup: true });
+    return startReprise(flags, { ownGroup: true, env: this.disk?.env ?? {} });
+  }
+}
+
+function killIfAlive(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended by itself meanwhile.
   }
 }
 
@@ -104,7 +116,7 @@ interface Death {
   readonly who: string;
   /** Whether connections are cut, and nobody knows all that passed. */
   readonly cuts: boolean;
-  readonly onDisk?: boolean;
+  readonly onDisk?: 'small' | 'refusing';
   readonly happen: (scene: Scene) => Promise<void>;
 }
 
@@ -133,7 +145,7 @@ const DEATHS: readonly Death[] = [
   {
     who: 'the disk is full for a while, and the recorder is killed or not',
     cuts: false,
-    onDisk: true,
+    onDisk: 'small',
     happen: async (scene) => {
       const filler = join(scene.directory, '..', 'filler');
       const { recorder } = scene;
@@ -143,6 +155,20 @@ const DEATHS: readonly Death[] = [
       if (dies) process.kill(recorder, 'SIGKILL');
       await scene.wait(SECOND);
       rmSync(filler);
+      if (dies) await scene.replaced(recorder);
+    },
+  },
+  {
+    who: 'the disk takes no write for a while, and the recorder is killed or not',
+    cuts: false,
+    onDisk: 'refusing',
+    happen: async (scene) => {
+      scene.disk?.makeReadOnly();
+      await scene.wait(1.5 * SECOND);
+      const { recorder } = scene;
+      const dies = scene.random.below(2) === 0;
+      if (dies) killIfAlive(recorder);
+      scene.disk?.mend();
       if (dies) await scene.replaced(recorder);
     },
   },
@@ -212,13 +238,16 @@ const rows = PLANES.flatMap(([plane, flags]) => DEATHS.map((death) => ({ plane, 
 
 describe('again and again under clients that pipeline', () => {
   test.for(rows)('$plane: $who', { timeout: 1_800_000 }, async (row, { skip }) => {
-    if (row.onDisk && !canMount) skip('no file system can be mounted here');
+    if (row.onDisk === 'small' && !canMount) skip('no file system can be mounted here');
+    if (row.onDisk === 'refusing' && !canRefuseWrites) skip('no C compiler here');
     const seed = Number(process.env['TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
     process.stdout.write(`${row.plane}, ${row.who}: TEST_SEED=${seed}\n`);
     const origin = await new NumberedOrigin(200, ANSWER_MS).listen();
-    const directory = join(row.onDisk ? smallDisk(DISK_MB) : temporaryDirectory(), 'capture');
+    const root = row.onDisk === 'small' ? smallDisk(DISK_MB) : temporaryDirectory();
+    const directory = join(root, 'capture');
+    const disk = row.onDisk === 'refusing' ? new RefusingDisk(root) : null;
     const ports = { at: await freePort(), target: origin.port };
-    const scene = new Scene(new SeededRandom(seed), directory, ports, row.flags);
+    const scene = new Scene(new SeededRandom(seed), directory, ports, row.flags, disk);
     const { traffic } = scene;
     await scene.records();
     const [, probe] = await scene.process.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
@@ -253,7 +282,12 @@ describe('again and again under clients that pipeline', () => {
       expect(traffic.unanswered).toEqual([]);
       expect(watch?.imbalances).toEqual([]);
       expectExact(end as unknown as Account, document, ids.length, traffic.sent);
+      // Nobody removed a file.
+      expect(document).toMatchObject({ missing: { exchanges: 0 }, withoutLog: [], killed: [] });
+      const gaps = document.recorders.flatMap((recorder) => recorder.gaps);
+      expect(gaps.filter(({ kind }) => kind === 'missing')).toEqual([]);
     }
+    expect((await runReprise(['verify', directory])).status).toBe(0);
   });
 });
 

@@ -115,14 +115,6 @@ export function testWriterFaults(flags: readonly string[]): void {
       expect(end.recorded).toBeLessThan(end.succeeded);
     });
 
-    test('when the recorder is killed', async () => {
-      const end = await survives(async ({ recording }) => {
-        process.kill(recording.children().recorder, 'SIGKILL');
-      });
-      expect(end.stored).toBeGreaterThanOrEqual(end.recorded);
-      expect(end.lost['writer_down']?.turns ?? 0).toBeGreaterThan(0);
-    });
-
     test.skipIf(!canGroup)(
       'when the kernel takes the recorder for want of memory (no control groups of version 1 can be made here)',
       async () => {
