@@ -5,7 +5,6 @@ import { BaseSequencer } from 'vitest/node';
 
 /** Files that take a minute or more, the longest first. At the end, such a file would run alone. */
 const LONG = [
-  'compare',
   'bit-flips',
   'capacity-targets',
   'scenario-presets',

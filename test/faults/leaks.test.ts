@@ -4,11 +4,11 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setImmediate as nextTick, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { runCommand } from '../support/command-here.ts';
 import { untilStatus } from '../support/control.ts';
 import { filesBelow, findSecrets, type Haystack, payloadsOf } from '../support/leak-search.ts';
 import { type Place, PROTOCOL_NAMES, plantedProtocols } from '../support/planted-protocols.ts';
 import { LEAK_FLAGS, type PlantedExchange, plantedExchanges } from '../support/planted-secrets.ts';
-import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -210,7 +210,7 @@ async function readBack(directory: string, root: string): Promise<Haystack[]> {
   const said: Haystack[] = [];
   for (const args of asked) {
     // An option with a value of its own may not take the directory for it.
-    const { status, stdout, stderr } = await runReprise(args.toSpliced(-1, 0, '--'));
+    const { status, stdout, stderr } = await runCommand(args.toSpliced(-1, 0, '--'));
     expect(status, `${args.join(' ')}: ${stderr}`).toBe(0);
     said.push({ name: args.join(' '), bytes: Buffer.from(stdout + stderr) });
   }
