@@ -2,8 +2,7 @@ import { z } from 'zod';
 import { LIMITS } from '../core/limits.ts';
 import { inertJson } from '../core/text.ts';
 import type { Figure } from '../documents/history.ts';
-import { factsOf, isTimed, METRIC_NAMES } from '../documents/metrics/metrics.ts';
-import { PERCENTS } from '../documents/percentiles.ts';
+import { RUN_VALUES } from '../documents/run-values.ts';
 import type { ExportedSend, ExportFacts, ExportFormat, ExportSettings } from './export-writer.ts';
 import { programWith, ScriptWriter } from './script-writer.ts';
 
@@ -195,11 +194,6 @@ const summary = z.object({
   results: z.object({ metrics: z.array(z.object({ name: z.string(), values: numbers })) }).optional(),
 });
 
-/** The names of a percentile in the forms of the summary. */
-function namesOf(percent: number): string[] {
-  return [...(percent === 50 ? ['med'] : []), `p(${percent})`, `p${percent}`];
-}
-
 /**
  * Reads the summary of a k6 test: the file of `--summary-export`, the data passed to `handleSummary`, or the
  * machine-readable summary. Times are in milliseconds.
@@ -222,19 +216,10 @@ export function k6Figures(document: unknown): K6Figures | null {
     const [count, perSecond] = [numberIn(counter, ['count']), numberIn(counter, ['rate'])];
     return count && perSecond ? count / perSecond : null;
   };
-  const sent = numberIn('http_reqs', ['count']);
-  const rate = numberIn('http_reqs', ['rate']);
-  const figures: (readonly [string, Figure['unit'], number | null])[] = [
-    ...METRIC_NAMES.filter(isTimed).flatMap((metric) => {
-      const { summary: name } = factsOf({ metric }).k6;
-      return PERCENTS.map((percent): readonly [string, Figure['unit'], number | null] => {
-        return [`${metric}_p${percent}`, 'ms', name === null ? null : numberIn(name, namesOf(percent))];
-      });
-    }),
-    ['failed', 'share', numberIn('http_req_failed', ['rate', 'value'])],
-    ['rate', 'per_second', rate],
-    ['sent', 'count', sent],
-  ];
+  const figures = RUN_VALUES.flatMap(({ name, unit, k6 }): Figure[] => {
+    const value = k6 === undefined ? null : numberIn(...k6);
+    return name === undefined || value === null ? [] : [{ name, unit, value }];
+  });
   const written = metadata === undefined ? Number.NaN : Date.parse(metadata.generated_at);
   const durationMs = state?.testRunDurationMs ?? null;
   return {
@@ -246,7 +231,7 @@ export function k6Figures(document: unknown): K6Figures | null {
     writtenMs: Number.isNaN(written) ? null : written,
     version: metadata?.k6_version ?? null,
     passed: metrics === undefined ? null : Object.values(metrics).every(thresholdsHold),
-    figures: figures.flatMap(([name, unit, value]) => (value === null ? [] : [{ name, unit, value }])),
+    figures,
   };
 }
 

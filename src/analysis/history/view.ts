@@ -1,14 +1,7 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { countOf, formatMs, formatShare } from '../../core/units.ts';
-import type {
-  Figure,
-  HistoryChange,
-  HistoryDocument,
-  HistoryMetric,
-  Result,
-  TestHistory,
-} from '../../documents/history.ts';
-import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
+import type { Figure, HistoryChange, HistoryDocument, Result, TestHistory } from '../../documents/history.ts';
+import { RUN_VALUES } from '../../documents/run-values.ts';
 import { timeSeries } from '../render/charts.ts';
 import { type PageAssets, tablesPart, viewPage } from '../render/html.ts';
 import {
@@ -180,13 +173,16 @@ export function sparkline(values: readonly (number | null)[]): string {
     .join('');
 }
 
-/** The charts of each test on the page. The tables have the other metrics. */
-const DRAWN: readonly (readonly [title: string, unit: string, names: readonly string[]])[] = [
-  ['Latency', 'ms', PERCENTILE_NAMES.map((name) => `latency_${name}`)],
-  ['Time to first token', 'ms', PERCENTILE_NAMES.map((name) => `ttft_${name}`)],
-  ['Failed requests', 'share', ['failed']],
-  ['Rate', 'requests per second', ['rate']],
-];
+const UNITS: Readonly<Record<Figure['unit'], string>> = {
+  ms: 'ms',
+  share: 'share',
+  per_second: 'requests per second',
+  ratio: 'ratio',
+  count: 'requests',
+};
+
+/** The charts of each test on the page, with the values in each. The tables have the other metrics. */
+const CHARTS = [...Map.groupBy(RUN_VALUES, ({ chart }) => chart)].filter(([title]) => title !== undefined);
 
 /** A history as a page. */
 export function historyPage(document: HistoryDocument, assets: PageAssets): string {
@@ -206,19 +202,16 @@ function htmlOf(charts: readonly { readonly html: string }[] = []): string {
 
 function chartsOf({ runs, metrics }: TestHistory, at: number) {
   if (runs.length < 2) return [];
-  const lineOf = (name: string) => metrics.find((metric): metric is HistoryMetric => metric.name === name);
-  return DRAWN.flatMap(([title, unit, names], index) => {
-    const lines = names.flatMap((name) => {
-      const values = lineOf(name)?.values;
-      return values === undefined ? [] : [{ label: name, values }];
-    });
-    if (lines.length === 0) return [];
+  return CHARTS.flatMap(([title = '', drawn], index) => {
+    const lines = drawn.flatMap(({ name }) => metrics.filter((metric) => metric.name === name));
+    const [first] = lines;
+    if (first === undefined) return [];
     return [
       timeSeries({
         id: `test-${at}-${index}`,
         title,
-        unit,
-        lines,
+        unit: UNITS[first.unit],
+        lines: lines.map(({ name, values }) => ({ label: name, values })),
         source: 'the runs of this test, each at its start',
         lookFor: 'a step that stays',
         at: runs.map(({ startedAt }) => Math.round(Date.parse(startedAt) / 1e3)),

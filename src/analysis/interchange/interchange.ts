@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { AppError } from '../../core/errors.ts';
-import { factsOf } from '../../documents/metrics/metrics.ts';
+import { factsOf, TIMED_METRICS, type TimedMetric } from '../../documents/metrics/metrics.ts';
 import { conditionOf, objectiveOf } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries } from '../../documents/monitors.ts';
 import type { ObjectiveLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
+import { k6NamesOf, RUN_VALUES, TIMES_IN } from '../../documents/run-values.ts';
 
 /** The report of a completed run. */
 type SealedReport = ReportDocument & { readonly summary: NonNullable<ReportDocument['summary']> };
@@ -32,36 +33,22 @@ function ratePerSecond(count: number, { durationS }: SealedReport['summary']): n
  * chunks. Its `inter_token_latency` is the time per output token of a request.
  */
 function aiperfExport(report: SealedReport): object {
-  const { summary, latencyMs, streams } = report;
-  const { tokens, throughput, interrupted, durationS } = summary;
-  const goodput = throughput?.goodput;
+  const { summary } = report;
+  const { tokens, interrupted } = summary;
   const hasTokens = tokens.answers > 0;
   const lengths = (sum: number) =>
     hasTokens ? { unit: 'tokens', avg: sum / tokens.answers, count: tokens.answers, sum } : undefined;
-  const perSecond = (count: number) => ratePerSecond(count, summary);
   return {
     schema_version: '1.4',
     benchmark_id: summary.run,
-    request_latency: metricOf(latencyMs.service),
-    scheduled_latency: metricOf(latencyMs.scheduled),
-    time_to_first_token: metricOf(streams.ttft),
-    inter_token_latency: metricOf(streams.tpot),
-    inter_chunk_latency: metricOf(streams.itl),
-    request_count: one('requests', summary.completed),
-    error_request_count: one('requests', summary.failed),
-    request_throughput: one('requests/sec', perSecond(summary.completed)),
+    ...timesOf(report, (metric) => TIMES_IN[metric].aiperf, metricOf),
+    ...Object.fromEntries(
+      RUN_VALUES.flatMap(({ tracked, aiperf, of }) =>
+        tracked === undefined || aiperf === undefined ? [] : [[tracked, one(aiperf, of(summary))]],
+      ),
+    ),
     input_sequence_length: lengths(tokens.prompt),
     output_sequence_length: lengths(tokens.output),
-    total_isl: one('tokens', hasTokens ? tokens.prompt : undefined),
-    total_osl: one('tokens', hasTokens ? tokens.output : undefined),
-    output_token_throughput: one('tokens/sec', hasTokens ? perSecond(tokens.output) : undefined),
-    total_token_throughput: one(
-      'tokens/sec',
-      hasTokens ? perSecond(tokens.prompt + tokens.output) : undefined,
-    ),
-    good_request_count: one('requests', goodput?.good),
-    goodput: one('requests/sec', goodput?.perSecond),
-    benchmark_duration: one('sec', durationS),
     start_time: summary.startedAt,
     end_time: summary.endedAt,
     is_complete: interrupted === null,
@@ -73,6 +60,20 @@ function aiperfExport(report: SealedReport): object {
     })),
     reprise: { verdict: report.verdict, valid: report.valid, headline: report.headline, slo: report.slo },
   };
+}
+
+/** The times of a report that another tool has a name for. */
+function timesOf(
+  report: SealedReport,
+  nameOf: (metric: TimedMetric) => string | null | undefined,
+  drawn: (ladder: PercentileLadder, metric: TimedMetric) => object | undefined,
+): Record<string, object> {
+  const entries = TIMED_METRICS.flatMap((metric) => {
+    const name = nameOf(metric);
+    const times = drawn(TIMES_IN[metric].report(report), metric);
+    return name == null || times === undefined ? [] : [[name, times]];
+  });
+  return Object.fromEntries(entries);
 }
 
 function metricOf(ladder: PercentileLadder): object | undefined {
@@ -95,7 +96,7 @@ function codeOf(kind: string): { readonly code?: number } {
  * requests is also a threshold. An objective with an unknown result counts as failed.
  */
 function k6Summary(report: SealedReport): object {
-  const { summary, latencyMs, streams, slo, verdict, valid } = report;
+  const { summary, slo, verdict, valid } = report;
   const { sent, completed, failed, refused, unreached } = summary;
   const checks = [
     checkOf('the run is valid', valid),
@@ -108,11 +109,7 @@ function k6Summary(report: SealedReport): object {
     http_req_failed: rate(failed, completed),
     dropped_iterations: counter(refused + unreached, summary),
     checks: rate(held, checks.length - held),
-    http_req_duration: trend(latencyMs.service),
-    scheduled_latency: trend(latencyMs.scheduled),
-    time_to_first_token: trend(streams.ttft),
-    inter_token_latency: trend(streams.itl),
-    time_per_output_token: trend(streams.tpot),
+    ...timesOf(report, (metric) => factsOf({ metric }).k6.summary, trend),
   };
   const measured = Object.entries(metrics).filter(([, metric]) => metric !== null);
   return {
@@ -127,12 +124,12 @@ function k6Summary(report: SealedReport): object {
 
 const TREND_STATS = ['avg', 'med', 'max', 'p(75)', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'count'];
 
-function trend(ladder: PercentileLadder): object | null {
+function trend(ladder: PercentileLadder): object | undefined {
   const { meanMs: avg, maxMs: max, count } = ladder;
-  if (avg === null) return null;
+  if (avg === null) return undefined;
   const values = {
     avg,
-    ...percentilesOf(ladder, (percent) => (percent === 50 ? 'med' : percent > 99.9 ? null : `p(${percent})`)),
+    ...percentilesOf(ladder, (percent) => (percent > 99.9 ? null : k6NamesOf(`p${percent}`)[0])),
     max,
     count,
   };
@@ -220,7 +217,8 @@ function loadOf(summary: SealedReport['summary']): object | undefined {
   };
 }
 
-function aggregateOf({ summary, latencyMs, streams }: SealedReport): object {
+function aggregateOf(report: SealedReport): object {
+  const { summary } = report;
   const { sent, completed, failed, cancelled, tokens } = summary;
   const tokensOf = (count: number) =>
     tokens.answers === 0 ? undefined : { units: 'count', mean: count / tokens.answers };
@@ -234,12 +232,11 @@ function aggregateOf({ summary, latencyMs, streams }: SealedReport): object {
       input_length: tokensOf(tokens.prompt),
       output_length: tokensOf(tokens.output),
     },
-    latency: {
-      time_to_first_token: statisticsOf(streams.ttft, 'ms'),
-      time_per_output_token: statisticsOf(streams.tpot, 'ms/token'),
-      inter_token_latency: statisticsOf(streams.itl, 'ms/token'),
-      request_latency: statisticsOf(latencyMs.service, 'ms'),
-    },
+    latency: timesOf(
+      report,
+      (metric) => TIMES_IN[metric].llmd?.name,
+      (ladder, metric) => statisticsOf(ladder, TIMES_IN[metric].llmd?.units ?? 'ms'),
+    ),
     throughput: {
       input_token_rate: tokenRate(tokens.prompt),
       output_token_rate: tokenRate(tokens.output),

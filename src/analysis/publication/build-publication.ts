@@ -11,6 +11,7 @@ import {
 } from '../../documents/publication.ts';
 import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
+import { RUN_VALUES } from '../../documents/run-values.ts';
 import { capacityView } from '../capacity/view.ts';
 import { type View, withoutRepeats } from '../render/table.ts';
 import { reportView } from '../report/view.ts';
@@ -62,39 +63,10 @@ export function runPublication(report: ReportDocument, summary: ReplayDocument):
 }
 
 function runMetrics(run: ReplayDocument): Figures {
-  const { latencyMs, lagUs, fidelity, tokens, durationS } = run;
-  const ms = (us: number | null) => (us === null ? null : us / 1e3);
-  const perSecond = (count: number) => (durationS === 0 ? null : count / durationS);
   return {
-    ...named('request_latency', latencyMs.service),
-    ...named('scheduled_latency', latencyMs.scheduled),
-    ...named('recorded_latency', run.asRecorded?.latencyMs ?? {}),
-    ...named('time_to_first_token', run.ttftMs),
-    ...named('inter_token_latency', run.tpotMs),
-    ...named('inter_chunk_latency', run.itlMs),
-    ...named('schedule_lag', { p50: ms(lagUs.p50), p99: ms(lagUs.p99), max: ms(lagUs.max) }),
-    request_count: run.completed,
-    error_request_count: run.failed,
-    request_throughput: perSecond(run.completed),
-    output_token_throughput: tokens.answers === 0 ? null : perSecond(tokens.output),
-    goodput: run.throughput?.goodput?.perSecond,
-    benchmark_duration: durationS,
-    ...named('requests', {
-      planned: run.planned,
-      sent: run.sent,
-      refused: run.refused,
-      cancelled: run.cancelled,
-    }),
-    effective_multiplier: run.effectiveMultiplier,
-    coverage: run.coverage,
-    mismatch_rate: run.check?.rate,
-    ...named('fidelity', {
-      ks_gaps: fidelity.ksGaps,
-      mix_distance: fidelity.mixDistance,
-      planned_cv: fidelity.planned?.cv,
-      sent_cv: fidelity.sent?.cv,
-      sent_per_second: fidelity.sent?.ratePerSecond,
-    }),
+    ...Object.fromEntries(
+      RUN_VALUES.flatMap(({ tracked, of }) => (tracked === undefined ? [] : [[tracked, of(run)]])),
+    ),
     ...Object.assign({}, ...run.slo.map(objectiveMetrics)),
     ...Object.assign({}, ...(run.monitors?.series ?? []).map(monitorMetrics)),
   };
@@ -139,15 +111,9 @@ function objectiveParams(expressions: readonly string[]): Record<string, string>
 /** The load and its latency, one value for each step of the report's time axis. */
 function loadSeries({ overTime }: ReportDocument): Series {
   const { at, stepS } = overTime;
-  const rates = {
-    offered: overTime.offered,
-    sent: overTime.sent,
-    completed: overTime.completed,
-    failed: overTime.failed,
-  };
-  const perStep = Object.entries(rates).map(([name, counts]) => [
+  const perStep = (['offered', 'sent', 'completed', 'failed'] as const).map((name) => [
     `over_time/${name}_per_second`,
-    counts.map((count) => count / stepS),
+    overTime[name].map((count) => count / stepS),
   ]);
   const values: Record<string, readonly (number | null)[]> = {
     ...Object.fromEntries(perStep),

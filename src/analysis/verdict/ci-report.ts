@@ -3,9 +3,9 @@ import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/
 import type { ComparedSide, ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
-import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
+import { RUN_VALUES } from '../../documents/run-values.ts';
 import { isFound } from '../capacity/view.ts';
 import { isShift } from '../compare/view.ts';
 import { escaped } from '../render/html.ts';
@@ -144,31 +144,12 @@ function validCase(headline: string): CiCase {
   return { kind: 'run', name: 'the run is valid', result: 'passed', message: headline, advice: '' };
 }
 
-const TIMES = [...PERCENTILE_NAMES, 'max'] as const;
-
 /** The figures of a run for histories and metrics. Values that were not measured are left out. */
 function runFigures(run: ReplayDocument): Figure[] {
-  const times = {
-    latency: run.latencyMs.scheduled,
-    service: run.latencyMs.service,
-    ttft: run.ttftMs,
-    itl: run.itlMs,
-    tpot: run.tpotMs,
-  };
-  const msFigures = Object.entries(times).flatMap(([name, ms]) =>
-    TIMES.map((at): [string, Figure['unit'], number | null] => [`${name}_${at}`, 'ms', ms[at]]),
-  );
-  const answered = run.completed + run.failed;
-  const figures: [string, Figure['unit'], number | null][] = [
-    ...msFigures,
-    ['lag_p99', 'ms', run.lagUs.p99 === null ? null : run.lagUs.p99 / 1e3],
-    ['failed', 'share', answered === 0 ? null : run.failed / answered],
-    ['achieved', 'share', run.planned === 0 ? null : run.sent / run.planned],
-    ['rate', 'per_second', run.fidelity.sent.ratePerSecond],
-    ['effective_multiplier', 'ratio', run.effectiveMultiplier],
-    ['sent', 'count', run.sent],
-  ];
-  return figures.flatMap(([name, unit, value]) => (value === null ? [] : [{ name, unit, value }]));
+  return RUN_VALUES.flatMap(({ name, unit, of }) => {
+    const value = of(run) ?? null;
+    return name === undefined || value === null ? [] : [{ name, unit, value }];
+  });
 }
 
 function factsOf(document: ReplayDocument): NonNullable<CiReport['facts']> {

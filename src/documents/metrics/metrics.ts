@@ -161,6 +161,8 @@ export function isTimed(metric: MetricName): metric is TimedMetric {
   return FACTS[metric].family === 'time';
 }
 
+export const TIMED_METRICS: readonly TimedMetric[] = METRIC_NAMES.filter(isTimed);
+
 /** Whether it is unknown unless answers are compared with the recorded ones. */
 export function needsComparison(of: { readonly metric: MetricName }): boolean {
   return factsOf(of).needs === 'comparison';
