@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -8,6 +9,7 @@ import { mergeCommand } from '../../src/cli/commands/merge.ts';
 import { terminal } from '../../src/cli/terminal.ts';
 import { byProgram } from '../../src/core/options.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { TEST_EPOCH_US } from '../support/exchanges.ts';
 import { startReprise } from '../support/process.ts';
@@ -102,4 +104,28 @@ test('a run that is stopped while it calibrates gives no reason that is of its o
   expect(document.health.busyShare).toBe(0);
   expect(document.notes.map(({ code }) => code)).not.toContain('sender_busy');
   expect(JSON.stringify(document.notes)).not.toContain('recorded statuses');
+});
+
+/** Whether a process has a signal before it that it did not take yet: a second one of the kind would be none. */
+function isPending(pid: number | undefined, signal: NodeJS.Signals): boolean {
+  const status = existsSync(`/proc/${pid}/status`) ? readFileSync(`/proc/${pid}/status`, 'utf8') : '';
+  const [, pending = '0'] = /^ShdPnd:\s*([\da-f]+)$/m.exec(status) ?? [];
+  return ((BigInt(`0x${pending}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n;
+}
+
+test('a run ends at once at a second interrupt, and its directory says it was never sealed', async () => {
+  const server = await serverOf(() => {});
+  const out = join(temporaryDirectory(), 'run');
+  const process = startReprise(['replay', captureOf(requestsOf(5)), '--target', server.url, '--out', out]);
+  while (server.requests.length < 5) await sleep(20);
+  process.child.kill('SIGINT');
+  // Where there is no /proc to ask, a while.
+  await sleep(existsSync('/proc') ? 0 : 200);
+  while (isPending(process.child.pid, 'SIGINT')) await sleep(5);
+  const result = await process.kill('SIGINT');
+  expect(result.status).toBe(130);
+  expect(existsSync(join(out, 'summary.json'))).toBe(false);
+  const reader = new RunReader(out);
+  expect(reader.sealed).toBe(false);
+  reader.close();
 });

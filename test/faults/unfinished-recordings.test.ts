@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { InspectDocument } from '../../src/storage/capture/inspect.ts';
+import { live } from '../support/lives.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { PacedTraffic } from '../support/paced-traffic.ts';
 import { runReprise } from '../support/process.ts';
@@ -26,11 +27,11 @@ afterEach(async () => {
   await origin.close();
 });
 
-async function inspect(): Promise<{ document: InspectDocument; text: string }> {
+async function inspect(capture = directory): Promise<{ document: InspectDocument; text: string }> {
   // Both at once: each watches for seconds whether the account is still written.
   const [json, { stdout: text }] = await Promise.all([
-    runReprise(['inspect', directory, '--json']),
-    runReprise(['inspect', directory]),
+    runReprise(['inspect', capture, '--json']),
+    runReprise(['inspect', capture]),
   ]);
   return { document: JSON.parse(json.stdout) as InspectDocument, text };
 }
@@ -93,6 +94,38 @@ describe('a recording that was killed whole, with its supervisor', () => {
 });
 
 describe('a recording that runs', () => {
+  it('is copied by an export, with what is in the write-ahead log, and another beside it', async () => {
+    const out = join(temporaryDirectory(), 'all');
+    const traffic = new PacedTraffic(recording.port, 100);
+    await msUntil(20_000, 'something is committed', () => storedIds(directory).length > 50);
+    await traffic.stop();
+    const least = storedIds(directory).length;
+    const other = live({ id: 'aa', hours: 2, account: {} });
+    const { status, stdout } = await runReprise([
+      'export',
+      'capture',
+      directory,
+      other,
+      '--out',
+      out,
+      '--json',
+    ]);
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ format: 'capture', segments: 3, open: 1, duplicates: 0 });
+    expect(readdirSync(out).filter((file) => /-wal|-shm|hash\.key/.test(file))).toEqual([]);
+    const copy = (await inspect(out)).document;
+    expect(copy.exchanges).toBeGreaterThanOrEqual(least + 20);
+    expect(copy).toMatchObject({
+      coverage: 1,
+      killed: [],
+      withoutLog: [],
+      missing: { exchanges: 0 },
+      recorders: { length: 2 },
+    });
+    expect((await runReprise(['verify', out])).status).toBe(0);
+    await recording.stop();
+  });
+
   it('is not called killed, whether it records or is paused', async () => {
     const traffic = new PacedTraffic(recording.port, PER_SECOND);
     await sleep(500);

@@ -14,7 +14,7 @@ import {
   requestMessage,
   TEST_EPOCH_US,
 } from '../support/exchanges.ts';
-import { documentOf, replay, replayHere, serverOf } from '../support/replaying.ts';
+import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 
 describe('a replay of every kind of request', () => {
@@ -171,7 +171,7 @@ describe('a replay of every kind of request', () => {
       redacted: ['authorization', 'cookie', '?key'],
     };
     const args = ['--json', '--host', 'recorded', '--header', 'authorization: env:STAGING_TOKEN'];
-    const result = await replay(captureOf([exchangeOf({ request })]), `${server.url}/base/`, args, {
+    const result = await replayHere(captureOf([exchangeOf({ request })]), `${server.url}/base/`, args, {
       env: { STAGING_TOKEN: 'Bearer s3cret' },
     });
     expect(server.requests[0]?.target).toBe('/base/x?key=****&n=1');

@@ -6,7 +6,7 @@ import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { answer, RawServer } from '../support/raw-server.ts';
-import { documentOf, replay, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
+import { documentOf, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 describe('a replay against a unix socket, by two senders, on connections as recorded', () => {
@@ -75,7 +75,7 @@ describe('credentials of --header', () => {
     const target = await serverOf((_request, response) =>
       response.writeHead(307, { Location: `${elsewhere.url}/v2/models/m/infer` }).end(),
     );
-    const result = await replay(
+    const result = await replayHere(
       captureOf(requestsOf(5)),
       target.url,
       ['--json', '--header', 'Authorization: env:STAGING_TOKEN', '--host', 'recorded'],

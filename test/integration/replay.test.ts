@@ -1,23 +1,16 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
-import { runReprise, startReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
+import { startReprise } from '../support/process.ts';
 import { documentOf, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** What may be wrong with a run on a machine that is busy with other things. */
 const OUR_SIDE = ['lag_over_bound', 'arrivals_off_plan'];
-
-/** Whether a process has a signal before it that it did not take yet: a second one of the kind would be none. */
-function isPending(pid: number | undefined, signal: NodeJS.Signals): boolean {
-  const status = existsSync(`/proc/${pid}/status`) ? readFileSync(`/proc/${pid}/status`, 'utf8') : '';
-  const [, pending = '0'] = /^ShdPnd:\s*([\da-f]+)$/m.exec(status) ?? [];
-  return ((BigInt(`0x${pending}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n;
-}
 
 describe('what a replay leaves behind', () => {
   it('keeps every send and the summary it printed, for its owner alone', async () => {
@@ -49,7 +42,7 @@ describe('what a replay leaves behind', () => {
   it('names the run and its directory, by default below runs/', async () => {
     const server = await serverOf();
     const cwd = temporaryDirectory();
-    const result = await runReprise(['replay', captureOf(requestsOf(3)), '--target', server.url], { cwd });
+    const result = await runCommand(['replay', captureOf(requestsOf(3)), '--target', server.url], { cwd });
     const [, run, directory] = /Run (\S+), kept in (\S+)/.exec(result.stderr) ?? [];
     expect(directory).toBe(join('runs', run ?? 'none'));
     expect(existsSync(join(cwd, directory ?? '', 'summary.json'))).toBe(true);
@@ -171,22 +164,5 @@ describe('the exit status', () => {
       recorded: document.planned,
     });
     expect(JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8'))).toEqual(document);
-  });
-
-  it('ends at once at a second interrupt, leaving a run that says it was never sealed', async () => {
-    const server = await serverOf(() => {});
-    const out = join(temporaryDirectory(), 'run');
-    const process = startReprise(['replay', captureOf(requestsOf(5)), '--target', server.url, '--out', out]);
-    while (server.requests.length < 5) await sleep(20);
-    process.child.kill('SIGINT');
-    // Where there is no /proc to ask, a while.
-    await sleep(existsSync('/proc') ? 0 : 200);
-    while (isPending(process.child.pid, 'SIGINT')) await sleep(5);
-    const result = await process.kill('SIGINT');
-    expect(result.status).toBe(130);
-    expect(existsSync(join(out, 'summary.json'))).toBe(false);
-    const reader = new RunReader(out);
-    expect(reader.sealed).toBe(false);
-    reader.close();
   });
 });

@@ -1,14 +1,13 @@
 import { readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { runCommand } from '../support/command-here.ts';
-import { runReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 describe('reprise selftest', () => {
   it('plays what its budget allows, says whether it was kept, and leaves nothing behind', async () => {
     const cwd = temporaryDirectory();
     const flags = ['--seconds', '1', '--budget', '2600ms', '--body-size', '512', '--json'];
-    const { status, stdout, stderr } = await runReprise(['selftest', ...flags], { cwd });
+    const { status, stdout, stderr } = await runCommand(['selftest', ...flags], { cwd });
     const { steps, highestHonestRate, endedBy, bodyBytes } = JSON.parse(stdout);
     expect(stderr).toBe('');
     expect({ endedBy, bodyBytes }).toEqual({ endedBy: 'budget', bodyBytes: 512 });

@@ -45,16 +45,15 @@ export async function replay(
   return { ...finished, out };
 }
 
-/**
- * Like `replay`, but in this process: signals, environment and directory are those of the test. Log output is missing.
- */
+/** Like `replay`, but in this process: signals are those of the test. Log output is missing. */
 export async function replayHere(
   capture: string,
   target: string,
   args: readonly string[] = [],
+  options: Parameters<typeof runCommand>[1] = {},
 ): Promise<Replayed> {
   const out = join(temporaryDirectory(), 'run');
-  const finished = await runCommand(['replay', capture, '--target', target, '--out', out, ...args]);
+  const finished = await runCommand(['replay', capture, '--target', target, '--out', out, ...args], options);
   return { ...finished, out };
 }
 
