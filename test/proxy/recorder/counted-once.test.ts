@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream';
+import { Duplex } from 'node:stream';
 import { setImmediate as turnOfLoop } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -11,9 +11,39 @@ import { CountingSink } from '../../support/counting-sink.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { repeated } from '../../support/long-form.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { pipePair } from '../../support/pipe-pair.ts';
 import { tapSide } from '../../support/tap-side.ts';
 import { makeContext } from './harness.ts';
+
+/** One end of a pipe within this process. Like a socket, it copies data for the reader and has a limited buffer. */
+class PipeEnd extends Duplex {
+  other: PipeEnd | null = null;
+  #onRead: (() => void) | null = null;
+
+  override _read(): void {
+    const onRead = this.#onRead;
+    this.#onRead = null;
+    onRead?.();
+  }
+
+  override _write(chunk: Buffer, _: BufferEncoding, written: () => void): void {
+    this.other?.receive(chunk, written);
+  }
+
+  receive(chunk: Buffer, written: () => void): void {
+    const copy = Buffer.allocUnsafeSlow(chunk.length);
+    copy.set(chunk);
+    if (this.destroyed || this.push(copy)) written();
+    else this.#onRead = written;
+  }
+}
+
+/** Two ends of a pipe without system calls and delays. */
+function pipePair(): [Duplex, Duplex] {
+  const [one, other] = [new PipeEnd(), new PipeEnd()];
+  one.other = other;
+  other.other = one;
+  return [one, other];
+}
 
 const REQUEST = Buffer.from('POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody');
 const RESPONSE = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
