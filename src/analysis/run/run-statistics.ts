@@ -140,7 +140,7 @@ export class RunStatistics {
     for (const send of sends) this.#checks.add(send);
   }
 
-  /** Figures of the judged part so far. The histograms are live and change later. */
+  /** Figures of the judged part so far. The histograms are no copies and change later. */
   soFar(): PartFigures & Pick<RunFigures, 'check' | 'statusMix'> {
     return { ...this.#all.figures(), check: this.#checks.figures(), statusMix: this.statusMix.figures() };
   }
@@ -154,7 +154,7 @@ export class RunStatistics {
     return { ...this.figuresSoFar(), planCounted };
   }
 
-  /** The figures of all sends that have ended so far. The histograms are live and change later. */
+  /** The figures of all sends that have ended so far. The histograms are no copies and change later. */
   figuresSoFar(): RunFigures {
     const first = this.#firstIntendedNs;
     const all = this.#all.figures();

@@ -12,7 +12,7 @@ import { describeFilters, type PlanFacts } from '../../documents/replay-plan.ts'
 import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { Filters } from '../../replay/options/window-options.ts';
-import { balanced } from '../../replay/plan/balance.ts';
+import { thinned } from '../../replay/plan/thinning.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/plan/forecast.ts';
 import type { FixedRate } from '../../replay/plan/rate.ts';
 import { SCALING_KINDS, Scaling, STAGES_BEND } from '../../replay/plan/scaling.ts';
@@ -250,7 +250,7 @@ export function scalingOf(
   const plain = new Scaling(options, coverage);
   const layers = layersOf(plain, options, overview, source, window);
   const scaling = layers === undefined ? plain : new Scaling(options, coverage, layers);
-  return balanced(scaling, {
+  return thinned(scaling, {
     arrivals: () => layeredArrivals(source, window, scaling.layers),
     counts: (row) => arrivalsOnly || skipReasonOf(row) === null,
     durationNs: window.durationNs,

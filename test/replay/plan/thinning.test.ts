@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
-import { balanced, type Weighing } from '../../../src/replay/plan/balance.ts';
+import { thinned, type Weighing } from '../../../src/replay/plan/thinning.ts';
 import { drawLots, LOTS } from '../../../src/replay/plan/draws.ts';
 import type { Scaling } from '../../../src/replay/plan/scaling.ts';
 import { Stripe, scheduleOf } from '../../../src/replay/plan/schedule.ts';
@@ -72,7 +72,7 @@ describe.each([
     const asked = (TOTAL * targetShare * (scaling === 'compress' ? 1 : multiplier)) / coverage;
     for (const seed of SEEDS) {
       const make = () =>
-        balanced(
+        thinned(
           scalingAt(multiplier, { scaling, seed, targetShare, jitterMs: 500 }, { coverage }),
           weighing(heavyTailed),
         );
@@ -90,7 +90,7 @@ it('draws leave no size of sessions out: over the seeds each is played as often 
   const asked = 0.3;
   const played = new Map<number, number>();
   for (const seed of SEEDS) {
-    const scaling = balanced(scalingAt(asked, { scaling: 'thin', seed }), weighing(heavyTailed));
+    const scaling = thinned(scalingAt(asked, { scaling: 'thin', seed }), weighing(heavyTailed));
     for (const [at, size] of HEAVY_TAILED.entries()) {
       const times = scaling.timesOf({
         row: exchangeRow({ session: sessionOf(at) }),
@@ -124,7 +124,7 @@ describe('draws', () => {
       fc.property(sizes, asked, (each, { multiplier, ...options }) => {
         const rows = rowsOf(each);
         const scaling = multiplier < 1 ? 'thin' : 'amplify';
-        const drawn = balanced(scalingAt(multiplier, { scaling, ...options }), weighing(rows));
+        const drawn = thinned(scalingAt(multiplier, { scaling, ...options }), weighing(rows));
         const [planned = 0] = plannedBy(rows, drawn);
         const wanted = rows.length * multiplier * options.targetShare;
         // A copy of what is left out or kept may be several times a session.
@@ -158,18 +158,18 @@ describe('draws', () => {
     const rows = heavyTailed.map((row, at) => (at % 4 === 0 ? { ...row, requestStored: false } : row));
     const thinned = () => scalingAt(0.3, { scaling: 'thin' });
     const there = rows.filter((row) => skipReasonOf(row) === null);
-    expect(balanced(thinned(), weighing(rows)).drawn.weighed?.asked).toBeCloseTo(there.length * 0.3, 3);
+    expect(thinned(thinned(), weighing(rows)).drawn.weighed?.asked).toBeCloseTo(there.length * 0.3, 3);
     const early = there.filter(({ arrivalUs }) => arrivalUs < 5e6);
-    const cut = balanced(thinned(), weighing(rows, { durationNs: 5e9 })).drawn.weighed;
+    const cut = thinned(thinned(), weighing(rows, { durationNs: 5e9 })).drawn.weighed;
     expect(cut?.asked).toBeCloseTo(early.length * 0.3, 3);
-    expect(balanced(thinned(), weighing(rows, { maxRequests: 30 })).drawn.weighed?.asked).toBeCloseTo(30, 0);
+    expect(thinned(thinned(), weighing(rows, { maxRequests: 30 })).drawn.weighed?.asked).toBeCloseTo(30, 0);
   });
 
   it('under stages come to what the stages ask of the sessions that begin in them', () => {
     for (const seed of SEEDS.slice(0, 10)) {
       const make = () =>
         scalingAt(1, { scaling: 'amplify', seed, stages: parseStages('5s@1.3x,5s@1.3x..2.7x,60s@2.5x') });
-      const scaling = balanced(make(), weighing(heavyTailed));
+      const scaling = thinned(make(), weighing(heavyTailed));
       const { asked = 0 } = scaling.drawn.weighed ?? {};
       const begun = new Map<string, number>();
       const wanted = heavyTailed.reduce((total, { session, arrivalUs }) => {
@@ -178,7 +178,7 @@ describe('draws', () => {
         return total + (begun.get(name) ?? 0);
       }, 0);
       expect(asked / wanted).toBeCloseTo(1, 2);
-      const [planned = 0] = plannedBy(heavyTailed, balanced(make(), weighing(heavyTailed)));
+      const [planned = 0] = plannedBy(heavyTailed, thinned(make(), weighing(heavyTailed)));
       expect(Math.abs(planned / asked - 1)).toBeLessThanOrEqual(0.02);
     }
   });
@@ -198,7 +198,7 @@ describe('draws', () => {
     for (const seed of SEEDS.slice(0, 20)) {
       const arrivals = () => layeredArrivals(source, range, layers);
       const superposed = scalingAt(asked / own, { scaling: 'superpose', seed }, { layers });
-      const scaling = balanced(superposed, { ...weighing([]), arrivals });
+      const scaling = thinned(superposed, { ...weighing([]), arrivals });
       const planned = [...scheduleOf(arrivals(), scaling)].filter(({ kept }) => kept).length;
       expect(Math.abs(planned / asked - 1)).toBeLessThanOrEqual(0.02);
     }
@@ -206,6 +206,6 @@ describe('draws', () => {
 
   it('read nothing where every session is played equally often', () => {
     const unread = { ...weighing(heavyTailed), arrivals: () => expect.unreachable() };
-    for (const multiplier of [0.5, 1, 2]) expect(balanced(scalingAt(multiplier), unread)).toBeDefined();
+    for (const multiplier of [0.5, 1, 2]) expect(thinned(scalingAt(multiplier), unread)).toBeDefined();
   });
 });

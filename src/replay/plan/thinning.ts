@@ -21,7 +21,7 @@ export interface Weighing {
  * the arrivals of the plan, so every shard gets the same result. If all sessions are played equally often, it reads
  * none.
  */
-export function balanced(scaling: Scaling, weighing: Weighing): Scaling {
+export function thinned(scaling: Scaling, weighing: Weighing): Scaling {
   const { options, coverage, layers } = scaling;
   if (!scaling.alters && layers.length === 1) return scaling;
   const withLots = (drawn: DrawnLots): Scaling => new Scaling(options, coverage, layers, drawn);
