@@ -156,13 +156,13 @@ describe('draws', () => {
 
   it('weigh what is planned and no more: requests that are there, up to the end of the plan', () => {
     const rows = heavyTailed.map((row, at) => (at % 4 === 0 ? { ...row, requestStored: false } : row));
-    const thinned = () => scalingAt(0.3, { scaling: 'thin' });
+    const thin = () => scalingAt(0.3, { scaling: 'thin' });
     const there = rows.filter((row) => skipReasonOf(row) === null);
-    expect(thinned(thinned(), weighing(rows)).drawn.weighed?.asked).toBeCloseTo(there.length * 0.3, 3);
+    expect(thinned(thin(), weighing(rows)).drawn.weighed?.asked).toBeCloseTo(there.length * 0.3, 3);
     const early = there.filter(({ arrivalUs }) => arrivalUs < 5e6);
-    const cut = thinned(thinned(), weighing(rows, { durationNs: 5e9 })).drawn.weighed;
+    const cut = thinned(thin(), weighing(rows, { durationNs: 5e9 })).drawn.weighed;
     expect(cut?.asked).toBeCloseTo(early.length * 0.3, 3);
-    expect(thinned(thinned(), weighing(rows, { maxRequests: 30 })).drawn.weighed?.asked).toBeCloseTo(30, 0);
+    expect(thinned(thin(), weighing(rows, { maxRequests: 30 })).drawn.weighed?.asked).toBeCloseTo(30, 0);
   });
 
   it('under stages come to what the stages ask of the sessions that begin in them', () => {
