@@ -11,6 +11,7 @@ import { type ReplaySummaryInput, summariseReplay } from '../analysis/verdict/su
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, list, type ResolvedOptions, readOptions, text, value } from '../core/options.ts';
+import { picked } from '../core/picked.ts';
 import type { Run } from '../core/run.ts';
 import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
@@ -268,7 +269,7 @@ function mergedDocument({ runs, count, missing, startSpreadUs, startedAtUs }: Sh
     missing,
     shards: runs.map((run) => {
       const { document } = run;
-      const { verdict, valid, planned, sent, failed, refused, lagUs, health, shard } = document;
+      const { health, shard } = document;
       return {
         index: shard.index,
         run: document.run,
@@ -276,13 +277,7 @@ function mergedDocument({ runs, count, missing, startSpreadUs, startedAtUs }: Sh
         startedAt: formatInstantUs(run.startedAtUs),
         startedLateUs: run.startedAtUs - startedAtUs,
         clockDriftUs: shard.clock.driftUs,
-        verdict,
-        valid,
-        planned,
-        sent,
-        failed,
-        refused,
-        lagUs,
+        ...picked(document, 'verdict', 'valid', 'planned', 'sent', 'failed', 'refused', 'lagUs'),
         busyShare: health.busyShare,
       };
     }),
@@ -363,18 +358,20 @@ function carriedOver(
   farthest: ShardRunDocument,
   documents: readonly ShardRunDocument[],
 ): Partial<ReplayDocument> {
-  const { windows, windowSearch, loops, passes, seam, maxDurationS, filters, scalingPlan } = farthest;
-  const { captureDigest } = farthest;
+  const { scalingPlan } = farthest;
   const { opened = 0, failed = 0 } = summed(documents.map(({ connections }) => connections)) ?? {};
   return {
-    captureDigest,
-    windows,
-    windowSearch,
-    loops,
-    passes,
-    seam,
-    maxDurationS,
-    filters,
+    ...picked(
+      farthest,
+      'captureDigest',
+      'windows',
+      'windowSearch',
+      'loops',
+      'passes',
+      'seam',
+      'maxDurationS',
+    ),
+    filters: farthest.filters,
     scalingPlan: scalingPlan && { ...scalingPlan, counts: scalingCounts(documents) },
     audit: summed(documents.map(({ audit }) => audit)),
     cancels: summed(documents.map(({ cancels }) => cancels)),

@@ -1,17 +1,11 @@
+import { ASCII } from './ascii.ts';
+
 /**
  * Finds single values in JSON text, complete or truncated, without parsing it. The cost depends only on what
  * precedes the value. Positions are those of a value's first byte. -1 means absent, or not before the end of
  * truncated text. For invalid JSON the result is undefined, but the work is bounded by its length.
  */
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const COLON = 0x3a;
-const OPEN_BRACKET = 0x5b;
-const BACKSLASH = 0x5c;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const SPACE = 0x20;
+const { QUOTE, COMMA, COLON, OPEN_BRACKET, BACKSLASH, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE, SPACE } = ASCII;
 
 /** Most strings end within this many bytes. Reading those directly is faster than starting a search. */
 const NEAR_BYTES = 24;

@@ -1,7 +1,6 @@
-const QUOTE = 0x22;
-const SLASH = 0x2f;
-const BACKSLASH = 0x5c;
-const LOWER_U = 0x75;
+import { ASCII } from './ascii.ts';
+
+const { QUOTE, SLASH, BACKSLASH, LOWER_U } = ASCII;
 
 /** Most letters in one token of a byte-pair vocabulary for common words, and most digits for numbers. */
 const LETTERS_PER_TOKEN = 9;

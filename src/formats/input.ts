@@ -6,9 +6,12 @@ import { pipeline } from 'node:stream/promises';
 import { isatty, ReadStream } from 'node:tty';
 import { isDeepStrictEqual } from 'node:util';
 import { createGunzip, createInflate } from 'node:zlib';
+import { ASCII } from '../core/ascii.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { isJsonArray, isJsonObject, jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
 import { LIMITS } from '../core/limits.ts';
+
+const { LF, CR, COMMA, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE } = ASCII;
 
 const UTF8_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 /** How files are packed, by their first two bytes. Zlib is mitmproxy's `.zhar`; none of these begins a text. */
@@ -146,9 +149,6 @@ export interface TextLine {
   /** Without its line end. */
   readonly bytes: Buffer;
 }
-
-const LF = 0x0a;
-const CR = 0x0d;
 
 /**
  * Splits bytes into lines (LF or CRLF), all lines of a chunk at once. Blank lines are counted and skipped.
@@ -351,11 +351,6 @@ interface JsonItem {
   readonly bytes: Buffer;
 }
 
-const COMMA = 0x2c;
-const OPEN_ARRAY = 0x5b;
-const CLOSE_ARRAY = 0x5d;
-const OPEN_OBJECT = 0x7b;
-
 /**
  * Yields the objects of the array at a path of keys (`log`, `entries`), one by one. Only one item, or the text
  * before the array, is in memory. The text after the array is not examined.
@@ -434,7 +429,7 @@ class ItemScanner {
   #arrayIn(text: Buffer): number {
     const start = jsonStart(text);
     if (start < 0) return 0;
-    if (text[start] !== OPEN_OBJECT && text[start] !== OPEN_ARRAY) {
+    if (text[start] !== OPEN_BRACE && text[start] !== OPEN_BRACKET) {
       throw new InputProblem('not JSON', { line: 1, hint: OTHER_FORMAT });
     }
     const array = this.#path.reduce((at, key) => jsonMember(text, at, key), start);
@@ -447,7 +442,7 @@ class ItemScanner {
   #itemsIn(text: Buffer, from: number, items: JsonItem[]): number {
     let at = jsonStart(text, from);
     while (at >= 0) {
-      if (text[at] === CLOSE_ARRAY) {
+      if (text[at] === CLOSE_BRACKET) {
         this.#place = 'after';
         return text.length;
       }

@@ -1,6 +1,8 @@
+import { ASCII } from '../core/ascii.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { resolveOptions, text } from '../core/options.ts';
+import { picked } from '../core/picked.ts';
 import { routeOf } from '../core/routes.ts';
 import { TextCounts } from '../core/text.ts';
 import { checkedInstant } from './exact-time.ts';
@@ -116,9 +118,7 @@ interface TracedCall extends ModelCall {
   readonly lastByteOffsetUs: number | null;
 }
 
-const OPEN_OBJECT = 0x7b;
-const CLOSE_OBJECT = 0x7d;
-const SPACE = 0x20;
+const { OPEN_BRACE, CLOSE_BRACE, SPACE } = ASCII;
 
 /**
  * JSON documents, each on one or several lines. With several, its last line begins with the closing brace.
@@ -137,14 +137,14 @@ async function* documents(chunks: AsyncIterable<Buffer>): AsyncGenerator<TextLin
     for (const { number: at, bytes } of lines) {
       if (held.length === 0) {
         number = at;
-        if (bytes[0] !== OPEN_OBJECT) throw new InputProblem('not OTLP', { line: at, hint: AS_JSON });
+        if (bytes[0] !== OPEN_BRACE) throw new InputProblem('not OTLP', { line: at, hint: AS_JSON });
       }
       held.push(bytes);
       heldBytes += bytes.length;
       if (heldBytes > LIMITS.importLineBytes)
         throw new InputProblem('a document is too large', { line: number });
       const last = held.length === 1 ? bytes.findLast((byte) => byte > SPACE) : bytes[0];
-      if (last === CLOSE_OBJECT) yield whole();
+      if (last === CLOSE_BRACE) yield whole();
     }
   }
   if (held.length > 0) yield whole();
@@ -410,21 +410,15 @@ class CallExchanges {
 
   #facts(call: TracedCall) {
     const { hash } = this.#deps;
-    const { status, model, streamed, lastByteOffsetUs, firstTokenOffsetUs, promptTokens, outputTokens } =
-      call;
+    const { status } = call;
     const isAnswer = !call.isError || (status !== null && status >= 300);
     if (call.isError && status === null)
       this.lacking.count('an error without a status: taken as no whole answer');
     const session = call.conversation ?? call.traceId;
     return {
       outcome: isAnswer ? ('completed' as const) : ('upstream_failed' as const),
-      status,
-      model,
-      streamed,
-      lastByteOffsetUs,
-      firstTokenOffsetUs,
-      promptTokens,
-      outputTokens,
+      ...picked(call, 'status', 'model', 'streamed', 'lastByteOffsetUs', 'firstTokenOffsetUs'),
+      ...picked(call, 'promptTokens', 'outputTokens'),
       session: session === '' ? null : hash.ofIdentity('session', session),
       client: call.user === null ? null : hash.ofIdentity('client', call.user),
       traceId: /^(?!0+$)[0-9a-f]{32}$/.test(call.traceId) ? Buffer.from(call.traceId, 'hex') : null,

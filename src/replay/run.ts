@@ -3,6 +3,7 @@ import { AppError } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
 import { type FaultWindow, faultsOf } from '../core/fault-windows.ts';
 import { LIMITS } from '../core/limits.ts';
+import { picked } from '../core/picked.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import { type CheckedSend, hasFailed, type RunPosition, type Send } from '../core/run.ts';
 import type {
@@ -450,20 +451,11 @@ function engineOptionsOf(
   judgedFromNs: number,
 ): EngineOptions {
   return {
-    origin: target.origin,
-    startAtUs: options.startAtUs,
-    socketPath: target.socketPath,
-    senders: options.senders,
-    maxInFlight: options.maxInFlight,
-    maxInFlightBytes: options.maxInFlightBytes,
-    connectTimeoutMs: options.connectTimeoutMs,
-    firstByteTimeoutMs: options.firstByteTimeoutMs,
-    idleTimeoutMs: options.idleTimeoutMs,
+    ...picked(target, 'origin', 'socketPath'),
+    ...picked(options, 'startAtUs', 'senders', 'maxInFlight', 'maxInFlightBytes', 'maxConnectionAgeMs'),
+    ...picked(options, 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs'),
+    ...picked(options, 'caPem', 'acceptAnyCertificate'),
     totalTimeoutMs: options.timeoutMs,
-    drainDeadlineMs: options.drainDeadlineMs,
-    maxConnectionAgeMs: options.maxConnectionAgeMs,
-    caPem: options.caPem,
-    acceptAnyCertificate: options.acceptAnyCertificate,
     judgedFromNs,
     // The recorded peak is the minimum, because a replay below 1x may still have bursts of the recorded rate.
     peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, growth)),

@@ -56,15 +56,22 @@ const SECONDS = [
 /** Bounds as the GenAI conventions recommend them. */
 const TOKENS = Array.from({ length: 14 }, (_, power) => 4 ** power);
 
+/** An instrument of ours. In Prometheus its name has the unit of times, and says that it is a count, as OpenTelemetry translates names. */
+function own(
+  kind: InstrumentFacts['kind'],
+  name: string,
+  unit: string,
+  description: string,
+): InstrumentFacts {
+  const otlp = `reprise.replay.${name}`;
+  const suffix = `${unit === 's' ? '_seconds' : ''}${kind === 'counter' ? '_total' : ''}`;
+  const prometheus = `${otlp.replaceAll('.', '_')}${suffix}`;
+  return { kind, otlp, prometheus, unit, description, ...(kind === 'histogram' && { bounds: SECONDS }) };
+}
+
 /** @see https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics */
 const FACTS = {
-  requests: {
-    kind: 'counter',
-    otlp: 'reprise.replay.requests',
-    prometheus: 'reprise_replay_requests_total',
-    unit: '{request}',
-    description: 'Planned requests that are over, by their outcome.',
-  },
+  requests: own('counter', 'requests', '{request}', 'Planned requests that are over, by their outcome.'),
   duration: {
     kind: 'histogram',
     otlp: 'gen_ai.client.operation.duration',
@@ -73,14 +80,12 @@ const FACTS = {
     description: 'Time from the send to the last byte, of completed and failed requests.',
     bounds: SECONDS,
   },
-  scheduled: {
-    kind: 'histogram',
-    otlp: 'reprise.replay.scheduled_latency',
-    prometheus: 'reprise_replay_scheduled_latency_seconds',
-    unit: 's',
-    description: 'Time from the planned instant to the last byte, of completed requests.',
-    bounds: SECONDS,
-  },
+  scheduled: own(
+    'histogram',
+    'scheduled_latency',
+    's',
+    'Time from the planned instant to the last byte, of completed requests.',
+  ),
   firstToken: {
     kind: 'histogram',
     otlp: 'gen_ai.client.operation.time_to_first_chunk',
@@ -97,57 +102,33 @@ const FACTS = {
     description: 'Input and output tokens of a request, as its answer counts them.',
     bounds: TOKENS,
   },
-  lag: {
-    kind: 'histogram',
-    otlp: 'reprise.replay.dispatch_lag',
-    prometheus: 'reprise_replay_dispatch_lag_seconds',
-    unit: 's',
-    description: 'Time from the planned instant to the send.',
-    bounds: SECONDS,
-  },
-  inFlight: {
-    kind: 'gauge',
-    otlp: 'reprise.replay.inflight',
-    prometheus: 'reprise_replay_inflight',
-    unit: '{request}',
-    description: 'Requests that the target has.',
-  },
-  offered: {
-    kind: 'gauge',
-    otlp: 'reprise.replay.offered_rate',
-    prometheus: 'reprise_replay_offered_rate',
-    unit: '{request}/s',
-    description: 'Requests a second that were planned since the export before.',
-  },
-  info: {
-    kind: 'gauge',
-    otlp: 'reprise.replay.info',
-    prometheus: 'reprise_replay_info',
-    unit: '1',
-    description: 'Always 1: its labels are those of the tested build, and the digest of the capture.',
-  },
-  verdict: {
-    kind: 'gauge',
-    otlp: 'reprise.replay.verdict',
-    prometheus: 'reprise_replay_verdict',
-    unit: '1',
-    description: '1 for the verdict of the run, 0 for the others. Exported when the run is judged.',
-  },
-  observed: {
-    kind: 'gauge',
-    otlp: 'reprise.replay.objective.observed',
-    prometheus: 'reprise_replay_objective_observed',
-    unit: '1',
-    description:
-      'Observed value of an objective, in the unit of its limit; infinite if too many had no answer.',
-  },
-  limit: {
-    kind: 'gauge',
-    otlp: 'reprise.replay.objective.limit',
-    prometheus: 'reprise_replay_objective_limit',
-    unit: '1',
-    description: 'Limit of an objective.',
-  },
+  lag: own('histogram', 'dispatch_lag', 's', 'Time from the planned instant to the send.'),
+  inFlight: own('gauge', 'inflight', '{request}', 'Requests that the target has.'),
+  offered: own(
+    'gauge',
+    'offered_rate',
+    '{request}/s',
+    'Requests a second that were planned since the export before.',
+  ),
+  info: own(
+    'gauge',
+    'info',
+    '1',
+    'Always 1: its labels are those of the tested build, and the digest of the capture.',
+  ),
+  verdict: own(
+    'gauge',
+    'verdict',
+    '1',
+    '1 for the verdict of the run, 0 for the others. Exported when the run is judged.',
+  ),
+  observed: own(
+    'gauge',
+    'objective.observed',
+    '1',
+    'Observed value of an objective, in the unit of its limit; infinite if too many had no answer.',
+  ),
+  limit: own('gauge', 'objective.limit', '1', 'Limit of an objective.'),
 } as const satisfies Record<string, InstrumentFacts>;
 type InstrumentName = keyof typeof FACTS;
 

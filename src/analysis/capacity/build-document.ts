@@ -1,3 +1,4 @@
+import { picked } from '../../core/picked.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
   type CapacityDocument,
@@ -141,13 +142,8 @@ export function capacityDocument(
     knee: knee && pointOf(knee.multiplier),
     monitors: monitorsOf(steps, byLoad, knee?.multiplier ?? null),
     sizing: endedBy === 'not_representative' ? null : sizing(facts, all, curve),
-    calibration: calibration && {
-      pairs: calibration.pairs,
-      representative: calibration.representative,
-      differences: calibration.differences,
-      p50Ms: calibration.p50Ms,
-      statusDistance: calibration.statusDistance,
-    },
+    calibration:
+      calibration && picked(calibration, 'pairs', 'representative', 'differences', 'p50Ms', 'statusDistance'),
     noise,
     width: Math.max(search.width, noise.share),
     windowS: state.windowS,

@@ -14,6 +14,7 @@ import {
   toggle,
   value,
 } from '../../core/options.ts';
+import { picked } from '../../core/picked.ts';
 import {
   parseCount,
   parseMultiplier,
@@ -224,12 +225,7 @@ export function resolveCapacityOptions(
     coolDownMs: own.coolDown,
     replicas: own.replicas,
     replicaCost: own.replicaCost,
-    verdict: {
-      name: own.name,
-      ciReport: own.ciReport,
-      history: own.history,
-      retainHistory: own.retainHistory,
-    },
+    verdict: picked(own, 'name', 'ciReport', 'history', 'retainHistory'),
     isScalingStated: asked.stated.scaling !== undefined,
   };
 }

@@ -3,6 +3,7 @@ import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/buil
 import { CapacitySearch, type SearchEnd, type SearchOptions } from '../../analysis/capacity/search.ts';
 import { measureOf } from '../../analysis/metrics/index.ts';
 import { AppError } from '../../core/errors.ts';
+import { picked } from '../../core/picked.ts';
 import type { Logger } from '../../core/ports.ts';
 import { formatMs } from '../../core/units.ts';
 import {
@@ -177,10 +178,7 @@ export function sceneOf(
     settlingS,
     selectedShare,
     logger,
-    run: options.run,
-    isScalingStated: options.isScalingStated,
-    objectives: options.objectives,
-    tiers: options.tiers,
+    ...picked(options, 'run', 'isScalingStated', 'objectives', 'tiers'),
     parts: base.window.parts,
     windowS: search.windowS,
     limitS: limitMs === null ? null : limitMs / 1e3,

@@ -1,4 +1,5 @@
 import { JUDGEMENT_BOUNDS } from '../../analysis/verdict/run-context.ts';
+import { picked } from '../../core/picked.ts';
 import { countOf } from '../../core/units.ts';
 import type { CapacityStep, StepReason, StepWindow } from '../../documents/capacity.ts';
 import { latencyMs } from '../../documents/parts.ts';
@@ -44,17 +45,8 @@ export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
     latencyMeanMs: meanOf(windows),
     littlesLaw: played.littlesLaw,
     windows,
-    monitors: (document.monitors?.series ?? []).map(
-      ({ name, source, labels, kind, unit, p50, p95, max }) => ({
-        name,
-        source,
-        labels,
-        kind,
-        unit,
-        p50,
-        p95,
-        max,
-      }),
+    monitors: (document.monitors?.series ?? []).map((series) =>
+      picked(series, 'name', 'source', 'labels', 'kind', 'unit', 'p50', 'p95', 'max'),
     ),
   };
 }

@@ -14,6 +14,7 @@ import {
   toggle,
   value,
 } from '../../core/options.ts';
+import { picked } from '../../core/picked.ts';
 import {
   formatBytes,
   parseBytes,
@@ -398,10 +399,7 @@ function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: Recor
 
 function gatewayOf(flags: RecordFlags) {
   return {
-    forwardedHeaders: flags.forwardedHeaders,
-    websocket: flags.websocket,
-    maxInFlight: flags.maxInFlight,
-    refuseMarked: flags.refuseMarked,
+    ...picked(flags, 'forwardedHeaders', 'websocket', 'maxInFlight', 'refuseMarked'),
     timeouts: {
       ...GATEWAY_TIMEOUTS,
       connectMs: flags.connectTimeout,
@@ -480,29 +478,19 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   const labels = problems.attempt(() => labelsOf(flags, process.env), {});
   const mirror = mirrorOf(flags, { pairs: plane.pairs, targets: endpointsOf(plane) }, given, problems);
   problems.throwIfAny();
-  const { dir, hashKeyFile, encryptionKeyFile, maxDisk, retain, fleetSize, onSeal } = flags;
   return {
     plane,
-    probeListen: flags.probeListen,
-    proxyNiceness: flags.proxyNiceness,
-    recorderNiceness: flags.recorderNiceness,
-    failOpen: flags.failOpen,
+    ...picked(flags, 'probeListen', 'proxyNiceness', 'recorderNiceness', 'failOpen', 'estimate'),
     drainDelayMs: flags.drainDelay,
     drainDeadlineMs: flags.drainDeadline,
-    estimate: flags.estimate,
     recorder: {
-      dir,
-      append: flags.append,
-      hashKeyFile,
-      encryptionKeyFile,
-      fleetSize,
-      onSeal,
+      ...picked(flags, 'dir', 'append', 'hashKeyFile', 'encryptionKeyFile', 'fleetSize', 'onSeal'),
       policy,
       mirror,
       targets: targetsOf(plane),
       labels,
-      maxDiskBytes: maxDisk,
-      retainMs: retain,
+      maxDiskBytes: flags.maxDisk,
+      retainMs: flags.retain,
     },
   };
 }

@@ -2,6 +2,7 @@ import { type FaultFigures, HOLD_NS } from '../../analysis/run/fault-statistics.
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { FaultWindow } from '../../core/fault-windows.ts';
+import { picked } from '../../core/picked.ts';
 import type { Logger } from '../../core/ports.ts';
 import { formatMs, NS_PER_MS, NS_PER_S, parseDurationMs } from '../../core/units.ts';
 import {
@@ -420,15 +421,10 @@ function faultDocument(
   // Measured from the actual end of the fault, because until then failures belong to the fault.
   const lateNs = Math.max(0, (applied.removedNs ?? toNs) - toNs);
   const recoveryNs = figures.recoveryNs === null ? null : Math.max(0, figures.recoveryNs - lateNs);
-  const { proxy, fault, stream, toxicity, attributes } = stated;
   const isUnseen = recoveryNs === null && !isWhole;
   return {
     name,
-    proxy,
-    fault,
-    stream,
-    toxicity,
-    attributes,
+    ...picked(stated, 'proxy', 'fault', 'stream', 'toxicity', 'attributes'),
     fromS: fromNs / NS_PER_S,
     toS: toNs / NS_PER_S,
     appliedS: seconds(applied.appliedNs),
@@ -437,10 +433,7 @@ function faultDocument(
     connections: Math.max(0, applied.connections),
     injected: Math.max(0, applied.injected),
     judgedBy: during.map(({ expression }) => expression),
-    inFlight: figures.inFlight,
-    before: figures.before,
-    during: figures.during,
-    after: figures.after,
+    ...picked(figures, 'inFlight', 'before', 'during', 'after'),
     recovery: {
       s: seconds(recoveryNs),
       limitS: seconds(limitNs),

@@ -12,12 +12,12 @@ import { describeFilters, type PlanFacts } from '../../documents/replay-plan.ts'
 import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { Filters } from '../../replay/options/window-options.ts';
-import { thinned } from '../../replay/plan/thinning.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/plan/forecast.ts';
 import type { FixedRate } from '../../replay/plan/rate.ts';
 import { SCALING_KINDS, Scaling, STAGES_BEND } from '../../replay/plan/scaling.ts';
 import { RateCurve, stageText } from '../../replay/plan/stages.ts';
 import { chooseLayers, layeredArrivals, shifted } from '../../replay/plan/superpose.ts';
+import { thinned } from '../../replay/plan/thinning.ts';
 import { type Warmup, warmupBefore } from '../../replay/plan/warmup.ts';
 import { placeText } from '../../replay/request/copy-identity.ts';
 import { arrivalsAlone, type CaptureOverview, skipReasonOf } from '../../replay/window/capture.ts';
