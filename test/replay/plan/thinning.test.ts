@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
-import { thinned, type Weighing } from '../../../src/replay/plan/thinning.ts';
 import { drawLots, LOTS } from '../../../src/replay/plan/draws.ts';
 import type { Scaling } from '../../../src/replay/plan/scaling.ts';
 import { Stripe, scheduleOf } from '../../../src/replay/plan/schedule.ts';
 import { parseStages } from '../../../src/replay/plan/stages.ts';
 import { layeredArrivals } from '../../../src/replay/plan/superpose.ts';
+import { thinned, type Weighing } from '../../../src/replay/plan/thinning.ts';
 import { skipReasonOf } from '../../../src/replay/window/capture.ts';
 import { arrivalsOf } from '../../support/arrivals.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
