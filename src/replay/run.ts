@@ -1,11 +1,17 @@
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
-import { type FaultWindow, faultsOf } from '../core/fault-windows.ts';
 import { LIMITS } from '../core/limits.ts';
 import { picked } from '../core/picked.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
-import { type CheckedSend, hasFailed, type RunPosition, type Send } from '../core/run.ts';
+import {
+  type CheckedSend,
+  type FaultWindow,
+  faultsOf,
+  hasFailed,
+  type RunPosition,
+  type Send,
+} from '../core/run.ts';
 import type {
   BodyChangeCounts,
   CheckDocument,

@@ -1,6 +1,12 @@
-import { type FaultWindow, isDuring } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
+import {
+  type CheckedSend,
+  type FaultWindow,
+  hasFailed,
+  isDuring,
+  isTurnedAway,
+  type Send,
+} from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
 import { boundsRefusals, type Objective } from '../../documents/metrics/objectives.ts';

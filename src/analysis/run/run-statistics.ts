@@ -1,7 +1,14 @@
 import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
-import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { Histogram } from '../../core/histogram.ts';
-import { type CheckedSend, hasFailed, isTurnedAway, type RunTotals, type Send } from '../../core/run.ts';
+import {
+  type CheckedSend,
+  type FaultWindow,
+  faultsOf,
+  hasFailed,
+  isTurnedAway,
+  type RunTotals,
+  type Send,
+} from '../../core/run.ts';
 import { limitsText, objectiveLimits } from '../../documents/metrics/objectives.ts';
 import type {
   CheckFigures,

@@ -1,6 +1,5 @@
-import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { Send } from '../../core/run.ts';
+import { type FaultWindow, faultsOf, type Send } from '../../core/run.ts';
 import { limitsText, type Objective, type RequestLimit } from '../../documents/metrics/objectives.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../../documents/metrics/slices.ts';
 import { LatencyStatistics, type SentSend } from '../metrics/answer-times.ts';

@@ -1,9 +1,9 @@
 import { type FaultFigures, HOLD_NS } from '../../analysis/run/fault-statistics.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import type { FaultWindow } from '../../core/fault-windows.ts';
 import { picked } from '../../core/picked.ts';
 import type { Logger } from '../../core/ports.ts';
+import type { FaultWindow } from '../../core/run.ts';
 import { formatMs, NS_PER_MS, NS_PER_S, parseDurationMs } from '../../core/units.ts';
 import {
   attributesProblem,
