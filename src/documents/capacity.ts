@@ -13,6 +13,7 @@ import {
   share,
   tested,
 } from './parts.ts';
+import { subject } from './reasons.ts';
 import { calibration } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
@@ -46,7 +47,7 @@ const stepWindow = z
   .describe('A part of a step, judged alone: a trial.');
 export type StepWindow = Immutable<z.infer<typeof stepWindow>>;
 
-const stepReason = z.object({ code: z.string(), text: z.string() });
+const stepReason = z.object({ code: z.string(), text: z.string(), ...subject });
 export type StepReason = Immutable<z.infer<typeof stepReason>>;
 
 const seen = z.object({ p50: maybeNumber, p95: maybeNumber, max: maybeNumber });

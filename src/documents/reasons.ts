@@ -1,21 +1,28 @@
 import { z } from 'zod';
 import type { Immutable } from './parts.ts';
 
+/** What a reason is about. Documents of earlier versions do not say. */
+export const subject = {
+  about: z
+    .array(z.string())
+    .optional()
+    .describe(
+      'The objectives that it is about, by their expressions, or the compared metrics; empty if it is about the whole.',
+    ),
+  figures: z.record(z.string(), z.unknown()).optional().describe('The numbers of `text`, by name.'),
+};
+
 export const reason = z.object({
   code: z.string(),
   text: z.string().describe('What was found.'),
   advice: z.string().describe('What to do.'),
+  ...subject,
 });
 
 export const runReason = reason.extend({
   severity: z.enum(['fail', 'doubt', 'note']).describe('Whether it can change the verdict: a note cannot.'),
   title: z.string(),
   means: z.string().describe('What it means for a decision.'),
-  about: z
-    .array(z.string())
-    .optional()
-    .describe('The objectives that it is about, by their expressions; empty if it is about the whole run.'),
-  figures: z.record(z.string(), z.unknown()).optional().describe('The numbers of `text`, by name.'),
 });
 type RunReason = Immutable<z.infer<typeof runReason>>;
 

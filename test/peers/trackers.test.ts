@@ -104,6 +104,14 @@ describe('Weights & Biases', () => {
     const [file = ''] = readdirSync(join(dirname(place), last)).filter((name) => name.endsWith('.wandb'));
     const found = await read(python, 'wandb', join(dirname(place), last, file));
     expect(found.group).toBe(plain(sent.id));
+    const parent = runs.find((name) => name.endsWith(plain(sent.id))) ?? '';
+    const [log = ''] = readdirSync(join(dirname(place), parent)).filter((name) => name.endsWith('.wandb'));
+    const { history } = await read(python, 'wandb', join(dirname(place), parent, log));
+    expect(Object.keys(sent.curve ?? {})).toContain('by_load/request_throughput');
+    for (const [key, points] of Object.entries(sent.curve ?? {})) {
+      const rows = history.filter((row: Record<string, number>) => key in row);
+      expect(rows.map((row: Record<string, number>) => [row['load_percent'], row[key]])).toEqual(points);
+    }
     expect(found.summary).toMatchObject(sent.children[1]!.metrics);
   });
 });
@@ -153,6 +161,12 @@ describe('ClearML', () => {
     const archives = readdirSync(dirname(place)).filter((name) => name.endsWith('.zip'));
     expect(archives).toHaveLength(sent.children.length + 1);
     const step = archives.find((name) => name === `${plain(sent.children[1]!.id)}.zip`) ?? '';
+    const { metrics } = await read(python, 'clearml', place);
+    const points: { metric: string; iter: number; value: number }[] = metrics.flat();
+    for (const [key, expected] of Object.entries(sent.curve ?? {})) {
+      const own = points.filter(({ metric }) => metric === key);
+      expect(own.map(({ iter, value }) => [iter, value])).toEqual(expected);
+    }
     const { task } = await read(python, 'clearml', join(dirname(place), step));
     expect(task.hyperparams.Reprise['reprise.parent'].value).toBe(sent.id);
     expect(task.hyperparams.General.multiplier.value).toBe(sent.children[1]!.params['multiplier']);

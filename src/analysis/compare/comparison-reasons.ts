@@ -18,12 +18,14 @@ import {
   ratioText,
   shareText,
 } from '../render/table.ts';
-import { type Reason, type Words, worded } from '../verdict/reasons.ts';
+import { figuresOf, type Reason, type Words, worded } from '../verdict/reasons.ts';
 import { isStoppedByFailures } from '../verdict/run-context.ts';
 import { differingMetric } from './routes.ts';
 
 /** A reason of a comparison: what was found, and what to change. */
-export type ComparisonReason = Pick<Reason, 'text' | 'advice'> & { readonly code: string };
+export type ComparisonReason = Omit<Reason, 'code' | 'severity' | 'title' | 'means'> & {
+  readonly code: string;
+};
 
 type Stopped = NonNullable<ComparedSide['stopped']>;
 
@@ -178,7 +180,15 @@ export function comparisonReason<Kind extends keyof typeof COMPARISONS>(
   facts: ComparisonFacts<Kind>,
   code: string = kind,
 ): ComparisonReason {
-  return { code, ...worded(COMPARISONS[kind] as unknown as Words<ComparisonFacts<Kind>>, facts) };
+  const words = worded(COMPARISONS[kind] as unknown as Words<ComparisonFacts<Kind>>, facts);
+  return { code, ...words, about: metricsIn(facts), figures: figuresOf(facts) };
+}
+
+/** The metric that a reason is about. */
+function metricsIn(facts: object | null): string[] {
+  const { metric = facts } = (facts ?? {}) as { readonly metric?: object | null };
+  const { name } = (metric ?? {}) as { readonly name?: string };
+  return name === undefined ? [] : [name];
 }
 
 function words<Facts>(each: Words<Facts>): Words<Facts> {

@@ -14,6 +14,7 @@ import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
 import { RUN_VALUES } from '../../documents/run-values.ts';
 import { capacityView } from '../capacity/view.ts';
 import { type View, withoutRepeats } from '../render/table.ts';
+import { stateOf } from '../report/requests.ts';
 import { reportView } from '../report/view.ts';
 
 /** Figures by name. `known` keeps only the numbers. */
@@ -54,7 +55,7 @@ export function runPublication(report: ReportDocument, summary: ReplayDocument):
       valid: String(report.valid),
       reasons: report.reasons.map(({ code }) => code).join(' '),
       ...testedTags(summary),
-      ...objectiveTags(summary.slo),
+      ...objectiveTags(summary),
     }),
     metrics: known(runMetrics(summary)),
     series: { ...loadSeries(report), ...monitorSeries(report) },
@@ -93,14 +94,15 @@ function objectiveMetrics({ observed, limit, upperBound, goodput }: ObjectiveLin
   });
 }
 
-function objectiveTags(lines: readonly ObjectiveLine[]): Record<string, string> {
+/** The states of objectives in words of their own: trackers filter runs by them. */
+const STATES = { kept: 'kept', violated: 'violated', undecided: 'undecided', unmeasured: 'unknown' } as const;
+
+function objectiveTags(run: ReplayDocument): Record<string, string> {
   return Object.fromEntries(
-    lines.map(({ ok, observed }, at) => [
-      `objective.${at + 1}`,
-      ok === null
-        ? 'unknown'
-        : `${ok ? 'kept' : 'violated'}${observed === 'Infinity' ? ', most got no answer' : ''}`,
-    ]),
+    run.slo.map((line, at) => {
+      const unanswered = line.observed === 'Infinity' ? ', most got no answer' : '';
+      return [`objective.${at + 1}`, `${STATES[stateOf(line, run)]}${unanswered}`];
+    }),
   );
 }
 

@@ -3,6 +3,7 @@ import type { LatencyMs, NistEvidence, NistMeasure } from '../../documents/parts
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, msText, numberText, type Section, sectionOf, shareText } from '../render/table.ts';
+import { stateText } from './requests.ts';
 
 type Sentences = (run: ReplayDocument) => readonly (string | null | false)[];
 
@@ -15,7 +16,6 @@ interface Subcategory {
 }
 
 const LIKENESS = { true: 'alike', false: 'not alike', null: 'too little to tell' } as const;
-const STATES = { true: 'kept', false: 'violated', null: 'not known' } as const;
 
 /** The figures of an inconclusive run are no proof, so sentences with them say so. */
 function doubtOf(verdict: ReplayDocument['verdict']): string {
@@ -48,7 +48,8 @@ const SUBCATEGORIES: readonly Subcategory[] = [
         ? `latency from the intended send: ${percentilesText(latencyMs.scheduled)}`
         : `latency from the actual send: ${percentilesText(latencyMs.service)}`,
       ...run.slo.map(
-        ({ expression, ok }) => `objective ${expression}: ${STATES[`${ok}`]}${doubtOf(run.verdict)}`,
+        (line) =>
+          `objective ${line.expression}: ${stateText(line, run).toLowerCase()}${doubtOf(run.verdict)}`,
       ),
       calibration !== null &&
         `compared with the recording at 1x over ${countOf(calibration.pairs, 'request')}: ${LIKENESS[`${calibration.representative}`]}`,

@@ -21,7 +21,7 @@ const STATES = {
 type ObjectiveState = keyof typeof STATES;
 
 /** Reasons that leave the objectives undecided that they are about. */
-const UNDECIDING: ReadonlySet<string> = new Set(['too_close', 'too_few_samples']);
+const UNDECIDING: ReadonlySet<string> = new Set(['too_close', 'too_few_samples', 'censored']);
 
 /** Reasons that leave all objectives undecided, because the run or its answers differ from the request. */
 const UNDECIDING_ALL: ReadonlySet<string> = new Set([

@@ -651,7 +651,7 @@ export function reason<Code extends ReasonCode>(
 }
 
 /** Facts as JSON, which has no infinity. What they say of objectives is in `about`; of them it has only the limit. */
-function figuresOf(facts: object | null): Reason['figures'] {
+export function figuresOf(facts: object | null): Reason['figures'] {
   const text = JSON.stringify(facts ?? {}, (_, value: unknown) => {
     if (typeof value === 'object' && value !== null && 'objective' in value) return withLimit(value);
     return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;

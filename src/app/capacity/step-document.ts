@@ -117,11 +117,13 @@ function isUnsteady({ littlesLaw }: Pick<StepShown, 'littlesLaw'>): boolean {
 
 function unsteady(step: StepShown): StepReason[] {
   if (!isUnsteady(step)) return [];
-  const share = `${(100 * (step.littlesLaw ?? 0)).toFixed(0)} %`;
+  const share = step.littlesLaw ?? 0;
   return [
     {
       code: 'backlog_grew',
-      text: `${share} of the time in flight was of requests still open at the end: the backlog grew, or the step is short for such answers`,
+      about: [],
+      figures: { share },
+      text: `${(100 * share).toFixed(0)} % of the time in flight was of requests still open at the end: the backlog grew, or the step is short for such answers`,
     },
   ];
 }
@@ -136,13 +138,15 @@ function reasonsOf(windows: readonly StepWindow[]): StepReason[] {
       for (const [name, held] of Object.entries(goals)) if (held === false) add(broken, name);
     if (result === 'void') for (const code of doubts) add(doubted, code);
   }
-  const of = countOf(windows.length, 'window');
+  const inWindows = (code: string, what: string, about: readonly string[], count: number): StepReason => ({
+    code,
+    about,
+    figures: { windows: count, of: windows.length },
+    text: `${what} in ${count} of ${countOf(windows.length, 'window')}`,
+  });
   return [
-    ...[...broken].map(([name, count]) => ({
-      code: 'slo_violated',
-      text: `${name} broke in ${count} of ${of}`,
-    })),
-    ...[...doubted].map(([code, count]) => ({ code, text: `${code} in ${count} of ${of}` })),
+    ...[...broken].map(([name, count]) => inWindows('slo_violated', `${name} broke`, [name], count)),
+    ...[...doubted].map(([code, count]) => inWindows(code, code, [], count)),
   ];
 }
 

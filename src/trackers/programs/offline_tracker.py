@@ -23,13 +23,13 @@ def plain(name):
     return re.sub(r"[^\w-]", "-", name)
 
 
-def points_by_second(series):
-    """Values of all series by their second: {second: {key: value}}, ascending."""
-    seconds = {}
+def by_first(series):
+    """Values of all series by their second, or by their load: {second: {key: value}}, ascending."""
+    rows = {}
     for key, points in series.items():
-        for second, value in points:
-            seconds.setdefault(second, {})[key] = value
-    return dict(sorted(seconds.items()))
+        for first, value in points:
+            rows.setdefault(first, {})[key] = value
+    return dict(sorted(rows.items()))
 
 
 def write_artefacts(directory, artefacts):
@@ -78,9 +78,13 @@ def to_wandb(directory, tracked):
             tags=[tag for tag in (run["kind"], run["verdict"]) if tag],
         ) as written:
             written.define_metric("seconds")
+            written.define_metric("load_percent")
             written.define_metric("*", step_metric="seconds")
-            for second, values in points_by_second(run["series"]).items():
+            written.define_metric("by_load/*", step_metric="load_percent")
+            for second, values in by_first(run["series"]).items():
                 written.log({"seconds": second, **values})
+            for percent, values in by_first(run.get("curve", {})).items():
+                written.log({"load_percent": percent, **values})
             written.summary.update(run["metrics"])
             if artefacts:
                 artifact = wandb.Artifact(f"reprise-{written.id}", type="load-test")
@@ -128,9 +132,10 @@ def to_clearml(directory, tracked):
         logger = task.get_logger()
         for key, value in run["metrics"].items():
             logger.report_single_value(key, value)
-        for key, points in run["series"].items():
-            for second, value in points:
-                logger.report_scalar(key, key, value, iteration=round(second))
+        # The steps of a curve are percent of the recorded load.
+        for key, points in {**run["series"], **run.get("curve", {})}.items():
+            for step, value in points:
+                logger.report_scalar(key, key, value, iteration=round(step))
         with tempfile.TemporaryDirectory() as folder:
             for path in write_artefacts(folder, artefacts):
                 task.upload_artifact(path.name, artifact_object=path, wait_on_upload=True)

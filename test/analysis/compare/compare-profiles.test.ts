@@ -34,6 +34,8 @@ describe('comparing two profiles', () => {
     const { verdict, reasons, metrics } = compareProfiles(traffic(1), shifted, SHIFT_BOUNDS);
     expect(verdict).toBe('WORSE');
     expect(reasons.map(({ code }) => code)).toContain(`${name}_shifted`);
+    const own = reasons.find(({ code }) => code === `${name}_shifted`);
+    expect(own).toMatchObject({ about: [name], figures: { name, verdict: 'worse' } });
     expect(reasons[0]?.text).toMatch(/a shift of [\d.]+ %, over [\d.]+ %/);
     expect(metrics.find((metric) => metric.name === name)).toMatchObject({ verdict: 'worse' });
   });

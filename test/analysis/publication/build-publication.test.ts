@@ -53,6 +53,11 @@ describe('a run for trackers', () => {
   test('has no number where most got no answer, and says so in a tag', () => {
     const report = reportOf(mixedSends(60), { slo: ['latency: p(99)<1'] });
     const line = { ...report.summary!.slo[0]!, observed: 'Infinity' as const, ok: false };
+    const reasons = report.summary!.reasons;
+    expect(reasons.map(({ code, about }) => [code, about])).toContainEqual([
+      'slo_violated',
+      [line.expression],
+    ]);
     const { metrics, tags } = runPublication(report, { ...report.summary!, slo: [line] });
     expect(metrics).not.toHaveProperty(['objective.1.observed']);
     expect(tags['reprise.objective.1']).toBe('violated, most got no answer');

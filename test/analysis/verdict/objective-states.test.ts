@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { runPublication } from '../../../src/analysis/publication/build-publication.ts';
+import { nistEvidenceOf } from '../../../src/analysis/report/nist.ts';
 import { objectivesTable, stateText } from '../../../src/analysis/report/requests.ts';
 import { reportView, runView } from '../../../src/analysis/report/view.ts';
 import { ciReportOfReport, ciReportOfRun } from '../../../src/analysis/verdict/ci-report.ts';
@@ -42,8 +44,18 @@ describe('an objective whose expression begins that of another', () => {
   });
 });
 
+test('an objective that holds only without the requests whose clients left is undecided', () => {
+  const sends = SENDS.map((each) =>
+    each.index % 3 === 0 ? { ...each, cancelled: true, status: null, firstByteOffsetNs: null } : each,
+  );
+  const [tail, middle] = ['latency: p(80)<500', 'latency: p(50)<500'];
+  const document = summaryOf(sends, { slo: [tail, middle, 'errors: rate<0.5'] });
+  expect(document).toMatchObject({ verdict: 'INCONCLUSIVE', reasons: [{ code: 'censored', about: [tail] }] });
+  expect(statesOf(document)).toMatchObject({ [tail]: 'undecided', [middle]: 'kept' });
+});
+
 describe('the checks of a pipeline', () => {
-  test('pass exactly the objectives that the screen calls kept', () => {
+  test('pass exactly the objectives that the screen calls kept, and trackers and evidence agree', () => {
     const limits = fc.constantFrom('p(50)<0.001', 'p(50)<60s', 'p(99)<60s', 'p(99.9)<60s', 'max<60s');
     const slo = fc.array(
       fc.oneof(
@@ -68,6 +80,17 @@ describe('the checks of a pipeline', () => {
           );
           const kept = summary.slo.filter((line) => stateText(line, summary) === 'kept');
           expect(passed.map(({ name }) => name)).toEqual(kept.map(({ expression }) => expression));
+        }
+        const { tags } = runPublication(report, summary);
+        const evidence = nistEvidenceOf(summary).measures.flatMap((measure) => measure.evidence);
+        for (const [at, line] of summary.slo.entries()) {
+          const state = stateText(line, summary).toLowerCase();
+          expect(tags[`reprise.objective.${at + 1}`]?.split(',')[0]).toBe(
+            state.replace('not measured', 'unknown'),
+          );
+          expect(evidence.some((each) => each.startsWith(`objective ${line.expression}: ${state}`))).toBe(
+            true,
+          );
         }
       }),
       { seed: 4211 },

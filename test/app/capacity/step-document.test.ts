@@ -68,6 +68,8 @@ test('a resource over its limit breaks every window of its step', () => {
   expect(step.reasons).toContainEqual({
     code: 'slo_violated',
     text: `${RESOURCE} broke in 2 of 2 windows`,
+    about: [RESOURCE],
+    figures: { windows: 2, of: 2 },
   });
 });
 
