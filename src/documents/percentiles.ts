@@ -1,12 +1,12 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 
 /**
  * The percentiles of times, ascending: fields of documents, columns of tables, lines of charts, names in CI reports,
  * histories and trackers.
  */
 export const PERCENTS = [50, 95, 99] as const;
-/** Documents of earlier versions lack others. */
-const EARLY_PERCENTS: ReadonlySet<number> = new Set([50, 95, 99]);
+/** Documents of earlier versions lack others, so a schema has those as optional fields. */
+const EARLY_PERCENTS = [50, 95, 99] as const;
 
 type Percent = (typeof PERCENTS)[number];
 
@@ -23,14 +23,20 @@ export function byPercent<Value, Of extends number, Suffix extends string = ''>(
   return Object.fromEntries(entries) as Record<`p${Of}${Suffix}`, Value>;
 }
 
+type PercentileFields<Field extends z.ZodType, Suffix extends string> = {
+  [Of in Percent as `p${Of}${Suffix}`]: Of extends (typeof EARLY_PERCENTS)[number]
+    ? Field
+    : z.ZodOptional<Field>;
+};
+
 /** The fields of all percentiles in a schema. */
 export function percentileFields<Field extends z.ZodType, Suffix extends string = ''>(
   field: Field,
   suffix: Suffix = '' as Suffix,
-): Record<`p${Percent}${Suffix}`, Field> {
-  const fieldOf = (percent: Percent) =>
-    EARLY_PERCENTS.has(percent) ? field : (z.optional(field) as z.ZodType as Field);
-  return byPercent(PERCENTS, fieldOf, suffix);
+) {
+  const isEarly = (percent: number) => EARLY_PERCENTS.some((each) => each === percent);
+  const fieldOf = (percent: Percent) => (isEarly(percent) ? field : field.optional());
+  return byPercent(PERCENTS, fieldOf, suffix) as object as PercentileFields<Field, Suffix>;
 }
 
 /** The values of all percentiles in their order; null for those that a document lacks. */

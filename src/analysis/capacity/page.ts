@@ -89,7 +89,7 @@ function curveFigure(document: CapacityDocument) {
     at: points.map(({ ratePerSecond }) => round(ratePerSecond)),
     lines: PERCENTILE_NAMES.map((name) => ({
       label: name,
-      values: points.map(({ latencyMs }) => latencyMs[name]),
+      values: points.map(({ latencyMs }) => latencyMs[name] ?? null),
     })),
     timeZone: 'UTC',
   });

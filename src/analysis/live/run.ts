@@ -153,7 +153,7 @@ export class RunWatch {
       second.spanS > 0 ? count(second) / second.spanS : null;
     const perSecond = (value: number) => `${numberText(value)}/s`;
     const percentiles = (key: 'recentLatencyMs' | 'recentTtftMs') =>
-      PERCENTILE_NAMES.map((each) => line(each, (second) => second[key][each]));
+      PERCENTILE_NAMES.map((each) => line(each, (second) => second[key][each] ?? null));
     const streams = this.#seconds.some(({ recentTtftMs }) => recentTtftMs.p50 !== null);
     return [
       {

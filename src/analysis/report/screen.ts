@@ -122,7 +122,7 @@ function latencyLines(document: ReplayDocument) {
     name,
     ...PERCENTS.map((percent) => {
       const ms = times[`p${percent}`];
-      return `${msText(ms)}${ms !== null && samples < sampleFloor(percent) ? TOO_FEW : ''}`;
+      return `${msText(ms)}${ms != null && samples < sampleFloor(percent) ? TOO_FEW : ''}`;
     }),
     errors,
   ];
