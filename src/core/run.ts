@@ -37,6 +37,11 @@ export interface SendAnswer {
   readonly gapMaxNs: number | null;
   /** All gaps in the format of core's GapCounts; null if there are none. */
   readonly gaps: Uint8Array | null;
+  /** `pausedNs` of the send, for its first and last token; 0 if omitted. */
+  readonly firstTokenPausedNs?: number | null;
+  readonly lastTokenPausedNs?: number | null;
+  /** The gaps less the pauses of the sender; null or omitted if none was in a gap. */
+  readonly unpausedGaps?: Uint8Array | null;
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
   readonly finish: FinishReason | null;
@@ -81,6 +86,16 @@ export interface Send {
   readonly connectionWaitNs: number | null;
   /** When the request's first byte was sent: the end of the connection wait. */
   readonly startOffsetNs: number | null;
+  /**
+   * From the call on an open connection until its first write returned. The request left the sender meanwhile. Null if
+   * it was not written, or unknown.
+   */
+  readonly writeNs: number | null;
+  /**
+   * How long the complete answer may have waited, because the sender could not read: it was stopped, or had no
+   * processor. Includes pauses while it connected. Null if unknown, as in runs before format 10.
+   */
+  readonly pausedNs: number | null;
   readonly firstByteOffsetNs: number | null;
   /** End of a complete answer; for an error, when it was detected; null when not sent. */
   readonly lastByteOffsetNs: number | null;
@@ -151,6 +166,16 @@ export interface RunTotals {
 export interface Stretch {
   readonly fromOffsetNs: number;
   readonly toOffsetNs: number;
+}
+
+/**
+ * The lag of a sent request, up to the write that left, and without the wait for its recorded connection or the opening
+ * of a new one. A timestamp before the intended instant counts as no lag.
+ */
+export function lagNsOf(
+  send: Parameters<typeof readyOffsetNs>[0] & Pick<Send, 'intendedOffsetNs' | 'writeNs'>,
+): number {
+  return Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs) + (send.writeNs ?? 0);
 }
 
 /** When a sent request was ready: its actual send, less the wait for its recorded connection. */

@@ -19,6 +19,14 @@ const labels = z.record(z.string(), z.string());
 export type Labels = Immutable<z.infer<typeof labels>>;
 
 /** What was tested, and with which recording. Documents of earlier versions do not say. */
+export const pauses = z
+  .object({
+    share: maybeNumber.describe('Share of sent requests that had to wait; null if unknown.'),
+    p99Ms: maybeNumber,
+    maxMs: maybeNumber,
+  })
+  .describe('How long answers may have waited because the generator was stopped or had no processor.');
+
 export const tested = {
   labels: labels.optional().describe('Of the build that serves: `--build`, `--label`, variables of CI.'),
   captureDigest: z

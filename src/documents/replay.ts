@@ -18,6 +18,7 @@ import {
   maybeNumber,
   maybeText,
   observation,
+  pauses,
   telemetrySchema,
   tested,
   throughput,
@@ -143,6 +144,11 @@ export const objectiveLine = z.object({
   upperBound: observation.describe(
     'Of a percentile, mean or share within its limit: the truth is below this with the confidence of `bounds`. Null if it is compared as observed.',
   ),
+  lowerBound: observation
+    .optional()
+    .describe(
+      'Of a violated objective on sent requests: their value without lag and pauses of the generator. FAIL needs this to violate it.',
+    ),
 });
 /** One objective and its result. */
 export type ObjectiveLine = Immutable<z.infer<typeof objectiveLine>>;
@@ -609,10 +615,13 @@ export const replaySchema = z.object({
     .describe('Only of a closed loop, which has no scheduled latency and no verdict.'),
   durationS: z.number(),
   lagUs,
-  connectMs: latencyMs.describe("From the actual send to the request's first byte."),
+  connectMs: latencyMs.describe(
+    'From the actual send to the call that writes: choosing or opening a connection.',
+  ),
   connectionWaitMs: latencyMs.describe(
     'Before the actual send: the wait for the recorded connection. Null if connections are pooled.',
   ),
+  pauses: pauses.optional(),
   connectionWaits: connectionWaits.nullable().describe('How many waited for it; null if none could.'),
   fidelity,
   latencyMs: z

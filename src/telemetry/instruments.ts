@@ -1,5 +1,5 @@
 import type { ExchangeRow } from '../core/exchange.ts';
-import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
+import { hasFailed, lagNsOf, type Send } from '../core/run.ts';
 import type { TestedDocument } from '../documents/parts.ts';
 import type { ObjectiveLine, Verdict } from '../documents/replay.ts';
 import type { TraceContext } from './traces.ts';
@@ -254,7 +254,7 @@ export class RunInstruments {
     count(send.cancelled ? 'cancelled' : failed ? 'failed' : 'completed');
     const observeNs = (name: InstrumentName, attributes: Attributes, ns: number) =>
       this.#observe(name, attributes, ns / 1e9, traced);
-    observeNs('lag', {}, readyOffsetNs({ ...send, actualOffsetNs }) - intendedOffsetNs);
+    observeNs('lag', {}, lagNsOf({ ...send, actualOffsetNs }));
     if (lastByteOffsetNs === null || send.cancelled) return;
     const sentNs = startOffsetNs ?? actualOffsetNs;
     const ended = failed ? { ...asked, 'error.type': errorOf(send) } : asked;

@@ -2,10 +2,11 @@ import { availableParallelism, cpus } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { captureOf } from '../support/captures.ts';
-import { responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { constantTarget } from '../support/constant-target.ts';
 import { repeated } from '../support/long-form.ts';
+import { poissonOf } from '../support/poisson.ts';
 import { startProcess } from '../support/process.ts';
-import { documentOf, replay, requestsOf } from '../support/replaying.ts';
+import { documentOf, replay } from '../support/replaying.ts';
 
 /** Requests a second, how many of them, and the percentile that so many decide. */
 const SHAPES = [
@@ -28,61 +29,18 @@ const LEAST_PASSES = RUNS * 0.9;
 /** At once: the slow ones hardly need a processor. */
 const LANES = Math.max(2, Math.min(8, availableParallelism()));
 
-const ANSWER = '{"outputs":[1,2,3]}';
 const ANSWER_MS = 20;
 const LIMIT_MS = 400;
 /** The loops end by themselves, whatever becomes of the suite. */
 const LOOP_S = repeated(280, 1_400);
 
-/** Answers after 20 ms, and says at /took how long 95 % of its answers took by its own clock. */
-const TARGET = `
-const took = [];
-require('node:http').createServer((request, response) => {
-  if (request.url === '/took') {
-    took.sort((a, b) => a - b);
-    response.end(String(took[Math.ceil(took.length * 0.95) - 1]));
-    return;
-  }
-  const since = performance.now();
-  request.resume().on('end', () => setTimeout(() => {
-    took.push(performance.now() - since);
-    response.end('${ANSWER}');
-  }, ${ANSWER_MS}));
-}).listen(0, '127.0.0.1', function () { console.log('port ' + this.address().port); });`;
-
-/** A process of its own, before the loops where that is allowed: it stands for another host. */
-async function targetOf() {
-  const target = startProcess('nice', ['-n', '-10', process.execPath, '-e', TARGET]);
-  const [, port = ''] = await target.waitFor('stdout', /port (\d+)/);
-  return { target, url: `http://127.0.0.1:${port}` };
-}
-
-/** A Poisson stream, the same at each seed. */
-function arrivalsUs(count: number, ratePerSecond: number, seed: number): number[] {
-  let state = Math.imul(seed, 2_654_435_761) >>> 0;
-  const random = () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return (state + 0.5) / 2 ** 32;
-  };
-  let atUs = TEST_EPOCH_US;
-  return Array.from({ length: count }, () => {
-    atUs += Math.ceil((-Math.log(random()) * 1e6) / ratePerSecond);
-    return atUs;
-  });
-}
-
 async function honestRun({ rate, count, percent }: (typeof SHAPES)[number], seed: number) {
-  const { target, url } = await targetOf();
-  const arrivals = arrivalsUs(count, rate, seed);
-  const exchanges = requestsOf(count, 1, {
-    firstByteOffsetUs: ANSWER_MS * 1e3 - 500,
-    lastByteOffsetUs: ANSWER_MS * 1e3,
-    response: responseMessage(200, ANSWER),
-  }).map((each, at) => ({ ...each, arrivalUs: arrivals[at] ?? 0 }));
+  const { url, answer, tookP95Ms, end } = await constantTarget(ANSWER_MS);
+  const exchanges = poissonOf({ count, ratePerSecond: rate, seed, answerMs: ANSWER_MS, answer });
   const slo = `latency{*model}: p(${percent})<${LIMIT_MS}; goodput: rate>${(percent - 10) / 100} where latency<${LIMIT_MS}`;
   const result = await replay(captureOf(exchanges), url, ['--json', '--slo', slo]);
-  const targetP95Ms = Number(await (await fetch(`${url}/took`)).text());
-  await target.kill('SIGKILL');
+  const targetP95Ms = await tookP95Ms();
+  await end();
   const { verdict, reasons, latencyMs, lagUs } = documentOf(result);
   const codes = reasons.map(({ code }) => code);
   const lagP99Ms = (lagUs.p99 ?? 0) / 1e3;

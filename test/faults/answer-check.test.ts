@@ -86,7 +86,7 @@ async function checked(
 }
 
 /** Reasons of a machine that had other things to do: they say nothing of the answers. */
-const BUSY = new Set(['lag_over_bound', 'arrivals_off_plan']);
+const BUSY = new Set(['lag_over_bound', 'arrivals_off_plan', 'generator_paused']);
 
 /** What speaks against a run but our own lateness; what passes on a quiet machine has nothing. */
 function doubtsOf({ document, status }: Awaited<ReturnType<typeof checked>>): string[] {

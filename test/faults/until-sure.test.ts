@@ -11,7 +11,7 @@ const DURATION = ['--duration', '12s'];
 /** What so few requests can be sure of early. */
 const SHARES = '; errors: rate<0.2; rejected: rate<0.2';
 /** What a busy machine may add to a verdict. It concerns the sending side alone. */
-const OUR_SIDE: ReadonlySet<string> = new Set(['arrivals_off_plan', 'lag_over_bound']);
+const OUR_SIDE: ReadonlySet<string> = new Set(['arrivals_off_plan', 'lag_over_bound', 'generator_paused']);
 
 const numberOf = ({ target }: LoggedRequest) => Number(target.split('n=')[1]);
 

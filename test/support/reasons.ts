@@ -18,6 +18,12 @@ export const REASONS: readonly Reason[] = [
     caps: [{ flag: '--max-in-flight', limit: '100', refused: 600 }],
   }),
   reason('lag_over_bound', { p99Ms: 12, maxMs: 40, boundMs: 10, violated: [], side }),
+  reason('generator_paused', {
+    violated: [{ objective, observed: 240, least: 120 }],
+    share: 0.3,
+    longestMs: 160,
+    side,
+  }),
   reason('sender_busy', { share: 0.9, bound: 0.8 }),
   reason('cpu_throttled', null),
   reason('arrivals_off_plan', { off: [{ name: 'CV', planned: 1, sent: 2 }], refused: 0, side }),

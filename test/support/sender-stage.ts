@@ -17,6 +17,9 @@ export const TICK_NS = SENDER_TICK_MS * MS;
 const TURN_NS = 2_000;
 export const START_NS = 5_000 * MS;
 
+/** The heartbeat of a loop that is always in time. */
+export const NEVER_PAUSED = { waitedNs: () => 0, pausedNs: () => 0 };
+
 /** A sender on a manual clock, with an event loop whose turns take 2 µs and a pacer that wakes it. */
 export class Stage implements SenderSignals {
   readonly clock = new ManualClock(START_NS - 100 * MS);
@@ -51,6 +54,7 @@ export class Stage implements SenderSignals {
       {
         clock: this.clock,
         loopTime: new LoopTime(this.clock),
+        heartbeat: NEVER_PAUSED,
         transport: this.transport,
         signals: this,
         held: this.held,

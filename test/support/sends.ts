@@ -18,6 +18,8 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     actualOffsetNs,
     connectionWaitNs: null,
     startOffsetNs: actualOffsetNs === null ? null : left + MS,
+    writeNs: actualOffsetNs === null ? null : 0,
+    pausedNs: actualOffsetNs === null ? null : 0,
     firstByteOffsetNs: actualOffsetNs === null ? null : left + 9 * MS,
     lastByteOffsetNs: actualOffsetNs === null ? null : left + 10 * MS,
     status: actualOffsetNs === null ? null : 200,

@@ -82,6 +82,8 @@ function completed({ index, intendedOffsetNs }: PreparedRequest): SendResult {
     actualOffsetNs: intendedOffsetNs,
     connectionWaitNs: null,
     startOffsetNs: intendedOffsetNs,
+    writeNs: null,
+    pausedNs: 0,
     firstByteOffsetNs: intendedOffsetNs + 1,
     lastByteOffsetNs: intendedOffsetNs + 2,
     status: 200,

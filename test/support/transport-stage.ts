@@ -73,6 +73,7 @@ export function hearing(): { readonly listener: SendEvents; readonly outcome: Pr
       events.push('start');
       reused = reusedConnection;
     },
+    onFirstWrite: () => undefined,
     onBodyWritten: () => events.push('body written'),
     onFirstByte: () => events.push('first byte'),
     onStatus: (got) => {

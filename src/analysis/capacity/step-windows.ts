@@ -21,6 +21,7 @@ const GENERATOR: ReadonlySet<string> = new Set<ReasonCode | 'starved'>([
   'arrivals_off_plan',
   'connection_wait',
   'cpu_throttled',
+  'generator_paused',
   'in_flight_cap',
   'lag_over_bound',
   'sender_busy',

@@ -1,5 +1,5 @@
 import { Histogram } from '../../core/histogram.ts';
-import { readyOffsetNs, type Send } from '../../core/run.ts';
+import { lagNsOf, type Send } from '../../core/run.ts';
 import { NS_PER_MS, NS_PER_US } from '../../core/units.ts';
 import { LAG_PERCENTS, type LatencyMs } from '../../documents/parts.ts';
 import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
@@ -9,8 +9,11 @@ import { type Interval, WindowPercentiles } from '../stats/percentiles.ts';
 /** A request that was sent. */
 export type SentSend = Send & { readonly actualOffsetNs: number };
 
-/** The times of a whole answer: from the intended and from the actual send to the last byte. */
-const ANSWER_TIMES = ['scheduled', 'service'] as const;
+/**
+ * The times of a whole answer: from the intended and from the actual send to the last byte. `unpaused` is the latter
+ * without the time in which the sender could neither write nor read: the target took at least this long.
+ */
+const ANSWER_TIMES = ['scheduled', 'service', 'unpaused'] as const;
 export type AnswerTime = (typeof ANSWER_TIMES)[number];
 
 function ofEach<Value>(make: (time: AnswerTime) => Value): Record<AnswerTime, Value> {
@@ -29,6 +32,8 @@ export interface LatencyFigures extends Readonly<Record<AnswerTime, Histogram>> 
   readonly connect: Histogram;
   /** The wait for the recorded connection, before the actual send. Empty if no request waited. */
   readonly connectionWait: Histogram;
+  /** How long an answer may have waited for a paused sender. It lacks sends for which that is unknown. */
+  readonly paused: Histogram;
 }
 
 /** Collects lag and latencies of finished sends, with constant memory. */
@@ -39,8 +44,8 @@ export class LatencyStatistics {
 
   /**
    * @param originNs start of the judged part of the run
-   * @param ofRun figures of the complete run, if this is a part of it. Lag, connection times and the queue come from
-   *   there
+   * @param ofRun figures of the complete run, if this is a part of it. Lag, connection times, pauses and the queue come
+   *   from there
    */
   constructor(originNs = 0, ofRun: LatencyFigures | null = null) {
     this.#ofRun = ofRun;
@@ -51,6 +56,7 @@ export class LatencyStatistics {
       lag: ofRun?.lag ?? new Histogram(),
       connect: ofRun?.connect ?? new Histogram(),
       connectionWait: ofRun?.connectionWait ?? new Histogram(),
+      paused: ofRun?.paused ?? new Histogram(),
     };
   }
 
@@ -71,35 +77,40 @@ export class LatencyStatistics {
 
   /** Records times of the generator itself, for every send regardless of its outcome. */
   #addOurs(send: SentSend): void {
-    const { lag, connect, connectionWait } = this.figures;
+    const { lag, connect, connectionWait, paused } = this.figures;
     lag.record(lagNsOf(send));
     if (send.startOffsetNs !== null) connect.record(Math.max(0, send.startOffsetNs - send.actualOffsetNs));
     if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
+    if (send.pausedNs !== null) paused.record(send.pausedNs);
   }
-}
-
-/**
- * The lag of a send, without the wait for its recorded connection. A timestamp before the intended instant counts as no
- * lag.
- */
-export function lagNsOf(send: SentSend): number {
-  return Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs);
 }
 
 /** The times of a request, nanoseconds; null if it did not end normally. */
 export function latencyOf(
-  {
-    intendedOffsetNs,
-    actualOffsetNs,
-    lastByteOffsetNs,
-  }: Pick<SentSend, 'intendedOffsetNs' | 'actualOffsetNs' | 'lastByteOffsetNs'>,
+  send: Pick<SentSend, 'intendedOffsetNs' | 'actualOffsetNs' | 'lastByteOffsetNs' | 'writeNs' | 'pausedNs'>,
   ended: boolean,
 ): Readonly<Record<AnswerTime, number>> | null {
+  const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, pausedNs } = send;
   if (!ended || lastByteOffsetNs === null) return null;
   return {
     scheduled: Math.max(0, lastByteOffsetNs - intendedOffsetNs),
     service: Math.max(0, lastByteOffsetNs - actualOffsetNs),
+    // If the pauses are unknown, any time is possible.
+    unpaused: pausedNs === null ? 0 : Math.max(0, lastByteOffsetNs - pausedNs - leftOffsetNs(send)),
   };
+}
+
+/** When the first write of a sent request had returned: it had certainly left. */
+export function leftOffsetNs({
+  actualOffsetNs,
+  writeNs,
+}: Pick<SentSend, 'actualOffsetNs' | 'writeNs'>): number {
+  return actualOffsetNs + (writeNs ?? 0);
+}
+
+/** The share of requests whose answers may have waited for a paused sender; null if unknown. */
+export function pausedShare({ paused, lag }: Pick<LatencyFigures, 'paused' | 'lag'>): number | null {
+  return lag.count === 0 || paused.count < lag.count ? null : paused.countOver(0) / paused.count;
 }
 
 /** Percentiles of a histogram of nanoseconds. It contains only completed requests. */

@@ -35,6 +35,7 @@ export class GoodputCounts {
     served: 0,
     good: 0,
     goodFromSent: 0,
+    goodOfTarget: 0,
     unserved: 0,
     unknown: 0,
     left: 0,
@@ -57,7 +58,7 @@ export class GoodputCounts {
     if (this.#isOfStreams && !wantsStream) return;
     const { figures } = this;
     if (outcome === 'cancelled') {
-      if (keepsLimits(send, this.#limits, 'sent') === false) figures.leftOver += 1;
+      if (keepsLimits(send, this.#limits, 'target') === false) figures.leftOver += 1;
       else figures.left += 1;
       return;
     }
@@ -80,6 +81,7 @@ export class GoodputCounts {
     figures.served += 1;
     if (good) figures.good += 1;
     if (goodFromSent) figures.goodFromSent += 1;
+    if (keepsLimits(send, this.#limits, 'target') === true) figures.goodOfTarget += 1;
   }
 }
 
@@ -126,7 +128,7 @@ function rateOf(objective: Objective, figures: Observable, scope: Scope): number
   const counts = goodputOf(objective, figures);
   if (counts === null) return null;
   const { served, left, leftOver } = counts;
-  const good = scope.from === 'sent' ? counts.goodFromSent : counts.good;
+  const good = { planned: counts.good, sent: counts.goodFromSent, target: counts.goodOfTarget }[scope.from];
   const all = served + left + leftOver + missedIn(counts, figures.unanswered.interrupted, scope);
   return ratio(scope.cancelled === 'worst' ? good : good + left, all);
 }

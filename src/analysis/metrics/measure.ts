@@ -29,6 +29,8 @@ export interface GoodputFigures {
   readonly served: number;
   readonly good: number;
   readonly goodFromSent: number;
+  /** Good ones without the pauses of the sender. */
+  readonly goodOfTarget: number;
   /** Turned away, or answered without streaming although a stream was requested. They kept no limit. */
   readonly unserved: number;
   /** Served requests for which a limited time could not be read. */
@@ -95,8 +97,11 @@ export function judgedSends(
 
 /** The requests and the times that an objective is compared with. */
 export interface Scope {
-  /** Counted from the planned instant, or from the actual send. */
-  readonly from: 'planned' | 'sent';
+  /**
+   * Counted from the planned instant, or from the actual send. `target` counts from the actual send too, without pauses
+   * of the sender. It is a lower bound of the time of the target.
+   */
+  readonly from: 'planned' | 'sent' | 'target';
   /** Whether requests that were never sent count as infinitely slow. */
   readonly unsent: boolean;
   /** Whether requests that were turned away, or answered without streaming, count as infinitely slow streams. */
@@ -110,7 +115,7 @@ export interface Scope {
 
 export const EVERYTHING: Scope = { from: 'planned', unsent: true, streamless: true, cancelled: 'least' };
 /** Only causes in the target itself. */
-export const OF_TARGET: Scope = { ...EVERYTHING, from: 'sent', unsent: false, streamless: false };
+export const OF_TARGET: Scope = { ...EVERYTHING, from: 'target', unsent: false, streamless: false };
 
 /** The possible error of a percentile within its limit. */
 export interface Margin {

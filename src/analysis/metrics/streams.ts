@@ -5,6 +5,7 @@ import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts'
 import { isRefusal, type SendCategory } from '../run/outcomes.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
+import { leftOffsetNs } from './answer-times.ts';
 
 /** Counts of streams, and distributions in nanoseconds. A cancelled stream counts as far as it was received. */
 export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
@@ -18,6 +19,8 @@ export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
    * number.
    */
   readonly tpot: Histogram;
+  /** The times from the actual send, without pauses of the sender: lower bounds of the times of the target. */
+  readonly unpaused: Readonly<Record<'ttft' | 'itl' | 'tpot', Histogram>>;
   /** The times by windows of the run, for the confidence of their percentiles. */
   readonly byWindow: Readonly<Record<'ttft' | 'itl' | 'tpot', WindowPercentiles>>;
   /** The missing tokens of cancelled streams, with the time until the cancellation, which is a lower bound. */
@@ -60,6 +63,7 @@ export class StreamStatistics {
     ttftService: new Histogram(),
     itl: new Histogram(),
     tpot: new Histogram(),
+    unpaused: { ttft: new Histogram(), itl: new Histogram(), tpot: new Histogram() },
     censored: { ttft: new Histogram(), ttftService: new Histogram(), itl: new Histogram(), streams: 0 },
     failed: 0,
     stopped: 0,
@@ -113,6 +117,10 @@ export class StreamStatistics {
     if (tokenTimes === null || tokens === null || tokens <= 1) return;
     const tpotNs = Math.round((tokenTimes.lastNs - tokenTimes.firstNs) / (tokens - 1));
     figures.tpot.record(tpotNs);
+    const leastNs = tokenTimes.lastNs - (answer?.lastTokenPausedNs ?? 0) - tokenTimes.firstNs;
+    figures.unpaused.tpot.record(
+      send.pausedNs === null ? 0 : Math.max(0, Math.round(leastNs / (tokens - 1))),
+    );
     this.#byWindow.tpot.record(send.intendedOffsetNs, tpotNs);
   }
 
@@ -132,7 +140,8 @@ export class StreamStatistics {
   }
 
   /** Null for a stream without a token. */
-  #addTokens({ intendedOffsetNs, actualOffsetNs, answer }: Send): { firstNs: number; lastNs: number } | null {
+  #addTokens(send: Send): { firstNs: number; lastNs: number } | null {
+    const { intendedOffsetNs, actualOffsetNs, answer } = send;
     const { ttft, ttftService, itl } = this.#figures;
     const {
       firstTokenOffsetNs: firstNs = null,
@@ -143,6 +152,7 @@ export class StreamStatistics {
     ttft.record(Math.max(0, firstNs - intendedOffsetNs));
     ttftService.record(Math.max(0, firstNs - (actualOffsetNs ?? intendedOffsetNs)));
     this.#byWindow.ttft.record(intendedOffsetNs, Math.max(0, firstNs - intendedOffsetNs));
+    this.#addUnpaused(send, firstNs);
     if (gaps !== null) {
       const windows = this.#byWindow.itl;
       addGaps(gaps, {
@@ -153,6 +163,18 @@ export class StreamStatistics {
       });
     }
     return { firstNs, lastNs };
+  }
+
+  /** If the pauses are unknown, any time is possible. */
+  #addUnpaused({ intendedOffsetNs, actualOffsetNs, writeNs, pausedNs, answer }: Send, firstNs: number): void {
+    const { ttft, itl } = this.#figures.unpaused;
+    const leftNs = leftOffsetNs({ actualOffsetNs: actualOffsetNs ?? intendedOffsetNs, writeNs });
+    const ttftNs = firstNs - (answer?.firstTokenPausedNs ?? 0) - leftNs;
+    ttft.record(pausedNs === null ? 0 : Math.max(0, ttftNs));
+    const gaps = answer?.unpausedGaps ?? answer?.gaps ?? null;
+    if (gaps === null) return;
+    if (pausedNs !== null) addGaps(gaps, itl);
+    else addGaps(gaps, { record: (_, times) => itl.record(0, times) });
   }
 
   #countTokens({ answer }: Send): void {

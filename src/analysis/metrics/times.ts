@@ -15,7 +15,7 @@ import {
   upperBound,
   type WindowPercentiles,
 } from '../stats/percentiles.ts';
-import { type AnswerTime, latencyOf } from './answer-times.ts';
+import { type AnswerTime, latencyOf, leftOffsetNs } from './answer-times.ts';
 import {
   answersIn,
   EVERYTHING,
@@ -133,9 +133,9 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
   };
 }
 
-/** A time of whole answers. @param planned which time counts from the planned instant, and which from the send */
-function answerTime(planned: AnswerTime, sent: AnswerTime, extra: Extra = {}): TimeMeasure {
-  const at = { planned, sent };
+/** A time of whole answers. @param planned the time that counts from the planned instant, or replaces it */
+function answerTime(planned: 'scheduled' | 'service', extra: Extra = {}): TimeMeasure {
+  const at: Readonly<Record<Scope['from'], AnswerTime>> = { planned, sent: 'service', target: 'unpaused' };
   const source: TimeSource = {
     times: ({ latency, unanswered }, scope) => {
       const from = at[scope.from];
@@ -144,10 +144,9 @@ function answerTime(planned: AnswerTime, sent: AnswerTime, extra: Extra = {}): T
     },
     windows: ({ latency }) => latency.byWindow[planned],
     count: answersIn,
-    ofSend: ({ intendedOffsetNs, actualOffsetNs, lastByteOffsetNs }, from) => {
-      const sentNs = actualOffsetNs ?? intendedOffsetNs;
-      const ended = latencyOf({ intendedOffsetNs, actualOffsetNs: sentNs, lastByteOffsetNs }, true);
-      return ended?.[at[from]] ?? null;
+    ofSend: (send, from) => {
+      const actualOffsetNs = send.actualOffsetNs ?? send.intendedOffsetNs;
+      return latencyOf({ ...send, actualOffsetNs }, true)?.[at[from]] ?? null;
     },
     addTimes: (course, send, outcome) => {
       const { intendedOffsetNs, actualOffsetNs } = send;
@@ -170,7 +169,7 @@ function answerTime(planned: AnswerTime, sent: AnswerTime, extra: Extra = {}): T
   });
 }
 
-const SERVICE = answerTime('service', 'service');
+const SERVICE = answerTime('service');
 
 /** How much of the share beyond a percentile is left to late requests. */
 const LATE_SHARES = [0, 0.02, 0.1, 0.5] as const;
@@ -196,7 +195,7 @@ function latencyByLag(percent: number, confidence: number, figures: Observable):
   return Math.min(...bounds);
 }
 
-const LATENCY = answerTime('scheduled', 'service', {
+const LATENCY = answerTime('scheduled', {
   recorded: ({ latencyMs }) => latencyMs.recorded,
   inRecording: (objective, { recordedTook, recordedFailed }) =>
     objective.aggregation.kind === 'percentile' && recordedTook.count > 0
@@ -214,10 +213,18 @@ interface Tokens extends SendAnswer {
   readonly lastTokenOffsetNs: number;
 }
 
+interface PausedTokens {
+  readonly firstNs: number;
+  readonly lastNs: number;
+}
+
+const NOT_PAUSED: PausedTokens = { firstNs: 0, lastNs: 0 };
+
 /** A time of streamed answers, by their tokens. */
 interface TokenTime extends Pick<TimeSource, 'times' | 'count'> {
   readonly name: 'ttft' | 'itl' | 'tpot';
-  ofTokens(tokens: Tokens, startNs: number): number | null;
+  /** @param paused how long the tokens may have waited for a paused sender */
+  ofTokens(tokens: Tokens, startNs: number, paused: PausedTokens): number | null;
   /** The time of a request that was cancelled before its first token. */
   ofLeft(waitedNs: number): number | null;
   record(tokens: Tokens, send: Send, record: (ns: number, times?: number) => void, course: TimeCourse): void;
@@ -229,13 +236,20 @@ function tokenTime(of: TokenTime, extra: Extra = {}): TimeMeasure {
       ...of,
       windows: ({ streams }) => streams.byWindow[of.name],
       ofSend: (send, from) => {
-        const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, answer, cancelled } = send;
+        const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, answer, cancelled, pausedNs } = send;
         const startNs = from === 'planned' ? intendedOffsetNs : (actualOffsetNs ?? intendedOffsetNs);
         // The first token would have taken at least the time until the cancellation.
         if (cancelled && answer?.firstTokenOffsetNs == null)
           return lastByteOffsetNs === null ? null : of.ofLeft(lastByteOffsetNs - startNs);
         if (answer === null) return null;
-        if (hasTokens(answer)) return of.ofTokens(answer, startNs);
+        if (hasTokens(answer)) {
+          if (from !== 'target') return of.ofTokens(answer, startNs, NOT_PAUSED);
+          // If the pauses are unknown, any time is possible.
+          if (pausedNs === null) return 0;
+          const { firstTokenPausedNs: firstNs, lastTokenPausedNs: lastNs } = answer;
+          const leftNs = leftOffsetNs({ ...send, actualOffsetNs: startNs });
+          return of.ofTokens(answer, leftNs, { firstNs: firstNs ?? 0, lastNs: lastNs ?? 0 });
+        }
         return answer.contentEvents === 0 ? Number.POSITIVE_INFINITY : null;
       },
       addTimes: (course, send, outcome) => {
@@ -250,6 +264,11 @@ function tokenTime(of: TokenTime, extra: Extra = {}): TimeMeasure {
     },
     extra,
   );
+}
+
+/** The time from the first to the last token. */
+function spanOf({ firstTokenOffsetNs, lastTokenOffsetNs }: Tokens, paused: PausedTokens): number {
+  return Math.max(0, lastTokenOffsetNs - paused.lastNs - firstTokenOffsetNs);
 }
 
 function hasTokens(answer: SendAnswer): answer is Tokens {
@@ -276,14 +295,15 @@ const TTFT = tokenTime(
   {
     name: 'ttft',
     times: (figures, scope) => {
-      const { ttft, ttftService, censored } = figures.streams;
+      const { ttft, ttftService, unpaused, censored } = figures.streams;
       const infinite = slowStreams(figures, scope) + figures.streams.withoutContent;
-      return scope.from === 'sent'
-        ? withCensored(ttftService, censored.ttftService, scope, infinite)
-        : withCensored(ttft, censored.ttft, scope, infinite);
+      if (scope.from === 'planned') return withCensored(ttft, censored.ttft, scope, infinite);
+      const times = scope.from === 'sent' ? ttftService : unpaused.ttft;
+      return withCensored(times, censored.ttftService, scope, infinite);
     },
     count: (figures) => figures.streams.ttft.count + figures.streams.withoutContent + failedStreams(figures),
-    ofTokens: ({ firstTokenOffsetNs }, startNs) => firstTokenOffsetNs - startNs,
+    ofTokens: ({ firstTokenOffsetNs }, startNs, paused) =>
+      Math.max(0, firstTokenOffsetNs - paused.firstNs - startNs),
     ofLeft: (waitedNs) => waitedNs,
     record: ({ firstTokenOffsetNs }, { intendedOffsetNs }, record) =>
       record(firstTokenOffsetNs - intendedOffsetNs),
@@ -295,16 +315,15 @@ const ITL = tokenTime(
   {
     name: 'itl',
     times: (figures, scope) => {
-      const { itl, censored } = figures.streams;
+      const { itl, unpaused, censored } = figures.streams;
       const each = gapsOfStream(figures);
       const unbegun = scope.cancelled === 'worst' ? Math.round(censored.ttft.count * each) : 0;
       const slow = Math.round(slowStreams(figures, scope) * each);
-      return withCensored(itl, censored.itl, scope, slow + unbegun);
+      return withCensored(scope.from === 'target' ? unpaused.itl : itl, censored.itl, scope, slow + unbegun);
     },
     // A stream is one sample, not one for each gap: a slow moment of a server affects all gaps of that moment.
     count: (figures) => figures.streams.ttft.count + failedStreams(figures),
-    ofTokens: ({ firstTokenOffsetNs, lastTokenOffsetNs, contentEvents }) =>
-      (lastTokenOffsetNs - firstTokenOffsetNs) / Math.max(1, contentEvents - 1),
+    ofTokens: (tokens, _, paused) => spanOf(tokens, paused) / Math.max(1, tokens.contentEvents - 1),
     ofLeft: () => null,
     record: ({ gaps, lastTokenOffsetNs }, { cancelled, lastByteOffsetNs }, record, course) => {
       course.addStream(gaps === null ? 0 : addGaps(gaps, { record }));
@@ -317,16 +336,17 @@ const ITL = tokenTime(
 const TPOT = tokenTime({
   name: 'tpot',
   times: (figures, scope) => {
-    const { tpot, censored } = figures.streams;
+    const { tpot, unpaused, censored } = figures.streams;
     const infinite = slowStreams(figures, scope) + (scope.cancelled === 'worst' ? censored.streams : 0);
-    return { histogram: tpot, infinite };
+    return { histogram: scope.from === 'target' ? unpaused.tpot : tpot, infinite };
   },
   count: (figures) => figures.streams.tpot.count + failedStreams(figures),
-  ofTokens: ({ firstTokenOffsetNs, lastTokenOffsetNs, outputTokens, contentEvents }) => {
+  ofTokens: (tokens, _, paused) => {
+    const { outputTokens, contentEvents } = tokens;
     // An answer in one piece has no time between tokens, however many tokens it contains.
     if (contentEvents === 1) return 0;
     if (outputTokens === null) return null;
-    return outputTokens < 2 ? 0 : (lastTokenOffsetNs - firstTokenOffsetNs) / (outputTokens - 1);
+    return outputTokens < 2 ? 0 : spanOf(tokens, paused) / (outputTokens - 1);
   },
   ofLeft: () => null,
   record: ({ firstTokenOffsetNs, lastTokenOffsetNs, outputTokens }, { cancelled }, record) => {

@@ -90,7 +90,8 @@ function sentGapsText({ ksGaps, sent }: ReplayDocument['fidelity']): string {
 
 /** The state of the sending side. */
 export function healthTable(document: ReplayDocument): Table {
-  const { health, lagUs, connectMs, connectionWaitMs, connectionWaits, bounds, closedLoop } = document;
+  const { health, lagUs, connectMs, connectionWaitMs, connectionWaits, pauses, bounds, closedLoop } =
+    document;
   const us = (value: number | null) => msText(value === null ? null : value / 1e3);
   const known = (value: boolean | null) => (value === null ? 'not known' : value ? 'yes' : 'no');
   const waits =
@@ -116,6 +117,7 @@ export function healthTable(document: ReplayDocument): Table {
       ...LAG_PERCENTS.map((percent) => [`schedule lag p${percent}`, us(lagUs[`p${percent}`])]),
       ['schedule lag max', us(lagUs.max)],
       ['connecting p50 / p99 / max', [connectMs.p50, connectMs.p99, connectMs.max].map(msText).join(' / ')],
+      ['answers that waited for a paused generator', pausesText(pauses)],
       ...waits,
       ['busiest sender thread', shareText(health.busyShare)],
       ['held back by a CPU quota', known(health.throttled)],
@@ -123,6 +125,11 @@ export function healthTable(document: ReplayDocument): Table {
       ['stalls', `${numberText(health.stalls)}, ${msText(health.stalledMs)} in all`],
     ],
   };
+}
+
+function pausesText(pauses: ReplayDocument['pauses']): string {
+  if (pauses?.share == null) return 'not known';
+  return `${shareText(pauses.share)}, for up to ${msText(pauses.maxMs)}`;
 }
 
 /** For each planned fault: its requests before, during and after, and the recovery time. */

@@ -113,7 +113,7 @@ function gateOf(objective: Objective): Gate | null {
   const { allowedShare, isBroken } = measureOf(objective);
   const share = slice === null && operator.startsWith('<') ? (allowedShare?.(objective) ?? null) : null;
   if (share === null || isBroken === undefined) return null;
-  return { expression, isBroken: (send) => isBroken(objective, send, 'sent'), share };
+  return { expression, isBroken: (send) => isBroken(objective, send, 'target'), share };
 }
 
 /**

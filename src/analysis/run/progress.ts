@@ -1,9 +1,9 @@
 import { Histogram } from '../../core/histogram.ts';
-import { hasFailed, isTurnedAway, type RunPosition, type Send } from '../../core/run.ts';
+import { hasFailed, isTurnedAway, lagNsOf, type RunPosition, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { RecentMs, SecondEvent } from '../../documents/events.ts';
 import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
-import { lagNsOf, latencyMs, latencyOf } from '../metrics/answer-times.ts';
+import { latencyMs, latencyOf } from '../metrics/answer-times.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 
 /** Counts since the last call; they are no rates. The warm-up is included. */

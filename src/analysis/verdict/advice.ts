@@ -163,6 +163,27 @@ export function latenessAdvice({ busyShare, throttled, ratePerSecond, scaling }:
   return `Raise --threads where there are idle cores${divide}, or ${lessLoad(scaling)}.`;
 }
 
+/** What would decide an objective that is too close to its limit. */
+export interface Undecided {
+  /** The additional requests that would decide; null if a longer run would not decide. */
+  readonly more: { readonly requests: number; readonly ms: number } | 'longer' | null;
+  /** The sending side, if late requests or pauses made times longer and less regular; otherwise null. */
+  readonly late?: SendingSide | null;
+  /** The share of answers that may have waited for a paused generator, if they are a cause. */
+  readonly paused?: number | null;
+}
+
+export function undecidedAdvice({ more, late, paused }: Undecided): string {
+  const what =
+    paused == null ? 'Requests left late' : `${percent(paused)} of the answers may have waited for us`;
+  if (late != null) return `${what}: mend that first. ${latenessAdvice(late)}`;
+  if (more === 'longer')
+    return 'Replay with a longer --duration, or without --until-sure, which judges what was observed.';
+  return more === null
+    ? 'The percentile lies at its limit: no longer run decides. Change the limit, or give --confidence point.'
+    : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), by a longer window, --loop or --duration. Or give --confidence point, which judges what was observed.`;
+}
+
 /** Advice for a busy sender. A closed loop has only one sender. */
 export function busyAdvice(scaling?: string): string {
   if (scaling === 'closed') return 'Give the generator a faster core, or a smaller --concurrency.';

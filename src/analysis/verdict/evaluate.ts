@@ -18,10 +18,11 @@ import { emptyPart } from '../run/slice-statistics.ts';
  * The cause of a violation.
  * - `target`: the sent requests violate the objective, counted from the actual sends.
  * - `streams`: only requests whose answer was not the wanted stream, or did not count for goodput.
+ * - `pauses`: only the time in which the sender could neither write nor read.
  * - `unsent`: only requests that a limit refused or that were never sent.
  * - `lag`: only the time between the planned and the actual send.
  */
-type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
+type BrokenBy = 'target' | 'streams' | 'pauses' | 'unsent' | 'lag';
 
 /** The result of one objective. An objective on each model has one result for each. */
 export interface ObjectiveResult {
@@ -35,8 +36,8 @@ export interface ObjectiveResult {
   /** In the unit of the limit. Infinity if too many failed, null if nothing was measured. */
   readonly observed: number | null;
   /**
-   * The observed value of sent requests, counted from their actual sends, for a violation by the target. Otherwise
-   * null.
+   * A lower bound of the observed value: of sent requests, from their actual sends, without pauses of the sender. Null
+   * unless the target or pauses violate the objective.
    */
   readonly fromSends: number | null;
   /** Null if nothing was measured. */
@@ -81,7 +82,8 @@ export function evaluateObjectives(
     const observed = isOpen ? null : measure.observe(objective, seen, EVERYTHING);
     const ok = observed === null ? null : holds(observed, objective);
     const brokenBy = ok === false ? brokenByIn(objective, seen) : null;
-    const fromSends = brokenBy === 'target' ? measure.observe(objective, seen, OF_TARGET) : null;
+    const isOfSends = brokenBy === 'target' || brokenBy === 'pauses';
+    const fromSends = isOfSends ? measure.observe(objective, seen, OF_TARGET) : null;
     const worst = measure.observe(objective, seen, { ...EVERYTHING, cancelled: 'worst' });
     const censored = ok === true && worst !== null && !holds(worst, objective);
     const isAsked = ok === true && confidence !== null;
@@ -184,6 +186,7 @@ function brokenByIn(objective: Objective, figures: Observable): BrokenBy {
     return observed !== null && !holds(observed, objective);
   };
   if (isBroken(OF_TARGET)) return 'target';
+  if (isBroken({ ...OF_TARGET, from: 'sent' })) return 'pauses';
   if (!isBroken({ ...EVERYTHING, streamless: false })) return 'streams';
   return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
 }

@@ -19,6 +19,8 @@ import {
   raiseAdvice,
   refusedText,
   type SendingSide,
+  type Undecided,
+  undecidedAdvice,
 } from './advice.ts';
 import {
   type Incomparable,
@@ -27,7 +29,15 @@ import {
   type TurnedAway,
   turnedAwayText,
 } from './incomparable.ts';
-import { type Observed, observedText, type Violation, violationAdvice, violationText } from './violation.ts';
+import {
+  type Observed,
+  observedText,
+  type Pauses,
+  pausesText,
+  type Violation,
+  violationAdvice,
+  violationText,
+} from './violation.ts';
 
 /**
  * `fail`: an objective is violated. `doubt`: the finding could change the verdict, so the run proves nothing. `note`:
@@ -196,6 +206,15 @@ const CATALOGUE = {
       'Scheduled latency counts our lateness, which can only make a pass harder. Service latency does not include it.',
     advice: ({ side }) => latenessAdvice(side),
   }),
+  generator_paused: entry<Pauses & { side: SendingSide }>({
+    severity: 'doubt',
+    title: 'The generator stood still while requests were open',
+    about: ({ violated }) => violated.flatMap(ofObserved),
+    text: pausesText,
+    means:
+      'The generator could not read these answers when they came: it was stopped, or had no processor. Without these pauses the objective may be met.',
+    advice: ({ share, side }) => (share === null ? 'Replay again.' : latenessAdvice(side)),
+  }),
   sender_busy: entry<{ share: number; bound: number; scaling?: string | undefined }>({
     severity: 'note',
     title: 'A sender thread had little time left',
@@ -290,11 +309,7 @@ const CATALOGUE = {
       confidence: number;
       /** A possible true value on the other side of the limit. */
       otherwise: number;
-      /** The additional requests that would decide; null if a longer run would not decide. */
-      more: { requests: number; ms: number } | 'longer' | null;
-      /** The sending side, if late requests made times longer and less regular; otherwise null. */
-      late?: SendingSide | null;
-    }
+    } & Undecided
   >({
     severity: 'doubt',
     title: 'An objective is too close to its limit',
@@ -302,14 +317,7 @@ const CATALOGUE = {
     text: ({ objective, observed, confidence, otherwise }) =>
       `${objective.expression}: observed ${observedText({ objective, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ objective, observed: otherwise })}`,
     means: 'Another run of the same length may well be on the other side of the limit.',
-    advice: ({ more, late }) => {
-      if (late != null) return `Requests left late: mend that first. ${latenessAdvice(late)}`;
-      if (more === 'longer')
-        return 'Replay with a longer --duration, or without --until-sure, which judges what was observed.';
-      return more === null
-        ? 'The percentile lies at its limit: no longer run decides. Change the limit, or give --confidence point.'
-        : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), by a longer window, --loop or --duration. Or give --confidence point, which judges what was observed.`;
-    },
+    advice: undecidedAdvice,
   }),
   until_sure: entry<LooksTaken>({
     severity: 'note',

@@ -12,7 +12,13 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
-import { lagUs, latencyMs, trustedLatencyMs } from '../metrics/answer-times.ts';
+import {
+  type LatencyFigures,
+  lagUs,
+  latencyMs,
+  pausedShare,
+  trustedLatencyMs,
+} from '../metrics/answer-times.ts';
 import { goodputOf, judgedByLimits } from '../metrics/goodput.ts';
 import type { StreamFigures } from '../metrics/streams.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
@@ -112,6 +118,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     lagUs: lagUs(latency.lag),
     connectMs: latencyMs(latency.connect),
     connectionWaitMs: latencyMs(latency.connectionWait),
+    pauses: pausesDocument(latency),
     connectionWaits: connectionWaitsOf(figures, bounds),
     fidelity: {
       ...fidelity,
@@ -208,6 +215,11 @@ function warmupDocument({ warmup, figures }: ReplaySummaryInput): WarmupDocument
   return { askedS: warmup.askedNs / NS_PER_S, playedS: warmup.playedNs / NS_PER_S, ...figures.warmup };
 }
 
+function pausesDocument(latency: LatencyFigures): ReplayDocument['pauses'] {
+  const { p99, max } = latencyMs(latency.paused);
+  return { share: pausedShare(latency), p99Ms: p99, maxMs: max };
+}
+
 /** A closed loop has no planned instants, so it has no scheduled latency. */
 function latencyDocument({ figures: { latency }, concurrency = null }: ReplaySummaryInput) {
   const isPlanned = concurrency === null;
@@ -251,5 +263,6 @@ function objectiveLine(result: ObjectiveResult): ObjectiveLine {
     goodput: goodput && { good: goodput.good, perSecond, unknown: goodput.unknown },
     ...objectiveState(result),
     upperBound: finite(margin?.upperBound ?? null),
+    lowerBound: finite(result.fromSends),
   };
 }

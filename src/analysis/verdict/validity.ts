@@ -5,6 +5,7 @@ import { holds, type Objective } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
+import { pausedShare } from '../metrics/answer-times.ts';
 import { goodputOf } from '../metrics/goodput.ts';
 import { measureOf } from '../metrics/index.ts';
 import { judgedSends, type Margin } from '../metrics/measure.ts';
@@ -37,7 +38,8 @@ interface EvaluatedRun {
 /** Every reason on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
 export function doubtsOf(run: EvaluatedRun): Reason[] {
   const parts = [...sliceDoubts(run), ...sampleDoubts(run), ...monitorDoubts(run)];
-  return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...faultDoubts(run), ...parts];
+  const load = [...planDoubts(run), ...loadDoubts(run), ...pauseDoubts(run)];
+  return [...load, ...likenessDoubts(run), ...faultDoubts(run), ...parts];
 }
 
 /** Whether each planned fault was active, and whether the recovery time is known. */
@@ -202,6 +204,27 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   yield reason('connection_wait', { late, all, unsent, boundMs: waits.boundMs, waitMs, violated, scaling });
 }
 
+/** From this share of delayed answers on, pauses are named as a cause. */
+const MOST_PAUSED = 0.01;
+
+/** Whether only pauses of the sender violate an objective. */
+function* pauseDoubts({ context, open }: EvaluatedRun): Generator<Reason> {
+  const violated = open.filter(({ brokenBy }) => brokenBy === 'pauses');
+  if (violated.length === 0) return;
+  const { latency } = context.figures;
+  const share = pausedShare(latency);
+  yield reason('generator_paused', {
+    violated: violated.map(({ objective, observed, fromSends }) => ({
+      objective,
+      observed,
+      least: fromSends,
+    })),
+    share,
+    longestMs: share === null ? null : (latency.paused.max ?? 0) / NS_PER_MS,
+    side: sendingSideOf(context),
+  });
+}
+
 /** Whether the answers were of the recorded kind. */
 function* likenessDoubts({ context, objectives, open, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures, calibration } = context;
@@ -290,12 +313,12 @@ function* sliceDoubts({ context, objectives, results, bounds }: EvaluatedRun): G
 function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   const { context, objectives, results, bounds } = run;
   const { figures } = context;
-  const late = isLate(run) ? sendingSideOf(context) : null;
+  const late = slownessOf(run);
   const isStopped = context.interrupted !== null;
   for (const { objective, observed, mayHold } of results) {
     if (mayHold === null) continue;
     const { confidence, value: otherwise } = mayHold;
-    yield reason('too_close', { objective, observed, confidence, otherwise, more: 'longer', late });
+    yield reason('too_close', { objective, observed, confidence, otherwise, more: 'longer', ...late });
   }
   const short = new Map<Objective, FactsOf<'too_few_samples'>>();
   for (const { objective, asked, observed, margin, figures: judged, requests } of results) {
@@ -404,13 +427,13 @@ function monitorFloor({ aggregation }: Objective): number {
 function tooClose(
   { objective, observed, margin }: { objective: Objective; observed: number; margin: Margin },
   { planned, plannedSpanNs }: RunContext['figures'],
-  late: SendingSide | null,
+  late: Pick<FactsOf<'too_close'>, 'late' | 'paused'>,
 ): Reason {
   const more = margin.timesNeeded === null ? null : margin.timesNeeded - 1;
   return reason('too_close', {
     objective,
     observed,
-    late,
+    ...late,
     confidence: margin.confidence,
     otherwise: margin.upperBound,
     more:
@@ -482,6 +505,13 @@ export function* recordingNotes(objectives: readonly Objective[], mix: StatusMix
     if (observed !== null && !holds(observed, objective))
       yield reason('recorded_violation', { objective, observed });
   }
+}
+
+/** What made times longer and less regular on our side. */
+function slownessOf(run: EvaluatedRun): Pick<FactsOf<'too_close'>, 'late' | 'paused'> {
+  const share = pausedShare(run.context.figures.latency) ?? 0;
+  const paused = share > MOST_PAUSED ? share : null;
+  return { late: isLate(run) || paused !== null ? sendingSideOf(run.context) : null, paused };
 }
 
 /** Whether requests were sent later than objectives on times allow. */

@@ -22,7 +22,7 @@ export interface Observed {
 export interface Violation extends Observed {
   /** Null or absent if failures are not the cause. */
   readonly failures?: Failures | null;
-  /** The value that a violated time was judged by, counted from the actual sends. */
+  /** The value that a violated time was judged by: from the actual sends, without pauses of the generator. */
   readonly fromSends?: number | null;
   /** Requests that the replay never sent. They count as unanswered. */
   readonly unsent?: number;
@@ -64,8 +64,31 @@ export function violationText(violation: Violation): string {
   const isFar = objective.operator.startsWith('<') && Number.isFinite(times) && times >= 1.1;
   const far = isFar ? `, ${Number(times.toPrecision(2))} times the limit` : '';
   const own =
-    judged === observed ? '' : `, ${observedText({ objective, observed: judged })} from when requests left`;
+    judged === observed
+      ? ''
+      : `, at least ${observedText({ objective, observed: judged })} from when requests left`;
   return `observed ${observedText({ objective, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
+}
+
+/** Objectives that only pauses of the generator violate. */
+export interface Pauses {
+  readonly violated: readonly (Observed & { readonly least: number | null })[];
+  /** The share of requests whose answers may have waited; null if unknown. */
+  readonly share: number | null;
+  readonly longestMs: number | null;
+}
+
+export function pausesText({ violated, share, longestMs }: Pauses): string {
+  const leastText = ({ objective, least }: Pauses['violated'][number]) =>
+    share === null ? '' : `, at least ${observedText({ objective, observed: least })}`;
+  const each = violated.map(
+    (result) => `${result.objective.expression}: observed ${observedText(result)}${leastText(result)}`,
+  );
+  const pauses =
+    share === null
+      ? 'this run did not measure how long its answers waited'
+      : `${percent(share)} of the answers may have waited, for up to ${formatMs(longestMs ?? 0)}`;
+  return `${each.join('; ')} (${pauses})`;
 }
 
 function refusalsText({ refused, caps, isOfSentToo }: Refusals): string {
@@ -76,7 +99,7 @@ function refusalsText({ refused, caps, isOfSentToo }: Refusals): string {
 /** With a smaller ratio, both values look the same to a reader. */
 const LATE_BY = 1.02;
 
-/** Whether the lag of the generator is a visible part of the observed value. */
+/** Whether lag and pauses of the generator are a visible part of the observed value. */
 function isLateIn(observed: number | null, fromSends?: number | null): fromSends is number {
   if (observed === null || fromSends == null || !Number.isFinite(observed)) return false;
   return observed > fromSends * LATE_BY;

@@ -276,6 +276,9 @@ function sendOf(
     },
     connectionWaitNs: null,
     startOffsetNs: isDue ? intendedOffsetNs : null,
+    writeNs: null,
+    // Virtual time does not pass while nothing runs.
+    pausedNs: 0,
     firstByteOffsetNs: isStopped ? null : lastByteOffsetNs,
     lastByteOffsetNs,
     status: isStopped ? null : 200,

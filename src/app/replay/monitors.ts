@@ -9,7 +9,7 @@ import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { readyOffsetNs, type Send } from '../../core/run.ts';
+import { lagNsOf, type Send } from '../../core/run.ts';
 import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
@@ -84,9 +84,9 @@ export class RunMonitors {
 
   noteSends(sends: readonly Send[]): void {
     this.#load.add(sends);
-    for (const { actualOffsetNs, connectionWaitNs, intendedOffsetNs } of sends) {
-      if (actualOffsetNs === null) continue;
-      this.#sources.generator.noteLag(readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - intendedOffsetNs);
+    for (const send of sends) {
+      const { actualOffsetNs } = send;
+      if (actualOffsetNs !== null) this.#sources.generator.noteLag(lagNsOf({ ...send, actualOffsetNs }));
     }
   }
 

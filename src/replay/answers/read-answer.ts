@@ -44,8 +44,14 @@ export class AnswerReader {
   #streamed: boolean;
   readonly #read: boolean;
   #gaps = new GapCounts();
+  /** The gaps less the pauses of the sender. */
+  #unpausedGaps = new GapCounts();
   #usage: TokenUsage = NO_USAGE;
   #atNs = 0;
+  #pausedNs = 0;
+  #wasPaused = false;
+  #firstTokenPausedNs = 0;
+  #lastTokenPausedNs = 0;
   #firstTokenNs: number | null = null;
   #lastTokenNs: number | null = null;
   #contentEvents = 0;
@@ -77,9 +83,13 @@ export class AnswerReader {
     return form === 'document' ? null : new AnswerReader('unread', false);
   }
 
-  /** Reads a piece of the body without keeping it. Instants must not decrease. */
-  write(bytes: Buffer, atNs: number): void {
+  /**
+   * Reads a piece of the body without keeping it. Instants must not decrease.
+   * @param pausedNs how long it may have waited for a sender that was paused
+   */
+  write(bytes: Buffer, atNs: number, pausedNs = 0): void {
     this.#atNs = atNs;
+    this.#pausedNs = pausedNs;
     this.#events?.write(bytes);
     this.#document?.write(bytes);
   }
@@ -97,6 +107,9 @@ export class AnswerReader {
       contentEvents: this.#contentEvents,
       gapMaxNs: this.#gaps.maxNs,
       gaps: this.#gaps.toBytes(),
+      firstTokenPausedNs: this.#firstTokenPausedNs,
+      lastTokenPausedNs: this.#lastTokenPausedNs,
+      unpausedGaps: this.#wasPaused ? this.#unpausedGaps.toBytes() : null,
       promptTokens,
       outputTokens,
       finish: this.#end.finish,
@@ -147,15 +160,26 @@ export class AnswerReader {
     }
     this.#contentEvents = 0;
     this.#gaps = new GapCounts();
+    this.#unpausedGaps = new GapCounts();
+    this.#wasPaused = false;
     this.#firstTokenNs = null;
     this.#lastTokenNs = null;
   }
 
   #token(): void {
     this.#contentEvents += 1;
-    this.#firstTokenNs ??= this.#atNs;
-    if (this.#lastTokenNs !== null) this.#gaps.add(this.#atNs - this.#lastTokenNs);
+    if (this.#firstTokenNs === null) {
+      this.#firstTokenNs = this.#atNs;
+      this.#firstTokenPausedNs = this.#pausedNs;
+    }
+    if (this.#lastTokenNs !== null) {
+      const gapNs = this.#atNs - this.#lastTokenNs;
+      this.#gaps.add(gapNs);
+      this.#unpausedGaps.add(Math.max(0, gapNs - this.#pausedNs));
+      this.#wasPaused ||= this.#pausedNs > 0;
+    }
     this.#lastTokenNs = this.#atNs;
+    this.#lastTokenPausedNs = this.#pausedNs;
   }
 }
 

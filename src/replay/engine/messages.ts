@@ -157,6 +157,8 @@ export interface SendResult
     | 'actualOffsetNs'
     | 'connectionWaitNs'
     | 'startOffsetNs'
+    | 'writeNs'
+    | 'pausedNs'
     | 'firstByteOffsetNs'
     | 'lastByteOffsetNs'
     | 'status'
@@ -185,6 +187,8 @@ export function notSentResult(
     actualOffsetNs: null,
     connectionWaitNs: null,
     startOffsetNs: null,
+    writeNs: null,
+    pausedNs: null,
     firstByteOffsetNs: null,
     lastByteOffsetNs: null,
     status: null,

@@ -7,6 +7,7 @@ import { type AnswerFacts, type AnswerHead, AnswerReader } from '../answers/read
 import { AnswerCopy, type KeepingBudget } from '../check/answer-copy.ts';
 import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
 import type { SendEnd } from '../http/errors.ts';
+import type { Heartbeat } from './heartbeat.ts';
 import { notSentResult, type PreparedRequest, type SendResult } from './messages.ts';
 
 /** The part of a sender that each of its requests uses. Instants are monotonic nanoseconds. */
@@ -14,6 +15,7 @@ export interface PendingHost {
   /** The run's zero. */
   readonly startNs: number;
   readonly clock: Pick<Clock, 'nowNs'>;
+  readonly heartbeat: Pick<Heartbeat, 'waitedNs' | 'pausedNs'>;
   /** The budget for answers that are copied for comparison; null if none are. */
   readonly keeping: KeepingBudget | null;
   /** Counts events, so that a turn of the loop without events can be distinguished from work. */
@@ -24,6 +26,12 @@ export interface PendingHost {
   served(): void;
   over(pending: PendingSend, result: SendResult): void;
 }
+
+/**
+ * Up to this size, a body fits into the buffers of its socket. A larger one also waits for a sender that is paused while
+ * it passes.
+ */
+const BUFFERED_BYTES = 64 * 1024;
 
 /** A request that is being sent. It takes the times of its events and builds the result. */
 export class PendingSend implements SendEvents {
@@ -42,8 +50,16 @@ export class PendingSend implements SendEvents {
   #request: PreparedRequest | null;
   /** The time of the actual send; before it, when the request was ready. */
   #actualNs: number;
+  /** Those that are still in memory. */
   #bodyBytes: number;
-  #writtenNs: number | null = null;
+  readonly #requestBytes: number;
+  #startNs: number | null = null;
+  /** When writing was called on an open connection, and how long it took. */
+  #calledNs = 0;
+  #writeNs: number | null = null;
+  /** All pauses of the sender before the send, and between the send and an open connection. */
+  #pausedBeforeNs = 0;
+  #connectPausedNs = 0;
   #firstByteNs: number | null = null;
   #status: number | null = null;
   #responseBytes = 0;
@@ -59,7 +75,8 @@ export class PendingSend implements SendEvents {
     this.#planned = { index, intendedOffsetNs, answer };
     this.#request = request;
     this.#host = host;
-    this.#bodyBytes = request.body?.length ?? 0;
+    this.#requestBytes = request.body?.length ?? 0;
+    this.#bodyBytes = this.#requestBytes;
     this.lane = request.lane ?? null;
     this.readyNs = readyNs;
     this.#actualNs = readyNs;
@@ -81,6 +98,7 @@ export class PendingSend implements SendEvents {
     if (request === null) return;
     this.#request = null;
     this.sentNs = sentNs;
+    this.#pausedBeforeNs = this.#host.heartbeat.pausedNs(this.#actualNs);
     this.handle = transport.send(request, this);
   }
 
@@ -96,9 +114,17 @@ export class PendingSend implements SendEvents {
     this.#bodyBytes = 0;
   }
 
-  onStart(): void {
+  onStart(reusedConnection: boolean): void {
     this.#host.events++;
-    this.#writtenNs = this.#host.clock.nowNs();
+    const nowNs = this.#host.clock.nowNs();
+    this.#startNs = nowNs;
+    this.#calledNs = reusedConnection ? this.#actualNs : nowNs;
+    this.#connectPausedNs = reusedConnection ? 0 : this.#pausedSinceSend(nowNs);
+    this.#writeNs = null;
+  }
+
+  onFirstWrite(): void {
+    this.#writeNs ??= this.#host.clock.nowNs() - this.#calledNs;
   }
 
   onFirstByte(): void {
@@ -122,7 +148,10 @@ export class PendingSend implements SendEvents {
   onData(bytes: Buffer): void {
     this.#host.events++;
     this.#responseBytes += bytes.length;
-    this.#reader?.write(bytes, this.#host.clock.nowNs());
+    if (this.#reader !== null) {
+      const nowNs = this.#host.clock.nowNs();
+      this.#reader.write(bytes, nowNs, this.#pausedNs(nowNs));
+    }
     this.#errorScan?.write(bytes);
     if (hasSucceeded(this.#status)) this.#bodyCrc = crc32(bytes, this.#bodyCrc ?? 0);
     this.#copy?.write(bytes);
@@ -150,15 +179,18 @@ export class PendingSend implements SendEvents {
     if (end === 'no_socket') return notSentResult(this.#planned, end);
     const { index, intendedOffsetNs } = this.#planned;
     const cancelled = end === 'cancelled';
+    const nowNs = this.#host.clock.nowNs();
     return {
       index,
       intendedOffsetNs,
       actualOffsetNs: this.#actualNs - this.#host.startNs,
       connectionWaitNs: this.lane === null ? null : this.#actualNs - this.readyNs,
-      startOffsetNs: this.#offset(this.#writtenNs),
+      startOffsetNs: this.#offset(this.#startNs),
+      writeNs: this.#writeNs,
+      pausedNs: this.#pausedNs(nowNs),
       // An interim response alone is not an answer.
       firstByteOffsetNs: this.#status === null ? null : this.#offset(this.#firstByteNs),
-      lastByteOffsetNs: this.#host.clock.nowNs() - this.#host.startNs,
+      lastByteOffsetNs: nowNs - this.#host.startNs,
       status: this.#status,
       responseBytes: this.#responseBytes,
       error: cancelled ? null : end,
@@ -190,6 +222,16 @@ export class PendingSend implements SendEvents {
       firstTokenOffsetNs: this.#offset(firstTokenNs),
       lastTokenOffsetNs: this.#offset(lastTokenNs),
     };
+  }
+
+  /** How long what is read now may have waited. */
+  #pausedNs(nowNs: number): number {
+    if (this.#requestBytes + this.#responseBytes > BUFFERED_BYTES) return this.#pausedSinceSend(nowNs);
+    return this.#connectPausedNs + this.#host.heartbeat.waitedNs(nowNs);
+  }
+
+  #pausedSinceSend(nowNs: number): number {
+    return this.#host.heartbeat.pausedNs(nowNs) - this.#pausedBeforeNs;
   }
 
   #offset(ns: number | null): number | null {

@@ -9,6 +9,7 @@ import { AddressBook } from '../http/addresses.ts';
 import { HttpClient, type Transport } from '../http/client.ts';
 import { collectGarbage } from './garbage.ts';
 import type { SenderHealth } from './health.ts';
+import { BEAT_MS, Heartbeat } from './heartbeat.ts';
 import { afterAtLeast, afterHearing, LoopTime } from './loop-time.ts';
 import {
   type FromSender,
@@ -101,6 +102,8 @@ export class SenderThread {
     aim: Pick<SenderDeps, 'transport' | 'signals' | 'inFlight' | 'held' | 'keeping' | 'onResults' | 'onOver'>,
   ): Sender {
     const loopTime = new LoopTime(this.#clock);
+    const heartbeat = new Heartbeat(this.#clock);
+    const beats = setInterval(() => heartbeat.beat(), BEAT_MS);
     const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     const sender = new Sender(
       { ...this.#setup, startNs },
@@ -108,12 +111,14 @@ export class SenderThread {
         ...aim,
         clock: this.#clock,
         loopTime,
+        heartbeat,
         afterTurn: (callback) => setImmediate(callback),
         afterMs: (callback, ms) => afterAtLeast(this.#clock, callback, ms),
         afterHearing: (callback, ms) => afterHearing(loopTime, callback, ms),
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
         onOver: (health) => {
           clearInterval(ticks);
+          clearInterval(beats);
           aim.onOver(health);
         },
       },

@@ -1,7 +1,9 @@
 import type { Clock } from '../../core/clock.ts';
+import { lagNsOf } from '../../core/run.ts';
 import type { KeepingBudget } from '../check/answer-copy.ts';
 import type { Transport } from '../http/client.ts';
 import { BusyMeter, Durations, type SenderHealth, StallLog } from './health.ts';
+import type { Heartbeat } from './heartbeat.ts';
 import type { LoopTime } from './loop-time.ts';
 import {
   type BatchKind,
@@ -29,6 +31,8 @@ export interface SenderDeps {
   readonly clock: Clock;
   /** The time during which the sender's event loop ran. */
   readonly loopTime: LoopTime;
+  /** Beats on the sender's event loop. */
+  readonly heartbeat: Pick<Heartbeat, 'waitedNs' | 'pausedNs'>;
   readonly transport: Transport;
   readonly signals: SenderSignals;
   /** Counts the requests in flight of all senders. */
@@ -112,7 +116,7 @@ export class Sender {
   #over = false;
 
   constructor(options: SenderOptions, deps: SenderDeps) {
-    const { clock, loopTime, inFlight, keeping = null } = deps;
+    const { clock, loopTime, heartbeat, inFlight, keeping = null } = deps;
     const { startNs, catchUpGapNs: gapNs, closed } = options;
     this.#options = options;
     this.#deps = deps;
@@ -123,6 +127,7 @@ export class Sender {
     this.#host = {
       startNs,
       clock,
+      heartbeat,
       keeping,
       events: 0,
       over: this.#onOver,
@@ -251,7 +256,6 @@ export class Sender {
       return;
     }
     this.#counts.inFlightMax = Math.max(this.#counts.inFlightMax, inFlight.requests);
-    this.#lag.record(this.#offset(nowNs) - request.intendedOffsetNs);
     const pending = new PendingSend(request, this.#host, nowNs);
     const waiting = pending.lane === null ? undefined : this.#lanes.get(pending.lane);
     if (waiting !== undefined) {
@@ -285,6 +289,8 @@ export class Sender {
     pending.forgetCancel?.();
     this.#deps.inFlight.leave();
     if (result.error === 'stopped') this.#counts.stopped += 1;
+    const { actualOffsetNs } = result;
+    if (actualOffsetNs !== null) this.#lag.record(lagNsOf({ ...result, actualOffsetNs }));
     if (result.refused) {
       this.#counts.sent -= 1;
       this.#counts.refused += 1;

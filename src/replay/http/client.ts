@@ -23,6 +23,8 @@ const WATCH_MS = 25;
 export interface SendEvents {
   /** The connection is open, and writing the request begins. */
   onStart(reusedConnection: boolean): void;
+  /** The first write of the request has returned. Called again for a body in several writes. */
+  onFirstWrite(): void;
   /** The connection has no unwritten bytes of the body. Not called if the request ends earlier. */
   onBodyWritten(): void;
   /** First byte of a response. Called again for each response if interim ones come first. */
@@ -431,7 +433,13 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
     this.#events.onStart(this.#connection.starts());
   }
 
+  /** A part of the body was written. undici calls it right after the write, also for one that it has buffered. */
+  onBodySent(): void {
+    if (!this.#over) this.#events.onFirstWrite();
+  }
+
   onRequestSent(): void {
+    if (!this.#over) this.#events.onFirstWrite();
     this.#connection.whenWritten(() => {
       if (this.#over) return;
       this.#events.onBodyWritten();

@@ -53,11 +53,17 @@ const SEND =
   prompt_tokens, output_tokens, warmup, check_result, check_pointer, tells_error, recorded_status,
   recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error`);
 
-const ADDED_IN_9 = ['body_crc', 'recorded_tokens', 'recorded_body'];
+/** Columns by the format that added them. */
+const ADDED: Readonly<Record<number, readonly string[]>> = {
+  9: ['body_crc', 'recorded_tokens', 'recorded_body'],
+  10: ['write_ns', 'paused_ns', 'first_token_paused_ns', 'last_token_paused_ns', 'unpaused_gaps'],
+};
 
-/** A run of format 8 lacks some columns: what they hold is unknown there. */
+/** A run of an older format lacks some columns: what they hold is unknown there. */
 function selectOf(version: number): string {
-  const added = ADDED_IN_9.map(selected).map((each) => (version < 9 ? each.replace(/^\w+/, 'NULL') : each));
+  const added = Object.entries(ADDED).flatMap(([format, columns]) =>
+    columns.map(selected).map((each) => (version < Number(format) ? each.replace(/^\w+/, 'NULL') : each)),
+  );
   return `SELECT send_index AS "index", finish_reason AS finish, ${[SEND, ...added].join()} FROM send`;
 }
 
@@ -170,6 +176,9 @@ function sendOf(stored: StoredSend): Send {
     lastTokenOffsetNs,
     gapMaxNs,
     gaps,
+    firstTokenPausedNs,
+    lastTokenPausedNs,
+    unpausedGaps,
     promptTokens,
     outputTokens,
     finish,
@@ -195,6 +204,9 @@ function sendOf(stored: StoredSend): Send {
           lastTokenOffsetNs,
           gapMaxNs,
           gaps: gaps === null ? null : new Uint8Array(gaps),
+          ...(firstTokenPausedNs == null ? {} : { firstTokenPausedNs }),
+          ...(lastTokenPausedNs == null ? {} : { lastTokenPausedNs }),
+          ...(unpausedGaps == null ? {} : { unpausedGaps: new Uint8Array(unpausedGaps) }),
           promptTokens,
           outputTokens,
           finish,

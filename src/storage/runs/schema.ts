@@ -1,7 +1,7 @@
 import { MONITOR_SCHEMA } from './monitored.ts';
 
 /** Version of a run's tables as they are written. */
-export const RUN_FORMAT_VERSION = 9;
+export const RUN_FORMAT_VERSION = 10;
 /** The oldest version that is read. */
 export const OLDEST_RUN_FORMAT = 8;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
@@ -20,7 +20,9 @@ export const CALIBRATION_DIRECTORY = 'calibration';
  * (`same`, `mismatch:values`, `unchecked:backlog`; null if not compared). `check_pointer` is where they first differ.
  * `tells_error` marks a 2xx whose body reports an error. The columns `recorded_…` describe the recorded answer, null if
  * it was not complete. `body_crc` is the CRC-32 of a 2xx body, `recorded_body` the number of the recorded one within its
- * segment: equal bodies have equal numbers.
+ * segment: equal bodies have equal numbers. `write_ns` is the time of the first write. `paused_ns` is how long the answer
+ * may have waited for a sender that was stopped or had no processor, `first_token_paused_ns` and `last_token_paused_ns` the
+ * same for tokens. `unpaused_gaps` has the gaps less such pauses, null if there were none.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -66,7 +68,12 @@ CREATE TABLE send_row (
   recorded_tells_error INTEGER,
   body_crc INTEGER,
   recorded_tokens INTEGER,
-  recorded_body INTEGER
+  recorded_body INTEGER,
+  write_ns INTEGER,
+  paused_ns INTEGER,
+  first_token_paused_ns INTEGER,
+  last_token_paused_ns INTEGER,
+  unpaused_gaps BLOB
 ) STRICT;
 
 CREATE VIEW send AS
@@ -79,6 +86,7 @@ SELECT
   prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer,
   tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error,
   body_crc, recorded_tokens, recorded_body,
+  write_ns, paused_ns, first_token_paused_ns, last_token_paused_ns, unpaused_gaps,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

@@ -7,10 +7,10 @@ import {
   type CheckedSend,
   checkWord,
   hasFailed,
+  lagNsOf,
   type Run,
   type RunSecond,
   type RunTotals,
-  readyOffsetNs,
   type Send,
 } from '../../core/run.ts';
 import { NS_PER_S } from '../../core/units.ts';
@@ -225,6 +225,11 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     send.bodyCrc ?? null,
     send.recorded?.outputTokens ?? null,
     send.recorded?.body ?? null,
+    send.writeNs,
+    send.pausedNs,
+    answer?.firstTokenPausedNs ?? null,
+    answer?.lastTokenPausedNs ?? null,
+    answer?.unpausedGaps ?? null,
   ];
 }
 
@@ -251,14 +256,13 @@ function secondsOf(sends: readonly Send[]): Iterable<SecondCounts> {
     return counts;
   };
   for (const send of sends) {
-    const { intendedOffsetNs, actualOffsetNs, connectionWaitNs, lastByteOffsetNs } = send;
+    const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs } = send;
     at(intendedOffsetNs).offered += 1;
     if (send.refused) at(intendedOffsetNs).refused += 1;
     if (send.refused || actualOffsetNs === null) continue;
     const left = at(actualOffsetNs);
     left.sent += 1;
-    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
-    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, readyNs - intendedOffsetNs);
+    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, lagNsOf({ ...send, actualOffsetNs }));
     const ended = at(lastByteOffsetNs ?? actualOffsetNs);
     if (send.cancelled) ended.cancelled += 1;
     else if (hasFailed(send)) ended.failed += 1;

@@ -4,6 +4,7 @@ import { KeepingBudget } from '../../../src/replay/check/answer-copy.ts';
 import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { PendingSend } from '../../../src/replay/engine/pending-send.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
+import { NEVER_PAUSED } from '../../support/sender-stage.ts';
 
 function pending(keeping: KeepingBudget | null) {
   const results: SendResult[] = [];
@@ -20,6 +21,7 @@ function pending(keeping: KeepingBudget | null) {
   const send = new PendingSend(request, {
     startNs: 0,
     clock: new ManualClock(),
+    heartbeat: NEVER_PAUSED,
     events: 0,
     keeping,
     bodyWritten: () => undefined,

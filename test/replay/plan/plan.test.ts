@@ -261,6 +261,8 @@ describe('Outstanding', () => {
     actualOffsetNs: 6,
     connectionWaitNs: null,
     startOffsetNs: 7,
+    writeNs: null,
+    pausedNs: 0,
     firstByteOffsetNs: 8,
     lastByteOffsetNs: 9,
     status: 200,
