@@ -14,6 +14,7 @@ import {
   toggle,
   value,
 } from '../core/options.ts';
+import { picked } from '../core/picked.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseCount, percent, refused } from '../core/units.ts';
 import { type ProfileDocument, profileSchema } from '../documents/profile.ts';
@@ -299,13 +300,8 @@ function captureContext(
     filters: [...recordersText(options), ...describeFilters(options.filters)],
     coverage: isAtLeast ? null : coverage,
     coverageUnexplained: isAtLeast ? null : unexplained,
-    losses: {
-      exchanges: losses.exchanges,
-      bytes: losses.bytes,
-      exact: losses.exact,
-      by: losses.byReason,
-    },
-    omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
+    losses: { ...picked(losses, 'exchanges', 'bytes', 'exact'), by: losses.byReason },
+    omitted: { ...picked(omitted, 'exchanges', 'bytes'), by: omitted.byCause },
   };
 }
 

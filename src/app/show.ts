@@ -6,6 +6,7 @@ import { type ExchangeRow, hasExchangeFailed, type Message } from '../core/excha
 import { headerPairsOf, headerValue, latin1 } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
+import { picked } from '../core/picked.ts';
 import { checkWord, hasFailed, type Run, type Send } from '../core/run.ts';
 import { formatBytes, formatInstantUs, parseCount, refused } from '../core/units.ts';
 import { isOfRoute } from '../documents/metrics/slices.ts';
@@ -200,14 +201,10 @@ function shownExchange(row: ExchangeRow): Omit<ShownRequest, 'payload'> {
     exchange: idOf(row),
     send: null,
     at: formatInstantUs(row.arrivalUs),
-    route: row.route,
-    model: row.model,
-    status: row.status,
+    ...picked(row, 'route', 'model', 'status'),
     result: row.outcome,
     failed: hasExchangeFailed(row),
-    streamed: row.streamed,
-    requestBytes: row.requestBytes,
-    responseBytes: row.responseBytes,
+    ...picked(row, 'streamed', 'requestBytes', 'responseBytes'),
     trace: row.traceId && Buffer.from(row.traceId).toString('hex'),
     ms: {
       sent: null,
@@ -228,14 +225,10 @@ function shownSend(send: Send, startedAtUs: number): Omit<ShownRequest, 'payload
     exchange: idOf({ segment: send.segment, id: send.exchangeId }),
     send: send.index,
     at: formatInstantUs(startedAtUs + Math.round(intendedOffsetNs / 1e3)),
-    route: send.route,
-    model: send.model,
-    status: send.status,
+    ...picked(send, 'route', 'model', 'status'),
     result: resultOf(send),
     failed: send.actualOffsetNs !== null && hasFailed(send),
-    streamed: send.streamed,
-    requestBytes: send.requestBytes,
-    responseBytes: send.responseBytes,
+    ...picked(send, 'streamed', 'requestBytes', 'responseBytes'),
     ms: {
       sent: ms(send.actualOffsetNs),
       firstByte: ms(send.firstByteOffsetNs),

@@ -1,7 +1,6 @@
 import { AppError } from './errors.ts';
-import { HOUR_US } from './units.ts';
+import { HOUR_US, US_PER_S } from './units.ts';
 
-const SECOND_US = 1_000_000;
 /** Cached hours: ten years. */
 const REMEMBERED_MAX = 100_000;
 
@@ -42,16 +41,16 @@ export class DayCalendar {
   }
 
   #cut(hour: number): DayPart[] {
-    const fromSecond = (hour * HOUR_US) / SECOND_US;
+    const fromSecond = (hour * HOUR_US) / US_PER_S;
     const toSecond = fromSecond + 3_600;
-    const first = this.dayOf(fromSecond * SECOND_US);
-    const last = this.dayOf((toSecond - 1) * SECOND_US);
+    const first = this.dayOf(fromSecond * US_PER_S);
+    const last = this.dayOf((toSecond - 1) * US_PER_S);
     if (first === last) return [{ day: first, fromSecond, toSecond }];
     // Offsets of half and quarter hours exist. Search the first second of the next day.
     let [before, after] = [fromSecond, toSecond - 1];
     while (after - before > 1) {
       const middle = Math.floor((before + after) / 2);
-      if (this.dayOf(middle * SECOND_US) === first) before = middle;
+      if (this.dayOf(middle * US_PER_S) === first) before = middle;
       else after = middle;
     }
     return [

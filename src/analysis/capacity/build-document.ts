@@ -115,10 +115,7 @@ export function capacityDocument(
   return {
     schemaVersion: CAPACITY_SCHEMA_VERSION,
     kind: 'capacity',
-    version: facts.version,
-    capture: facts.capture,
-    target: facts.target,
-    name: facts.name,
+    ...picked(facts, 'version', 'capture', 'target', 'name'),
     ...facts.tested,
     startedAt: state.startedAt,
     endedAt,

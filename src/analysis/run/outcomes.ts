@@ -1,5 +1,6 @@
 import { type ExchangeRow, FIRST_SERVER_ERROR, isClientError } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
+import { picked } from '../../core/picked.ts';
 import {
   type CheckedSend,
   hasFailed,
@@ -243,16 +244,8 @@ export class WarmupStatistics {
   }
 
   figures(): WarmupFigures {
-    const { sent, completed, failed, cancelled, refused } = this.#outcomes.figures();
-    return {
-      planned: this.#planned,
-      sent,
-      completed,
-      failed,
-      cancelled,
-      refused,
-      endedLate: this.#endedLate,
-    };
+    const ended = picked(this.#outcomes.figures(), 'sent', 'completed', 'failed', 'cancelled', 'refused');
+    return { planned: this.#planned, ...ended, endedLate: this.#endedLate };
   }
 }
 

@@ -194,7 +194,7 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
     name: options.verdict.name,
     tested: { labels: options.run.labels, captureDigest: plan.opened.digest },
     objectives: options.objectives.map(({ expression }) => expression),
-    tiers: options.tiers,
+    ...picked(options, 'tiers', 'replicas', 'replicaCost'),
     scalingAt: (multiplier) => {
       const { name, keeps, bends } = scalingOf(options, multiplier);
       return { scaling: name, scalingKeeps: keeps, scalingBends: bends };
@@ -203,8 +203,6 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
     ratePerSecond,
     peakPerSecond,
     directory,
-    replicas: options.replicas,
-    replicaCost: options.replicaCost,
   };
 }
 

@@ -14,6 +14,7 @@ import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
+import { picked } from '../../core/picked.ts';
 import type { Send } from '../../core/run.ts';
 import { formatInstantUs, NS_PER_S, US_PER_S } from '../../core/units.ts';
 import {
@@ -61,12 +62,9 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
   const { fit, forecast } = fittedQueue(plan);
   const startedAt = formatInstantUs(systemClock.epochUs());
   const scene: SimulationScene = {
-    run: options.run,
-    isScalingStated: options.isScalingStated,
-    opened: plan.opened,
+    ...picked(options, 'run', 'isScalingStated'),
+    ...picked(plan, 'opened', 'drainMs', 'settlingS'),
     parts: plan.base.window.parts,
-    drainMs: plan.drainMs,
-    settlingS: plan.settlingS,
   };
   const steps: CapacityStep[] = [];
   const endedBy = forecast.isOpen ? 'recording' : simulatedSearch(plan, scene, fit, steps);

@@ -7,6 +7,7 @@ import { AppError } from '../../core/errors.ts';
 import { hasExchangeFailed } from '../../core/exchange.ts';
 import type { CaptureSource, Logger, TimeRange } from '../../core/ports.ts';
 import { hasFailed, isOfWrongServer, type Send } from '../../core/run.ts';
+import { US_PER_S } from '../../core/units.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
@@ -22,7 +23,6 @@ import type { ReplayReporter } from '../replay/progress.ts';
 import { carryOut, planOpened, sendSome } from '../replay/replay.ts';
 import type { RunRows, StopSource } from '../replay/run.ts';
 
-const SECOND_US = 1e6;
 /** Number of requests in a probe, and the length of its part of the recording. */
 const PROBE_REQUESTS = 3;
 const PROBE_MS = 2_000;
@@ -304,8 +304,8 @@ export function dispersionOf(
   const copies = scaling === 'amplify' ? multiplier : 1;
   const seconds = Math.max(1, Math.round(multiplier / copies));
   const counts = parts.flatMap((range) => {
-    const from = Math.floor(range.fromUs / SECOND_US);
-    const inWindows = new Array<number>(Math.floor((range.toUs / SECOND_US - from) / seconds)).fill(0);
+    const from = Math.floor(range.fromUs / US_PER_S);
+    const inWindows = new Array<number>(Math.floor((range.toUs / US_PER_S - from) / seconds)).fill(0);
     for (const { second, exchanges } of opened.overview.seconds(range)) {
       const at = Math.floor((second - from) / seconds);
       if (at >= 0 && at < inWindows.length) inWindows[at] = (inWindows[at] ?? 0) + exchanges;

@@ -1,5 +1,6 @@
 import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { picked } from '../../core/picked.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { countOf, formatInstantUs } from '../../core/units.ts';
 import type {
@@ -156,9 +157,7 @@ export function planFacts(plan: ReplayPlan): PlanFacts {
     scalingPlan,
     sessionOrder: options.sessionOrder,
     sessionsKnown: overview.sessionKeys.length > 0,
-    maxRequests: options.maxRequests,
-    maxRatePerSecond: options.maxRatePerSecond,
-    shard: options.shard,
+    ...picked(options, 'maxRequests', 'maxRatePerSecond', 'shard'),
     startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
     durationS: window.plannedSpanNs / 1e9,
     endsWith: end.with,

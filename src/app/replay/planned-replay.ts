@@ -5,6 +5,7 @@ import { JUDGEMENT_BOUNDS, planMultipliers } from '../../analysis/verdict/run-co
 import { objectiveState } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort, recordingNotes } from '../../analysis/verdict/validity.ts';
+import { picked } from '../../core/picked.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
@@ -140,17 +141,14 @@ export function askedPlan(planned: PlannedReplay): AskedPlan {
       playedS: warmup.spanNs / 1e9,
       planned: warmup.plannedExchanges,
     },
-    slo: objectives.map((objective) => {
-      const { expression, unit, limit } = objectiveState({ objective, observed: null, ok: null });
-      return { expression, unit, limit };
-    }),
+    slo: objectives.map((objective) =>
+      picked(objectiveState({ objective, observed: null, ok: null }), 'expression', 'unit', 'limit'),
+    ),
     needs: needsOfRun(plan, planned, objectives, looks),
     untilSure: looks && { ...looks.document(null), openToTheEnd: [...looks.plan.openToTheEnd] },
     faults: (faults?.faults ?? []).map(({ name, stated, fromNs, toNs, recoveredNs, during }) => ({
       name,
-      fault: stated.fault,
-      attributes: stated.attributes,
-      proxy: stated.proxy,
+      ...picked(stated, 'fault', 'attributes', 'proxy'),
       control: faults?.control ?? '',
       fromS: fromNs / 1e9,
       toS: toNs / 1e9,

@@ -5,6 +5,7 @@ import { exportCapture } from '../../app/export-capture.ts';
 import { planFacts } from '../../app/replay/plan.ts';
 import { AppError } from '../../core/errors.ts';
 import { toggle } from '../../core/options.ts';
+import { picked } from '../../core/picked.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
 import { EXPORT_FORMATS } from '../../formats/index.ts';
 import { addOptions, askedOf, optionsOf } from '../options.ts';
@@ -119,9 +120,7 @@ function documentOf({
     exported,
     durationS: spanNs / 1e9,
     skipped: { ...audit.skipped, filtered },
-    unreplayableByReason: audit.unreplayableByReason,
-    maskedHeaders: audit.maskedHeaders,
-    maskedQueryKeys: audit.maskedQueryKeys,
+    ...picked(audit, 'unreplayableByReason', 'maskedHeaders', 'maskedQueryKeys'),
     cannotCarry,
     lost,
     usage,

@@ -13,6 +13,7 @@ import { estimateLines, estimateText } from '../../core/disk-estimate.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Asked } from '../../core/options.ts';
+import { picked } from '../../core/picked.ts';
 import type { Logger } from '../../core/ports.ts';
 import { readHostLimits } from '../../monitors/host.ts';
 import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
@@ -131,11 +132,8 @@ async function record(asked: RecordAsked, stop: StopRequest, logger: Logger): Pr
   const recording = new Recording({
     recorderEntry: entryPath('recorder'),
     plane,
-    recorder: options.recorder,
+    ...picked(options, 'recorder', 'probeListen', 'recorderNiceness', 'failOpen'),
     version: VERSION,
-    probeListen: options.probeListen,
-    recorderNiceness: options.recorderNiceness,
-    failOpen: options.failOpen,
     estimated: (estimate) => {
       logger.info(estimate, estimateText(estimate));
       if (estimates) terminal.print(...estimateLines(estimate));

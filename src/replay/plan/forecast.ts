@@ -1,4 +1,5 @@
 import type { TimeRange } from '../../core/ports.ts';
+import { US_PER_S } from '../../core/units.ts';
 import type { CaptureOverview } from '../window/capture.ts';
 import { LONE_SEAM_US } from '../window/playback.ts';
 import type { ReplayWindow } from '../window/window.ts';
@@ -23,7 +24,6 @@ export interface Forecast {
 type RollUps = Pick<CaptureOverview, 'seconds' | 'firstArrivalUs' | 'lastArrivalUs'>;
 type ForecastWindow = Pick<ReplayWindow, 'parts' | 'loops' | 'durationNs'>;
 
-const SECOND_US = 1_000_000;
 /** Passes over repeated windows that are summed one by one. Further passes count as the mean of these. */
 const SUMMED_PASSES = 6;
 /** With stages, passes differ, so more of them are summed. */
@@ -54,7 +54,7 @@ export function forecastOf(
     }),
   );
   const repeated = isWhole ? 1 : Math.min(most, endUs / eachUs) / summed;
-  const meeting = Math.min(passes, Math.ceil((scaling.meetingSeconds * SECOND_US) / eachUs) + 1);
+  const meeting = Math.min(passes, Math.ceil((scaling.meetingSeconds * US_PER_S) / eachUs) + 1);
   // The first layer is the window itself.
   const own = layers[0]!;
   const planned = sum(layers, (layer) => layer.planned);
@@ -150,12 +150,12 @@ function* secondsWithin(rollUps: RollUps, window: TimeRange, beginUs: number): G
   const firstUs = rollUps.firstArrivalUs ?? Number.NEGATIVE_INFINITY;
   const endUs = (rollUps.lastArrivalUs ?? Number.POSITIVE_INFINITY) + 1;
   for (const { second, exchanges } of rollUps.seconds(window)) {
-    const secondUs = second * SECOND_US;
+    const secondUs = second * US_PER_S;
     const fromUs = Math.max(secondUs, window.fromUs);
-    const toUs = Math.min(secondUs + SECOND_US, window.toUs);
+    const toUs = Math.min(secondUs + US_PER_S, window.toUs);
     if (fromUs >= toUs) continue;
     const heldFromUs = Math.max(secondUs, firstUs);
-    const heldToUs = Math.min(secondUs + SECOND_US, endUs);
+    const heldToUs = Math.min(secondUs + US_PER_S, endUs);
     const heldUs = Math.min(heldToUs, toUs) - Math.max(heldFromUs, fromUs);
     yield {
       second,
@@ -187,7 +187,7 @@ function sumOf(
   layer: number,
   { endUs, isSelective }: { readonly endUs: number; readonly isSelective: boolean },
 ): LayerSum {
-  const meeting = new MeetingSeconds(scaling.meetingSeconds * SECOND_US);
+  const meeting = new MeetingSeconds(scaling.meetingSeconds * US_PER_S);
   let beginUs: number | null = null;
   let stopUs = Number.POSITIVE_INFINITY;
   let [exchanges, planned] = [0, 0];

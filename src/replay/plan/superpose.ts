@@ -1,5 +1,6 @@
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import { US_PER_S } from '../../core/units.ts';
 import { parseKeySources } from '../../redaction/identities.ts';
 import { CopyIdentity, type PlayedAs } from '../request/copy-identity.ts';
 import type { CaptureOverview } from '../window/capture.ts';
@@ -7,8 +8,7 @@ import { drawKeyOf, exchangeKeyOf } from './draws.ts';
 import { type Arrival, identityOf, type Layer, type Scaling } from './scaling.ts';
 import type { PlannedSend } from './schedule.ts';
 
-const SECOND_US = 1_000_000;
-const HOUR_US = 3_600 * SECOND_US;
+const HOUR_US = 3_600 * US_PER_S;
 const DAY_US = 24 * HOUR_US;
 /** Periods after which traffic is comparable, best first: the same weekday, time of day, and minute of the hour. */
 const PERIODS_US = [7 * DAY_US, DAY_US, HOUR_US];
@@ -88,12 +88,12 @@ export function shifted({ fromUs, toUs }: TimeRange, shiftUs: number): TimeRange
 
 /** The exact number of exchanges of a range: whole seconds from roll-ups, the edges row by row. */
 function countWithin(overview: CaptureOverview, source: CaptureSource, { fromUs, toUs }: TimeRange): number {
-  const innerFromUs = Math.ceil(fromUs / SECOND_US) * SECOND_US;
-  const innerToUs = Math.floor(toUs / SECOND_US) * SECOND_US;
+  const innerFromUs = Math.ceil(fromUs / US_PER_S) * US_PER_S;
+  const innerToUs = Math.floor(toUs / US_PER_S) * US_PER_S;
   if (innerFromUs >= innerToUs) return rowsWithin(source, fromUs, toUs);
   let count = rowsWithin(source, fromUs, innerFromUs) + rowsWithin(source, innerToUs, toUs);
   for (const { second, exchanges } of overview.seconds({ fromUs: innerFromUs, toUs: innerToUs })) {
-    if (second * SECOND_US >= innerFromUs && second * SECOND_US < innerToUs) count += exchanges;
+    if (second * US_PER_S >= innerFromUs && second * US_PER_S < innerToUs) count += exchanges;
   }
   return count;
 }
@@ -112,7 +112,7 @@ function* candidates(overview: CaptureOverview, window: TimeRange): Generator<nu
   const slackUs = spanUs(window) * MISSING_SHARE;
   const leastUs = firstArrivalUs - slackUs - window.fromUs;
   const mostUs = lastArrivalUs + 1 + slackUs - window.toUs;
-  const beside = Math.ceil(spanUs(window) / SECOND_US) * SECOND_US;
+  const beside = Math.ceil(spanUs(window) / US_PER_S) * US_PER_S;
   for (const periodUs of [...PERIODS_US, beside]) {
     const farthest = Math.max(-leastUs, mostUs, 0);
     for (let shiftUs = periodUs; shiftUs <= farthest; shiftUs += periodUs) {

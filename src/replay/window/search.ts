@@ -1,6 +1,6 @@
 import type { DayCalendar } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { HOUR_US, parseInstantUs } from '../../core/units.ts';
+import { HOUR_US, parseInstantUs, US_PER_S } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
 import { refused } from '../options/parsers.ts';
 import type { SecondSums } from './capture.ts';
@@ -116,7 +116,6 @@ class SlidingStretch {
   }
 }
 
-const SECOND_US = 1_000_000;
 /**
  * UTC hours before and after the start of a date that contain this day in any zone: offsets are from -12 to +14 hours.
  */
@@ -145,5 +144,5 @@ export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
     }
   }
   if (toSecond <= fromSecond) throw refused('--day', text, `does not exist in ${calendar.timeZone}`);
-  return { fromUs: fromSecond * SECOND_US, toUs: toSecond * SECOND_US };
+  return { fromUs: fromSecond * US_PER_S, toUs: toSecond * US_PER_S };
 }

@@ -1,11 +1,10 @@
 import { AppError } from '../../core/errors.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { formatInstantUs, formatMs } from '../../core/units.ts';
+import { formatInstantUs, formatMs, US_PER_S } from '../../core/units.ts';
 import type { AskedRange, WindowRequest } from '../options/window-options.ts';
 import type { CaptureOverview } from './capture.ts';
 import { type FoundStretch, findStretch, type SearchKind } from './search.ts';
 
-const SECOND_US = 1_000_000;
 /** A window is judged by its latencies if it has at least this share of the mean number, and at least this number. */
 const MIN_LATENCY_SHARE = 0.1;
 const MIN_LATENCIES = 20;
@@ -172,8 +171,8 @@ function bestOf(
     const stretch = findStretch(overview.seconds(range), { ...search, ...secondsWithin(range, asked) });
     if (stretch === null) continue;
     if (best !== null && scoreOf(search.kind, stretch) <= scoreOf(search.kind, best.stretch)) continue;
-    const fromUs = Math.max(range.fromUs, stretch.fromSecond * SECOND_US);
-    best = { stretch, part: { fromUs, toUs: Math.min(range.toUs, stretch.toSecond * SECOND_US) } };
+    const fromUs = Math.max(range.fromUs, stretch.fromSecond * US_PER_S);
+    best = { stretch, part: { fromUs, toUs: Math.min(range.toUs, stretch.toSecond * US_PER_S) } };
   }
   return best;
 }
@@ -186,8 +185,8 @@ function scoreOf(kind: SearchKind, found: FoundStretch): number {
 function secondsWithin(range: TimeRange, asked: AskedRange): { fromSecond: number; toSecond: number } {
   const opensWithin = asked.fromUs === range.fromUs;
   const endsWithin = asked.toUs === range.toUs;
-  const fromSecond = Math[opensWithin ? 'ceil' : 'floor'](range.fromUs / SECOND_US);
-  const toSecond = Math[endsWithin ? 'floor' : 'ceil'](range.toUs / SECOND_US);
+  const fromSecond = Math[opensWithin ? 'ceil' : 'floor'](range.fromUs / US_PER_S);
+  const toSecond = Math[endsWithin ? 'floor' : 'ceil'](range.toUs / US_PER_S);
   // Less than a second was requested: use its second, which is limited to the range later.
   return toSecond > fromSecond ? { fromSecond, toSecond } : { fromSecond: toSecond, toSecond: toSecond + 1 };
 }
@@ -196,7 +195,7 @@ function enoughLatencies(overview: CaptureOverview, lengthS: number): number {
   const [fromUs, lastUs] = [overview.firstArrivalUs ?? 0, overview.lastArrivalUs ?? 0];
   let latencies = 0;
   for (const { latencyCount } of overview.seconds({ fromUs, toUs: lastUs + 1 })) latencies += latencyCount;
-  const spanS = (lastUs - fromUs) / SECOND_US;
+  const spanS = (lastUs - fromUs) / US_PER_S;
   const mean = spanS > lengthS ? (latencies * lengthS) / spanS : latencies;
   return Math.max(MIN_LATENCIES, Math.ceil(mean * MIN_LATENCY_SHARE));
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Body, ChunkTimes, ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import { US_PER_S } from '../../core/units.ts';
 import { decodeBlock, decodeHeads, type StoredHeads } from './blocks.ts';
 import { parseSegmentName, resolveCaptureDirectory, type SegmentFile, segmentsOf } from './directory.ts';
 import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts';
@@ -30,7 +31,6 @@ interface ReadingOptions {
 const UNENCRYPTED: ReadingOptions = { encryptionKey: null };
 
 const EVER: TimeRange = { fromUs: Number.MIN_SAFE_INTEGER, toUs: Number.MAX_SAFE_INTEGER };
-const SECOND_US = 1_000_000;
 
 /** A segment and its time range of arrivals. */
 interface SpannedSegment extends Span {
@@ -82,12 +82,12 @@ export class CaptureReader implements CaptureSource {
    * Sums per second of arrivals for the seconds that overlap `range`, in order. Exchanges are not scanned.
    */
   *rollUps(range: TimeRange = EVER): Generator<SecondRollUp, void, undefined> {
-    const fromSecond = Math.floor(range.fromUs / SECOND_US);
-    const toSecond = Math.ceil(range.toUs / SECOND_US);
-    const whole = { fromUs: fromSecond * SECOND_US, toUs: toSecond * SECOND_US };
+    const fromSecond = Math.floor(range.fromUs / US_PER_S);
+    const toSecond = Math.ceil(range.toUs / US_PER_S);
+    const whole = { fromUs: fromSecond * US_PER_S, toUs: toSecond * US_PER_S };
     const sources = this.#spans(whole).map(
       ({ segment, firstUs }): MergeSource<SecondRollUp> => ({
-        firstKey: Math.floor(firstUs / SECOND_US),
+        firstKey: Math.floor(firstUs / US_PER_S),
         open: () => this.#secondsOf(segment, fromSecond, toSecond),
       }),
     );
