@@ -2,15 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import {
-  breachesOf,
-  circlesOf,
-  crowdedFoldersOf,
-  type SourceFile,
-  wordBreachesOf,
-} from './support/house-rules.ts';
+import { breachesOf, circlesOf, crowdedFoldersOf, type SourceFile, wordBreachesOf } from './house-rules.ts';
+import { scanSource } from './source-scan.ts';
 import { repositoryRoot } from './support/shared-data.ts';
-import { scanSource } from './support/source-scan.ts';
 
 const NOT_OURS =
   /^(?:artefacts|dist|\.git|runs|captures|demo-run|tools\/site\/pages|fixtures\/data)(?:\/|$)|(?:^|\/)(?:node_modules|cache)(?:\/|$)/;

@@ -4,6 +4,11 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import type { Verdict } from '../../src/documents/replay.ts';
 import { captureOf } from '../support/captures.ts';
 import { responseMessage } from '../support/exchanges.ts';
+import { repeated } from '../support/long-form.ts';
+import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
+import { startProcess } from '../support/process.ts';
+import { documentOf, serverOf } from '../support/replaying.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 import {
   ANSWER,
   type Answer,
@@ -26,12 +31,7 @@ import {
   streams,
   untilClose,
   wholeChat,
-} from '../support/hostile-targets.ts';
-import { repeated } from '../support/long-form.ts';
-import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
-import { startProcess } from '../support/process.ts';
-import { documentOf, serverOf } from '../support/replaying.ts';
-import { temporaryDirectory } from '../support/temp-dir.ts';
+} from './hostile-targets.ts';
 
 /** What a busy machine may add. It never excuses a PASS, and never hides a FAIL. */
 const OUR_SIDE: ReadonlySet<string> = new Set([

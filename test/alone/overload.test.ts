@@ -4,12 +4,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { peakResidentBytesOf } from '../support/measured-run.ts';
-import type { Burden, Weight } from '../support/overload-clients.ts';
 import { PacedTraffic } from '../support/paced-traffic.ts';
 import { EquationWatch, msUntil, scrape, totalOf } from '../support/recorder-watch.ts';
 import { startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import type { Burden, Weight } from './overload-clients.ts';
 
 const MIB = 1024 * 1024;
 const IDLE = 10_000;

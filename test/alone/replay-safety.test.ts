@@ -5,7 +5,7 @@ import { inspectCapture } from '../../src/storage/capture/inspect.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { leastOf } from '../support/least-of.ts';
+import { leastOf } from '../support/readings.ts';
 import { startRecording } from '../support/recording.ts';
 import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
 import { storedIds } from '../support/stored-ids.ts';

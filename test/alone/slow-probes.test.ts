@@ -24,7 +24,7 @@ describe('probes of a recording', () => {
     const directory = join(temporaryDirectory(), 'capture');
     const recording = await startRecording(server.port, directory, ['--probe-listen', '127.0.0.1:0']);
     const [, port = ''] = await recording.process.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
-    const script = new URL('../support/slow-clients.ts', import.meta.url);
+    const script = new URL('./slow-clients.ts', import.meta.url);
     const slow = new Worker(script, { workerData: { port: Number(port), count: 1_000 } });
     while ((await once(slow, 'message'))[0] < 800);
     const times: number[] = [];

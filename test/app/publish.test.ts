@@ -5,11 +5,11 @@ import { PUBLISH_OPTIONS, type PublishRequest, publish } from '../../src/app/pub
 import { byProgram, resolveOptions } from '../../src/core/options.ts';
 import type { CapacityDocument } from '../../src/documents/capacity.ts';
 import { publicationSchema } from '../../src/documents/publication.ts';
-import { MlflowStandIn } from '../support/mlflow-stand-in.ts';
 import { storedRun } from '../support/reported-runs.ts';
 import { good } from '../support/run-contexts.ts';
 import { playedAt, searched } from '../support/searched.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { MlflowStandIn } from '../trackers/mlflow-stand-in.ts';
 
 function requestOf(...to: string[]): PublishRequest {
   return resolveOptions(PUBLISH_OPTIONS, byProgram(PUBLISH_OPTIONS, { to }));

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { reportPage } from '../../src/analysis/report/page.ts';
 import { pageAssets } from '../../src/app/package.ts';
 import type { ReportDocument } from '../../src/documents/report.ts';
+import { replayedCapture } from '../integration/replayed-capture.ts';
 import {
   drawnSeries,
   expectContents,
@@ -19,7 +20,6 @@ import {
   unfold,
 } from '../support/page-browser.ts';
 import { runReprise } from '../support/process.ts';
-import { replayedCapture } from '../support/replayed-capture.ts';
 import { HOSTILE_MODEL, mixedSends, reportOf, storedRun } from '../support/reported-runs.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 

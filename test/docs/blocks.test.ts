@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runCommand } from '../support/command-here.ts';
-import { blocksOf, commandsOf, docPages, isShell } from '../support/doc-blocks.ts';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
+import { blocksOf, commandsOf, docPages, isShell } from './doc-blocks.ts';
 import { type Ground, makeGround, Scene } from './scene.ts';
 
 /** The demo records for half a minute. */

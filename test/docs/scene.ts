@@ -12,12 +12,12 @@ import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ModelServer } from '../../fixtures/model-server/model-server.ts';
-import { commandsOf, type DocBlock } from '../support/doc-blocks.ts';
 import { freePort } from '../support/free-port.ts';
 import { type RunningProcess, runProcess, startProcess } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { commandsOf, type DocBlock } from './doc-blocks.ts';
 
 const START_MS = 20_000;
 /** As many answers as a forecast takes; every percentile that a page asks for takes fewer. */

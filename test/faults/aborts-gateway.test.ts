@@ -4,12 +4,10 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { expectUnharmed } from '../support/attacked-recording.ts';
-import { leastOf } from '../support/least-of.ts';
+import { leastOf, steady, worstOf } from '../support/readings.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
-import { steady } from '../support/steady.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
-import { worstOf } from '../support/worst-of.ts';
+import { expectUnharmed } from './attacked-recording.ts';
 
 const TOLD_MS = 250;
 /**

@@ -4,11 +4,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { leastOf } from '../support/least-of.ts';
+import { leastOf, steady, worstOf } from '../support/readings.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
-import { steady } from '../support/steady.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
-import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
 /**

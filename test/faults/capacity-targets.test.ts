@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type CapacityOptions, capacity } from '../../src/index.ts';
-import { failing, SHORT, SLO, search, searchedDocument } from '../support/capacity-search.ts';
+import { failing, SHORT, SLO, search, searchedDocument } from '../integration/capacity-search.ts';
 import { captureOf } from '../support/captures.ts';
 import { requestMessage } from '../support/exchanges.ts';
 import { startReprise } from '../support/process.ts';

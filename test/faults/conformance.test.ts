@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { serverOutside } from '../support/accepted-clients.ts';
-import { expectUnharmed } from '../support/attacked-recording.ts';
 import {
   attackAsClient,
   attackAsUpstream,
@@ -12,6 +11,7 @@ import { Oracle } from '../support/oracle.ts';
 import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { expectUnharmed } from './attacked-recording.ts';
 
 /** Messages of the corpus and the smuggling table come on top. */
 const MUTATIONS = repeated(2_000, 20_000);

@@ -10,12 +10,12 @@ import {
 import { CaptureReader } from '../../src/storage/capture/reader.ts';
 import { sealSegment, settleSegment } from '../../src/storage/capture/sealing.ts';
 import { captureOf } from '../support/captures.ts';
-import { smallDisk } from '../support/fault-scene.ts';
 import { contentOf, conversation, forget, ofSession, verified } from '../support/forgetting.ts';
 import { canMount, canTrace } from '../support/host-abilities.ts';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { smallDisk } from './fault-scene.ts';
 
 // The writer and its files by themselves, which know no plane; with traffic, on both: `writer-faults-*.test.ts`.
 

@@ -17,7 +17,7 @@ const WITHDRAWN_MS = 250;
 
 async function startOrigin() {
   const server = startProcess(process.execPath, [
-    join(repositoryRoot, 'test', 'support', 'draining-origin.ts'),
+    join(repositoryRoot, 'test', 'faults', 'draining-origin.ts'),
   ]);
   const [, port] = await server.waitFor('stdout', /listening (\d+)/);
   return { server, port: Number(port) };

@@ -11,7 +11,7 @@ import { startRecording } from '../support/recording.ts';
 import { methodsIn, RECORDING_SIDE } from '../support/recording-side.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const PLANTED = `--import=${new URL('../support/planted-exceptions.ts', import.meta.url)}`;
+const PLANTED = `--import=${new URL('./planted-exceptions.ts', import.meta.url)}`;
 const NOTHING = 'nothing';
 
 const origin = await new NumberedOrigin().listen();

@@ -3,11 +3,11 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { SeededRandom } from '../../src/core/random.ts';
-import { expectUnharmed } from '../support/attacked-recording.ts';
 import { untilStatus } from '../support/control.ts';
 import { repeated } from '../support/long-form.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { expectUnharmed } from './attacked-recording.ts';
 
 /** The parts of a message for the wire. */
 interface Parts {

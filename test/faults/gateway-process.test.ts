@@ -16,7 +16,7 @@ const address = upstream.address();
 const targetPort = address !== null && typeof address === 'object' ? address.port : 0;
 
 const FLAGS = ['--mode', 'gateway', '--probe-listen', 'off', '--drain-delay', '0s'];
-const FAULT = `--import=${new URL('../support/planted-fault.ts', import.meta.url)}`;
+const FAULT = `--import=${new URL('./planted-fault.ts', import.meta.url)}`;
 
 async function get(port: number, path: string): Promise<string> {
   const asked = request({ port, host: '127.0.0.1', path, agent: false }).end();

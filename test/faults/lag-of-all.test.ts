@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { RunReader } from '../../src/storage/runs/reader.ts';
+import { left } from '../alone/hostile-targets.ts';
 import { captureOf } from '../support/captures.ts';
-import { left } from '../support/hostile-targets.ts';
 import { startReprise } from '../support/process.ts';
 import { documentOf, requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';

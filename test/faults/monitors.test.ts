@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { FAST, metered, meteredCapture, seriesOf } from '../integration/metered-runs.ts';
 import { runCommand } from '../support/command-here.ts';
-import { FAST, metered, meteredCapture, seriesOf } from '../support/metered-runs.ts';
 import { documentOf, replay, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { answerByModel, BY_MODEL, CLIENT, slicedCapture } from '../integration/sliced-traffic.ts';
 import { runReprise } from '../support/process.ts';
 import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
-import { answerByModel, BY_MODEL, CLIENT, slicedCapture } from '../support/sliced-traffic.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 test('shards that were merged are judged by the same slices as one run, stages and clients too', async () => {

@@ -13,7 +13,7 @@ import { repeated } from '../support/long-form.ts';
 import { RunningProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
-const SEALER = join(repositoryRoot, 'test', 'support', 'sealer-process.ts');
+const SEALER = join(repositoryRoot, 'test', 'faults', 'sealer-process.ts');
 const KILLS = repeated(10, 40);
 const EXCHANGES = 1_500;
 /** For a sealer to be at work. */

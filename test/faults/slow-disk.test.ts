@@ -6,8 +6,8 @@ import { PacedTraffic } from '../support/paced-traffic.ts';
 import { runReprise } from '../support/process.ts';
 import { msUntil, scrape, totalOf } from '../support/recorder-watch.ts';
 import { startRecording } from '../support/recording.ts';
-import { canSlowSyncs, slowSyncs } from '../support/slow-sync.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { canSlowSyncs, slowSyncs } from './slow-sync.ts';
 
 const PER_SECOND = 200;
 const TRAFFIC_MS = repeated(8_000, 60_000);

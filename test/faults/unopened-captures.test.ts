@@ -6,13 +6,13 @@ import { SUPERVISION } from '../../src/core/limits.ts';
 import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
 import type { InspectDocument } from '../../src/storage/capture/inspect.ts';
 import { DirectoryLock } from '../../src/storage/capture/lock.ts';
-import { smallDisk } from '../support/fault-scene.ts';
 import { canGive, canMount } from '../support/host-abilities.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { askOnce } from '../support/one-request.ts';
 import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { smallDisk } from './fault-scene.ts';
 
 const REQUESTS = 5;
 

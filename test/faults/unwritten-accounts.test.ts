@@ -9,9 +9,9 @@ import { PacedTraffic } from '../support/paced-traffic.ts';
 import { runReprise } from '../support/process.ts';
 import { msUntil } from '../support/recorder-watch.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
-import { canRefuseWrites, RefusingDisk } from '../support/refused-writes.ts';
 import { storedIds } from '../support/stored-ids.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { canRefuseWrites, RefusingDisk } from './refused-writes.ts';
 
 const PER_SECOND = 100;
 /** What may pass between the last account and a kill. */

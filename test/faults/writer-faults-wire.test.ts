@@ -1,3 +1,3 @@
-import { testWriterFaults } from '../support/writer-fault-cases.ts';
+import { testWriterFaults } from './writer-fault-cases.ts';
 
 testWriterFaults([]);

@@ -2,11 +2,11 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readHistory } from '../../src/app/history.ts';
-import { failing, SLO, search, searchedDocument } from '../support/capacity-search.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { failing, SLO, search, searchedDocument } from './capacity-search.ts';
 
 describe('a search', () => {
   it('prints its steps and its longest duration before it sends, and sends nothing in a dry run', async () => {

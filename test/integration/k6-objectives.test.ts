@@ -4,9 +4,9 @@ import { expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { layK6StandIn } from '../support/k6-stand-in.ts';
 import { runProcess } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { layK6StandIn } from './k6-stand-in.ts';
 
 const capture = () =>
   captureOf(

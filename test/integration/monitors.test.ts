@@ -2,9 +2,9 @@ import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { TEST_EPOCH_US } from '../support/exchanges.ts';
-import { FAST, metered, meteredCapture, seriesOf } from '../support/metered-runs.ts';
 import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
+import { FAST, metered, meteredCapture, seriesOf } from './metered-runs.ts';
 
 test('metrics found at the target are kept with the run, and counters grow by what the run sent', async () => {
   const server = await serverOf(metered(0.5, (served) => `my_depth ${served > 30 ? 7 : 2}\n`));

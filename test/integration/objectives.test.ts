@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { runCommand } from '../support/command-here.ts';
 import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
-import { answerByModel, BY_MODEL, CLIENT, ROUTE, slicedCapture } from '../support/sliced-traffic.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { answerByModel, BY_MODEL, CLIENT, ROUTE, slicedCapture } from './sliced-traffic.ts';
 
 const SLOW = 'latency{model=slow}: p(60)<200';
 

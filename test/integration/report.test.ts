@@ -11,10 +11,10 @@ import { byProgram, readOptions, type StatedOptions } from '../../src/core/optio
 import { type ReportDocument, reportSchema } from '../../src/documents/report.ts';
 import { segmentsOf } from '../../src/storage/capture/directory.ts';
 import { runCommand } from '../support/command-here.ts';
-import { replayedCapture } from '../support/replayed-capture.ts';
 import { mixedSends, storedRun, summaryOf } from '../support/reported-runs.ts';
 import { send } from '../support/sends.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { replayedCapture } from './replayed-capture.ts';
 
 const sends = mixedSends(900);
 const SLO = ['latency: p(95)<20'];

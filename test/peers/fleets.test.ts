@@ -4,14 +4,14 @@ import { expect } from 'vitest';
 import { type ProfileDocument, profileSchema } from '../../src/documents/profile.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exported } from '../support/export-scene.ts';
-import { fleetCapture } from '../support/fleet-capture.ts';
 import { needing, runPeer } from '../support/peer-run.ts';
 import { pythonWith } from '../support/peer-tools.ts';
 import { profiledCapture } from '../support/profiled-capture.ts';
-import { captureOfTrace, PUBLIC_TRACES, present } from '../support/public-traces.ts';
 import { expectSameProfile, profileOf } from '../support/same-profile.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { fleetCapture } from './fleet-capture.ts';
+import { captureOfTrace, PUBLIC_TRACES, present } from './public-traces.ts';
 
 const duckdb = pythonWith(['duckdb==2.0.1']);
 const program = join(repositoryRoot, 'deploy', 'spark', 'duckdb_profile.py');

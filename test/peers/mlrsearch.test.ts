@@ -9,10 +9,10 @@ import {
 } from '../../src/analysis/capacity/classify.ts';
 import type { CapacitySearch } from '../../src/analysis/capacity/search.ts';
 import { SeededRandom } from '../../src/core/random.ts';
+import { QUEUE_CASES, SEARCH, searchedQueue } from '../scale/searched-queue.ts';
 import { repeated } from '../support/long-form.ts';
 import { needing, runPeer } from '../support/peer-run.ts';
 import { pythonWith } from '../support/peer-tools.ts';
-import { QUEUE_CASES, SEARCH, searchedQueue } from '../support/searched-queue.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 

@@ -1,13 +1,13 @@
 import { expect } from 'vitest';
 import { runCommand } from '../support/command-here.ts';
 import { exported } from '../support/export-scene.ts';
-import { fleetCapture } from '../support/fleet-capture.ts';
 import { repeated } from '../support/long-form.ts';
 import { needing } from '../support/peer-run.ts';
 import { pythonWith, systemProgram } from '../support/peer-tools.ts';
-import { captureOfTrace, PUBLIC_TRACES, present } from '../support/public-traces.ts';
 import { expectSameProfile, profileOf } from '../support/same-profile.ts';
 import { profileBySpark } from '../support/spark.ts';
+import { fleetCapture } from './fleet-capture.ts';
+import { captureOfTrace, PUBLIC_TRACES, present } from './public-traces.ts';
 
 const java = systemProgram('java');
 const spark = 'missing' in java ? java : pythonWith(['pyspark==4.3.0']);

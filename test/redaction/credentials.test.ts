@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { repeated } from '../support/long-form.ts';
-import { maskedHeader as header, maskedRequest as request } from '../support/masked-heads.ts';
+import { maskedHeader as header, maskedRequest as request } from './masked-heads.ts';
 
 const SECRET = 'Zq7s3cr3tZq7';
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { headerPairsOf } from '../../src/core/headers.ts';
 import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { repeated } from '../support/long-form.ts';
-import { maskedHeader as header, maskedRequest as request } from '../support/masked-heads.ts';
+import { maskedHeader as header, maskedRequest as request } from './masked-heads.ts';
 
 const redaction = new Redaction();
 

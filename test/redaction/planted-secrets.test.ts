@@ -4,9 +4,9 @@ import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { BodyRedaction } from '../../src/redaction/body-redaction.ts';
 import { parseBodyRules } from '../../src/redaction/body-rules.ts';
 import { Redaction } from '../../src/redaction/head-redaction.ts';
-import { findSecrets, type Haystack, unpackedBody } from '../support/leak-search.ts';
-import { plantedProtocols } from '../support/planted-protocols.ts';
-import { flagValues, type PlantedExchange, plantedExchanges } from '../support/planted-secrets.ts';
+import { findSecrets, type Haystack, unpackedBody } from './leak-search.ts';
+import { plantedProtocols } from './planted-protocols.ts';
+import { flagValues, type PlantedExchange, plantedExchanges } from './planted-secrets.ts';
 
 const heads = new Redaction({
   headers: flagValues('--redact-header'),

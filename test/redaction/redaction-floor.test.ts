@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { Redaction } from '../../src/redaction/head-redaction.ts';
-import { maskedHeader as header, maskedRequest as request } from '../support/masked-heads.ts';
+import { maskedHeader as header, maskedRequest as request } from './masked-heads.ts';
 
 const redaction = new Redaction();
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { MemoryCapture, requestPayload } from '../support/memory-capture.ts';
-import { type ReplaySetup, replayOf, SECOND_US } from '../support/staged-replay.ts';
+import { type ReplaySetup, replayOf, SECOND_US } from './staged-replay.ts';
 
 let server: Server;
 let port: number;

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { uniformBy } from '../../src/analysis/capacity/queue-model.ts';
 import { CapacitySearch } from '../../src/analysis/capacity/search.ts';
 import { repeated } from '../support/long-form.ts';
-import { playedQueue, QUEUE_CASES, SEARCH, searchedQueue, trueBoundary } from '../support/searched-queue.ts';
+import { playedQueue, QUEUE_CASES, SEARCH, searchedQueue, trueBoundary } from './searched-queue.ts';
 
 const SEEDS = repeated(100, 1_000);
 /** A search takes less than a second, even where other suites run beside it. */

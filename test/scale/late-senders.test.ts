@@ -4,9 +4,9 @@ import { JUDGEMENT_BOUNDS } from '../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../src/core/run.ts';
 import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
+import { sendsOf } from '../analysis/verdict/looked-at.ts';
 import { drawnRun } from '../support/drawn-runs.ts';
 import { repeated } from '../support/long-form.ts';
-import { sendsOf } from '../support/looked-at.ts';
 import { uniform } from '../support/queue-simulator.ts';
 import { contextOf } from '../support/run-contexts.ts';
 

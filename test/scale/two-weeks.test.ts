@@ -13,10 +13,10 @@ import { type MeasuredRun, measureReprise } from '../support/measured-run.ts';
 import { needing, runPeer } from '../support/peer-run.ts';
 import { pythonWith, systemProgram, type Tool } from '../support/peer-tools.ts';
 import { expectSameProfile, profileOf } from '../support/same-profile.ts';
-import { servegenArrivalsUs, servegenFile, servegenFlags, servegenPath } from '../support/servegen-trace.ts';
 import { fixtureData, missing, repositoryRoot } from '../support/shared-data.ts';
 import { CLUSTER, profileBySpark } from '../support/spark.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { servegenArrivalsUs, servegenFile, servegenFlags, servegenPath } from './servegen-trace.ts';
 
 const ARRIVALS = 1_951_861;
 const IMPORT_MS = 180_000;

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { PublishedRun } from '../../src/documents/publication.ts';
 import { publishToMlflow } from '../../src/trackers/mlflow.ts';
 import type { TrackedRun } from '../../src/trackers/tracker.ts';
-import { MlflowStandIn } from '../support/mlflow-stand-in.ts';
+import { MlflowStandIn } from './mlflow-stand-in.ts';
 
 const STARTED = '2026-11-28T10:00:00.000Z';
 

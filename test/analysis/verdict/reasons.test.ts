@@ -6,8 +6,8 @@ import { REASON_CODES, reason } from '../../../src/analysis/verdict/reasons.ts';
 import { uncheckedAdvice } from '../../../src/analysis/verdict/validity.ts';
 import { SEND_ERRORS } from '../../../src/core/run.ts';
 import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
-import { REASONS } from '../../support/reasons.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
+import { REASONS } from './reasons.ts';
 
 const [objective] = parseObjectives(['latency: p(99)<200']);
 if (objective === undefined) throw new Error('no objective');

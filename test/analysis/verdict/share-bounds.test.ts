@@ -4,10 +4,10 @@ import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { drawnRun } from '../../support/drawn-runs.ts';
 import { repeated } from '../../support/long-form.ts';
-import { lookedAt, sendsOf, UNIT_NS } from '../../support/looked-at.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';
+import { lookedAt, sendsOf, UNIT_NS } from './looked-at.ts';
 
 const SEEDS = repeated(60, 400);
 const GAP_NS = 1e8;

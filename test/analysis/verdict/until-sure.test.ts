@@ -4,9 +4,9 @@ import type { Send } from '../../../src/core/run.ts';
 import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { drawnRun } from '../../support/drawn-runs.ts';
 import { repeated } from '../../support/long-form.ts';
-import { lookedAt, lookedAtDrawn, UNIT_NS } from '../../support/looked-at.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 import { send } from '../../support/sends.ts';
+import { lookedAt, lookedAtDrawn, UNIT_NS } from './looked-at.ts';
 
 const MS = 1e6;
 const GAP_NS = 100 * MS;

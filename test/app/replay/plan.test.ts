@@ -2,7 +2,7 @@ import { describe, expect, it, test } from 'vitest';
 import { planLines } from '../../../src/analysis/plan/view.ts';
 import { askedMultiplier, planFacts, statedBounds } from '../../../src/app/replay/plan.ts';
 import { planEndOf } from '../../../src/replay/plan/forecast.ts';
-import { scheduledBy } from '../../support/scheduled.ts';
+import { scheduledBy } from '../../replay/plan/scheduled.ts';
 
 const SECOND_US = 1_000_000;
 

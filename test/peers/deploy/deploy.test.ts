@@ -3,12 +3,7 @@ import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { goModule, goProgram, pythonWith, systemProgram } from '../../support/peer-tools.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
-import {
-  KUBERNETES,
-  needingAll as needing,
-  validators as python,
-  runTool as run,
-} from '../../support/validators.ts';
+import { KUBERNETES, needingAll as needing, validators as python, runTool as run } from './validators.ts';
 
 const deploy = join(repositoryRoot, 'deploy');
 const here = join(repositoryRoot, 'test', 'peers', 'deploy');

@@ -7,7 +7,7 @@ import { deploy, type Manifest, yamlOf } from '../../support/manifests.ts';
 import { goModule, goProgram } from '../../support/peer-tools.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { KUBERNETES, needingAll, runTool, validators } from '../../support/validators.ts';
+import { KUBERNETES, needingAll, runTool, validators } from './validators.ts';
 
 const helm = goProgram('helm.sh/helm/v3/cmd/helm@v3.21.4', 'helm');
 const kustomize = goProgram('sigs.k8s.io/kustomize/kustomize/v5@v5.7.1', 'kustomize');

@@ -6,7 +6,7 @@ import type { Manifest } from '../../support/manifests.ts';
 import { goProgram, pythonWith } from '../../support/peer-tools.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { needingAll, runTool } from '../../support/validators.ts';
+import { needingAll, runTool } from './validators.ts';
 
 const actionlint = goProgram('github.com/rhysd/actionlint/cmd/actionlint@v1.7.12', 'actionlint');
 const schemas = pythonWith(['check-jsonschema==0.39.0']);

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { FailedWrite } from '../../../src/proxy/net/peer-socket.ts';
 import { afterwards } from '../../support/leftovers.ts';
-import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
+import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../rejecters.ts';
 import { RawClient, rawUpstream, startGateway } from './support.ts';
 
 describe('a target that answers an upload before it has read it, and closes', () => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
 import { afterwards } from '../../support/leftovers.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { standstillOf } from '../../support/standstill.ts';
+import { standstillOf } from '../../support/readings.ts';
 import { ask, RawClient, rawUpstream, startGateway, until } from './support.ts';
 
 const HOST = 'Host: m\r\n';

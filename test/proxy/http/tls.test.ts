@@ -5,7 +5,7 @@ import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../../su
 import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { shorten } from '../../support/shorten.ts';
+import { shorten } from '../shorten.ts';
 import { startGateway, tcp, until } from './support.ts';
 
 /** A client that takes any certificate, and names a host or none. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
 import { afterwards } from '../../support/leftovers.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { standstillOf } from '../../support/standstill.ts';
+import { standstillOf } from '../../support/readings.ts';
 import { RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
 
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';

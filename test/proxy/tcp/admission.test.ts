@@ -8,7 +8,6 @@ import { Border } from '../../../src/proxy/tap/border.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
-import { shorten } from '../../support/shorten.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import {
   client,
@@ -19,6 +18,7 @@ import {
   startWire,
   upstreamServer,
 } from '../../support/wire-stage.ts';
+import { shorten } from '../shorten.ts';
 
 const HEADER = {
   source: { host: '203.0.113.9', port: 4_711 },

@@ -6,9 +6,9 @@ import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { afterwards } from '../../support/leftovers.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
-import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import { local, startWire } from '../../support/wire-stage.ts';
+import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../rejecters.ts';
 
 const BODY = Buffer.alloc(1_500_000, 'x');
 const ROUNDS = 60;

@@ -12,10 +12,10 @@ import {
   LOCAL_CERTIFICATE_PEM,
 } from '../../support/certificate.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
-import { shorten } from '../../support/shorten.ts';
-import { standstillOf } from '../../support/standstill.ts';
+import { standstillOf } from '../../support/readings.ts';
 import { caFile, tlsClient, tlsUpstream, VERIFIED } from '../../support/tls-stage.ts';
 import { client, everything, failure, local, startWire, upstreamServer } from '../../support/wire-stage.ts';
+import { shorten } from '../shorten.ts';
 
 describe('TLS at the listener', () => {
   it('ends here: the upstream gets the bytes, and the client what it answers, both with their ends', async () => {

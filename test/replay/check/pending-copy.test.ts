@@ -4,7 +4,7 @@ import { KeepingBudget } from '../../../src/replay/check/answer-copy.ts';
 import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { PendingSend } from '../../../src/replay/engine/pending-send.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { NEVER_PAUSED } from '../../support/sender-stage.ts';
+import { NEVER_PAUSED } from '../engine/sender-stage.ts';
 
 function pending(keeping: KeepingBudget | null) {
   const results: SendResult[] = [];

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { NOTHING_EXPECTED } from '../../../src/replay/answers/expected-answer.ts';
 import { prepared } from '../../support/prepared.ts';
-import { MS, Stage } from '../../support/sender-stage.ts';
+import { MS, Stage } from './sender-stage.ts';
 
 /** Plays requests that are due at once; each is answered after so many milliseconds, its client leaves after others. */
 function play(requests: readonly { readonly answerMs: number; readonly leaveMs: number | null }[]) {

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { FollowUps } from '../../../src/replay/engine/follow-ups.ts';
 import type { PreparedRequest } from '../../../src/replay/engine/messages.ts';
 import { prepared } from '../../support/prepared.ts';
-import type { ScriptedAnswer } from '../../support/scripted-transport.ts';
-import { MS, START_NS, Stage } from '../../support/sender-stage.ts';
 import { outgoing } from '../../support/transport-stage.ts';
+import type { ScriptedAnswer } from './scripted-transport.ts';
+import { MS, START_NS, Stage } from './sender-stage.ts';
 
 /** How much later than its instant a send may leave on the stage: some turns of its loop. */
 const TURNS_NS = 60_000;

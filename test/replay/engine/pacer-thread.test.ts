@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { runPacer, WAKE_LEAD_NS } from '../../../src/replay/engine/pacer.ts';
 import { DueRing } from '../../../src/replay/engine/shared-memory.ts';
-import { TickingClock } from '../../support/ticking-clock.ts';
+import { TickingClock } from './ticking-clock.ts';
 
 const MS = 1_000_000;
 const START_NS = 2_000 * MS;

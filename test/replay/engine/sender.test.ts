@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Durations } from '../../../src/replay/engine/health.ts';
 import { offsetsOf, prepared } from '../../support/prepared.ts';
-import { atOnce, MS, START_NS, Stage, TICK_NS } from '../../support/sender-stage.ts';
+import { atOnce, MS, START_NS, Stage, TICK_NS } from './sender-stage.ts';
 
 describe('the sender', () => {
   test('sends each request once, in order, never before its instant and microseconds after it', () => {

@@ -7,10 +7,10 @@ import type {
   PreparedRequest,
   SendResult,
 } from '../../../src/replay/engine/engine.ts';
-import { DeafListener } from '../../support/deaf-listener.ts';
 import { engineFor } from '../../support/engine.ts';
 import { prepared } from '../../support/prepared.ts';
 import { answer, RawServer, type Respond } from '../../support/raw-server.ts';
+import { DeafListener } from './deaf-listener.ts';
 
 const MS = 1_000_000;
 

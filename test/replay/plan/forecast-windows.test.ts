@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { RawReplayOptions } from '../../../src/replay/options/replay-options.ts';
-import { scheduledBy } from '../../support/scheduled.ts';
+import { scheduledBy } from './scheduled.ts';
 
 const SPAN_US = 20_000_000;
 const at = (us: number) =>

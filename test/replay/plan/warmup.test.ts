@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { MemoryCapture, requestPayload } from '../../support/memory-capture.ts';
-import { replayOf, SECOND_US } from '../../support/staged-replay.ts';
+import { replayOf, SECOND_US } from '../staged-replay.ts';
 
 const never = new AbortController().signal;
 

@@ -9,12 +9,12 @@ import { inspectCapture, inspectCaptures, surveyCapture } from '../../../src/sto
 import { sealSegment } from '../../../src/storage/capture/sealing.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { accountOf } from '../../support/accounts.ts';
-import { archivedLife } from '../../support/archives.ts';
 import { captureOf, newCapture, writerOptions } from '../../support/captures.ts';
 import { runCommand } from '../../support/command-here.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
 import { live } from '../../support/lives.ts';
 import { StandingClock } from '../../support/standing-clock.ts';
+import { archivedLife } from './archives.ts';
 
 const HOUR_US = 3_600_000_000;
 const UTC = new DayCalendar('UTC');

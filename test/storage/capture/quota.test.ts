@@ -34,7 +34,7 @@ import { StandingClock } from '../../support/standing-clock.ts';
 
 /** Seals segments in a separate thread, like the recorder, and measures the disk usage meanwhile. */
 class SealingThread {
-  readonly #worker = new Worker(new URL('../../support/sealing-worker.ts', import.meta.url));
+  readonly #worker = new Worker(new URL('./sealing-worker.ts', import.meta.url));
   readonly #peaks = new Map<string, number>();
   #open = 0;
   #failure: string | null = null;

@@ -5,11 +5,11 @@ import { segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { inspectCapture, surveyCapture } from '../../../src/storage/capture/inspect.ts';
 import { sealSegment } from '../../../src/storage/capture/sealing.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
-import { archivedLife, leaveOut } from '../../support/archives.ts';
 import { newCapture, querySegment, writerOptions } from '../../support/captures.ts';
 import { exchangeOf } from '../../support/exchanges.ts';
 import { repeated } from '../../support/long-form.ts';
 import { StandingClock } from '../../support/standing-clock.ts';
+import { archivedLife, leaveOut } from './archives.ts';
 
 const HOUR_NS = 3600e9;
 const DAY_MS = 86_400_000;
