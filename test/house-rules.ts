@@ -33,7 +33,7 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['proxy'],
   'image-size': ['analysis'],
   tinyqueue: ['replay'],
-  'fastest-levenshtein': ['cli'],
+  'fastest-levenshtein': ['core'],
   zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage', 'trackers'],
   yaml: ['app'],
 };

@@ -10,6 +10,7 @@ import type { TimeRange } from '../core/ports.ts';
 import { NS_PER_MS } from '../core/units.ts';
 import type { ProfileDocument } from '../documents/profile.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
+import { isPart, whatIs } from '../storage/capture/directory.ts';
 import { type CaptureReader, openCapture } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../storage/runs/schema.ts';
@@ -46,9 +47,19 @@ export type Side = RunSide | CaptureSide | ProfileSide;
 /** Opens a run, a capture or a profile by its name. @throws AppError INPUT_INVALID, or as opening a capture does */
 export function openSide(name: string): Side {
   const there = statSync(name, { throwIfNoEntry: false });
+  if (there?.isFile()) assertNoPart(name);
   if (there?.isFile()) return { kind: 'profile', name, document: readProfile(name), close: () => {} };
   const isRun = [RUN_DATABASE, RUN_SUMMARY].some((file) => existsSync(join(name, file)));
   return isRun ? openRun(name) : openRecording(name);
+}
+
+/** @throws AppError INPUT_INVALID for a file of a run, a search or a capture */
+function assertNoPart(file: string): void {
+  if (!isPart(file)) return;
+  const known = whatIs(file);
+  throw new AppError('INPUT_INVALID', `${file} cannot be compared: ${known?.what}`, {
+    hint: known?.hint ?? null,
+  });
 }
 
 /** Profiles a capture as `profile` does, but without payloads. */

@@ -62,7 +62,7 @@ import { encryptionKeyOf, encryptionKeyOption, type OpenedCapture, openForReplay
 import { withOpenSlo } from './open-slo.ts';
 import { VERSION } from './package.ts';
 import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
-import { StagedDirectory, StagedFile, writingTo } from './staged-output.ts';
+import { assertFree, StagedDirectory, StagedFile, writingTo } from './staged-output.ts';
 
 /** Sends between two checks for cancellation. */
 const SENDS_PER_PAUSE = 256;
@@ -145,6 +145,7 @@ export async function exportTraffic(
   const { out } = flags;
   const format = flags.partition && name === PARQUET.name ? PARQUET_DATASET : formatNamed(name);
   assertTaken(format, flags);
+  assertFree(out, format.shape);
   const options = optionsOfPlan(asked);
   const mode = flags.pacing ?? 'exact';
   const objectives = k6Objectives(withOpenSlo(flags.slo), mode);

@@ -33,7 +33,7 @@ function unwritable(path: string, why: string, cause?: unknown): AppError {
 
 function exists(path: string, how: string): AppError {
   return new AppError('OUTPUT_EXISTS', `${path} ${how}`, {
-    hint: 'Give a path that does not exist yet; reprise never overwrites.',
+    hint: 'Give a path that does not exist yet; Reprise never overwrites.',
   });
 }
 
@@ -90,6 +90,12 @@ export class StagedDirectory {
       }
     }
   }
+}
+
+/** Refuses a path that an output cannot go to, before there is any. @throws AppError OUTPUT_EXISTS */
+export function assertFree(path: string, shape: 'file' | 'directory'): void {
+  if (shape === 'file') assertNothingAt(path);
+  else freePlace(path);
 }
 
 /** The real path of a free place: missing, or an empty directory. */

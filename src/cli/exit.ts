@@ -81,9 +81,17 @@ function failureOfUsage(error: CommanderError): Failure {
   if (error.exitCode === 0) return { status: EXIT.ok, message: null, hint: null };
   // `reprise` alone has already printed its help; there is nothing to add.
   if (error.code === 'commander.help') return { status: EXIT.usage, message: null, hint: null };
-  const [text = '', hint = 'See reprise --help.'] = error.message.replace(/^error: /, '').split(SUGGESTION);
-  const message = withShownUrls(text.replace(UNKNOWN, shownUnknown).replace(INVALID, shownInvalid));
-  return { status: EXIT.usage, message, hint };
+  const { message, hint } = shownUsage(error);
+  return { status: EXIT.usage, message, hint: hint ?? 'See reprise --help.' };
+}
+
+/** What commander says of a command line, without secrets; null without a suggestion of its own. */
+export function shownUsage(error: CommanderError): {
+  readonly message: string;
+  readonly hint: string | null;
+} {
+  const [text = '', hint = null] = error.message.replace(/^error: /, '').split(SUGGESTION);
+  return { message: withShownUrls(text.replace(UNKNOWN, shownUnknown).replace(INVALID, shownInvalid)), hint };
 }
 
 /** Hides the value of an unknown flag: it may be a secret header. */

@@ -2,11 +2,13 @@ import { Command, Help, type Option } from 'commander';
 import { VERSION } from '../app/package.ts';
 import { AppError } from '../core/errors.ts';
 import { choice, text } from '../core/options.ts';
+import { nearest } from '../core/text.ts';
 import type { CommandFacts } from './command-table.ts';
-import { environmentSource, nearest, unknownVariables, variableOf } from './config/environment.ts';
+import { environmentSource, unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
 import { addOptions, isRare, pathOf, setSources } from './options.ts';
 import { LOG_FORMATS } from './terminal.ts';
+import { BEFORE_A_COMMAND, noValue, takesCommand, usageError } from './usage.ts';
 
 /** A command by name. Its modules are loaded only if it runs. */
 export interface CommandEntry extends CommandFacts {
@@ -62,7 +64,9 @@ export function bareProgram(explains = false): Command {
       const more = `\n${rare} more flags, by subject: reprise ${pathOf(command).join(' ')} ${HELP_ALL}`;
       return `${rare === 0 ? '' : more}\nEvery flag is also a variable (--max-disk is REPRISE_MAX_DISK), or a key of the\nfile of --config.`;
     })
-    .exitOverride()
+    .exitOverride((error) => {
+      throw usageError(error, program);
+    })
     .configureOutput({ outputError: () => {} });
   if (explains) program.helpOption(HELP_ALL, 'show every flag of a command');
   return addOptions(program, PROGRAM_OPTIONS);
@@ -81,7 +85,14 @@ export async function assemble(args: readonly string[], entries: readonly Comman
     if (entry.name === wanted) program.addCommand(inherit(await entry.load(), program));
     else program.command(entry.name).description(entry.summary);
   }
-  refuseMistyped(program, args);
+  const names = entries.map(({ name }) => name);
+  if (operands[0] === 'help' && wanted !== undefined && !names.includes(wanted)) {
+    const near = nearest(wanted, names);
+    throw new AppError('OPTION_INVALID', `unknown command '${wanted}'`, {
+      hint: near === null ? 'See reprise --help.' : `Did you mean reprise help ${near}?`,
+    });
+  }
+  await refuseMistyped(program, args, entries);
   const config = await configOf(program, entries);
   setSources(program, [environmentSource(process.env), ...(config === null ? [] : [config])]);
   return { program, config };
@@ -91,8 +102,13 @@ export async function assemble(args: readonly string[], entries: readonly Comman
  * Rejects an unknown flag before any other check, because a mistyped flag often causes other problems.
  * @throws AppError OPTION_INVALID naming the nearest flag
  */
-function refuseMistyped(program: Command, args: readonly string[]): void {
+async function refuseMistyped(
+  program: Command,
+  args: readonly string[],
+  entries: readonly CommandEntry[],
+): Promise<void> {
   let command = program;
+  let hasArguments = false;
   let known = optionsIn(program);
   // `config print` checks the command line in its arguments itself, as one of the named command.
   for (let at = 0; at < args.length && args[at] !== '--' && command.name() !== 'config'; at += 1) {
@@ -101,24 +117,40 @@ function refuseMistyped(program: Command, args: readonly string[]): void {
     if (option?.required) {
       const next = args[at + 1] ?? '';
       if (args[at] !== name) continue;
-      if (known.has(next) && next.startsWith('--'))
-        throw new AppError('OPTION_INVALID', `${name} has no value: ${next} follows it`);
+      if (known.has(next) && next.startsWith('--')) throw noValue(option, next);
       if (!/^--[a-z][\w-]*(?:=|$)/.test(next)) at += 1;
     } else if (option === undefined && name.startsWith('--')) {
-      const meant = MEANT[name]?.find((each) => known.has(each));
-      const near = meant ?? nearest(name, [...known.keys()], '--');
-      const help = `reprise ${[...pathOf(command), HELP_ALL].join(' ')} lists the flags.`;
-      throw new AppError('OPTION_INVALID', `unknown option '${name}'`, {
-        hint: near === null ? help : `Did you mean ${near}?`,
-      });
+      const hint =
+        hasArguments && takesCommand(command)
+          ? BEFORE_A_COMMAND
+          : await meantBy(name, known, command, entries);
+      throw new AppError('OPTION_INVALID', `unknown option '${name}'`, { hint });
     } else if (option === undefined) {
       const named = command.commands.find((each) => each.name() === name);
-      // With an unknown command, its flags are unknown too. Commander reports the command.
-      if (named === undefined && command === program) return;
+      // With an unknown command or format, its flags are unknown too. Commander reports it.
+      if (named === undefined && command.commands.length > 0) return;
+      if (named === undefined) hasArguments = true;
       command = named ?? command;
       known = new Map([...known, ...optionsIn(command)]);
     }
   }
+}
+
+/** What to type instead of an unknown flag. */
+async function meantBy(
+  name: string,
+  known: ReadonlyMap<string, Option>,
+  command: Command,
+  entries: readonly CommandEntry[],
+): Promise<string> {
+  const names = [...known.keys()];
+  const longer = names.find((each) => each.startsWith(`${name}-`));
+  const near = MEANT[name]?.find((each) => known.has(each)) ?? longer ?? nearest(name, names, '--');
+  if (near !== null) return `Did you mean ${near}?`;
+  const help = `reprise ${[...pathOf(command), HELP_ALL].join(' ')} lists the flags.`;
+  const others = (await everyCommand(entries)).filter((each) => optionsIn(each).has(name));
+  if (others.length === 0) return help;
+  return `It is a flag of ${others.map((each) => each.name()).join(', ')}. ${help}`;
 }
 
 /** The flags of other commands or tools, and what they are here: the first that the command has. */
@@ -164,21 +196,10 @@ async function configOf(program: Command, entries: readonly CommandEntry[]): Pro
 function inherit(command: Command, program: Command): Command {
   command.copyInheritedSettings(program);
   command.exitOverride((error) => {
-    if (error.code !== 'commander.missingArgument') throw error;
-    throw withUsage(error.message, command);
+    throw usageError(error, command);
   });
   for (const child of command.commands) inherit(child, program);
   return command;
-}
-
-/** The error for an argument that is missing. */
-function withUsage(message: string, command: Command): AppError {
-  const wanted = command.registeredArguments.filter(({ required }) => required);
-  const names = wanted.map((each) => each.name().toUpperCase()).join(' ');
-  const means = wanted.map((each) => `${each.name().toUpperCase()} is ${each.description}`).join('; ');
-  return new AppError('OPTION_INVALID', message.replace(/^error: /, ''), {
-    hint: `reprise ${[...pathOf(command), names].join(' ')}: ${means}.`,
-  });
 }
 
 /** Logs each variable that belongs to no flag of any command. */

@@ -319,11 +319,12 @@ export function readOptions<Shape extends OptionShape>(
   const resolved = Object.entries(shape).map(([key, type]) => {
     const result = type.safeParse(stated[key]);
     if (result.success) return [key, result.data];
-    const { flags, repeatable } = textsOf(type);
+    const { flags, description, repeatable } = textsOf(type);
+    const meaning = flags === null ? null : `${flags}: ${description}.`;
     const place = originOf(key)?.place ?? null;
     for (const issue of result.error.issues) {
       const text = messageOf(issue, flags === null ? pathOf(key, issue) : nameOf(flags));
-      problems.add(place === null ? text : `${text} (${place})`, hintOf(issue));
+      problems.add(place === null ? text : `${text} (${place})`, hintOf(issue) ?? meaning);
     }
     const otherwise = type.safeParse(undefined);
     return [key, otherwise.success ? otherwise.data : repeatable ? [] : ''];

@@ -1,3 +1,5 @@
+import { distance } from 'fastest-levenshtein';
+
 /**
  * A copy of a text with its own memory. A slice keeps its whole string alive: a cached header name would keep
  * the head that it came from.
@@ -92,6 +94,22 @@ export function shownUrl(text: string): string {
   const bare = text.replace(USER_INFO, (_, scheme: string | undefined) => `${scheme ?? ''}${MASK}@`);
   const end = bare.search(/[?#]/);
   return end < 0 ? bare : bare.slice(0, end) + bare.slice(end).replace(/([?&;#])([^?&;#]+)/g, shownField);
+}
+
+/** A scheme that is not http, or one with a slash too few, before a host and port. */
+const SLIP =
+  /^(?:[a-z][a-z\d+.-]*(?::\/{1,3}|\/\/)|https?:)([\w.-]+|\[[^\]]+\])(:\d{1,5}(?:\/[^\s@?#]*)?)?$/i;
+
+/**
+ * The address that was likely meant by one without a port, with another scheme, or with a slash too few: `18111` is
+ * `127.0.0.1:18111`, `http:/a:1` is `http://a:1`. Null if nothing is likely.
+ */
+export function likelyAddress(text: string): string | null {
+  const given = text.trim();
+  if (/^\d{2,5}$/.test(given)) return `127.0.0.1:${given}`;
+  const [, host, rest = ''] = SLIP.exec(given) ?? [];
+  if (host !== undefined) return `${/^https/i.test(given) ? 'https' : 'http'}://${host}${rest}`;
+  return /^(?!\d+$)(?:[\w-]+\.)*[\w-]+$/.test(given) ? `${given}:8000` : null;
 }
 
 /** Replaces each URL in a text by its `shownUrl` form. */
@@ -225,4 +243,18 @@ const MOST_LISTED = 5;
 export function listed(parts: readonly string[]): string {
   const more = parts.length - MOST_LISTED;
   return `${parts.slice(0, MOST_LISTED).join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
+}
+
+/**
+ * The known name that was probably meant: at most a third of the characters differ. All names begin with `prefix`,
+ * which does not count.
+ */
+export function nearest(name: string, known: Iterable<string>, prefix = ''): string | null {
+  let best: string | null = null;
+  let bestDistance = Math.ceil((name.length - prefix.length) / 3) + 1;
+  for (const candidate of known) {
+    const edits = distance(name, candidate);
+    if (edits < bestDistance) [best, bestDistance] = [candidate, edits];
+  }
+  return best;
 }

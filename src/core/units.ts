@@ -113,10 +113,20 @@ function parseWithUnit(
   const unit = match?.[2] || bareUnit;
   const factor = unit == null ? undefined : Object.hasOwn(units, unit) ? units[unit] : undefined;
   if (!match || factor === undefined) {
-    const meant = match?.[2] === '' && 's' in units ? `Did you mean ${text.trim()}s? ` : '';
+    const likely = match === null ? null : likelyUnit(match[2] ?? '', Object.keys(units));
+    const meant = likely === null ? '' : `Did you mean ${match?.[1]}${likely}? `;
     throw refused(what, text, `is not ${expected}`, `${meant}Units: ${Object.keys(units).join(', ')}.`);
   }
   return Number(match[1]) * factor;
+}
+
+/** The unit that `min`, `sec` or `G` means: `m`, `s`, `GB`; seconds for a duration without one; null if none fits. */
+function likelyUnit(given: string, units: readonly string[]): string | null {
+  const word = given.toLowerCase();
+  if (word === '') return units.includes('s') ? 's' : null;
+  const fits = (unit: string) => word.startsWith(unit.toLowerCase()) || unit.toLowerCase().startsWith(word);
+  const byLength = units.filter(fits).toSorted((a, b) => b.length - a.length);
+  return byLength.find((unit) => unit.toLowerCase() === word) ?? byLength[0] ?? null;
 }
 
 const MOST_MULTIPLIER = 1_000_000;

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { shownUrl } from '../core/text.ts';
+import { likelyAddress, shownUrl } from '../core/text.ts';
 import { addressOf } from '../redaction/identities.ts';
 
 /** Where a replay sends. */
@@ -30,16 +30,20 @@ const HOST_AND_PORT = /^\s*(?!https?:)(?:\[[^\]]+\]|[\w.-]*):\d{1,5}(?:\/\S*)?\s
  * @throws AppError OPTION_INVALID for anything a replay could not mean.
  */
 export function parseTarget(text: string): Target {
-  const refuse = (why: string) =>
+  const refuse = (why: string, likely: string | null = null) =>
     new AppError('OPTION_INVALID', `--target: ${JSON.stringify(shownUrl(text))} ${why}`, {
-      hint: 'Give the server to test, such as staging:8000, https://staging/base or unix:/path of its socket.',
+      hint:
+        likely !== null
+          ? `Did you mean ${likely}?`
+          : 'Give the server to test, such as staging:8000, https://staging/base or unix:/path of its socket.',
     });
   if (/^unix:/i.test(text.trim())) return unixTarget(text.trim(), refuse);
   const address = HOST_AND_PORT.test(text)
     ? `http://${text.trim().replace(/^:/, '127.0.0.1:')}`
     : text.trim();
   const url = URL.canParse(address) ? new URL(address) : null;
-  if (url === null || !/^https?:\/\//i.test(address)) throw refuse('is neither host:port nor an http URL');
+  if (url === null || !/^https?:\/\//i.test(address))
+    throw refuse('is neither host:port nor an http URL', likelyAddress(text));
   if (url.username !== '' || url.password !== '') {
     throw refuse('holds credentials; pass them with --header "Authorization: env:NAME"');
   }

@@ -1,6 +1,7 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { HistoryRun } from '../documents/history.ts';
+import { whatIs } from './capture/directory.ts';
 import {
   type Connection,
   insertInto,
@@ -76,6 +77,7 @@ export class History {
    */
   constructor(path: string, access: 'read' | 'write') {
     this.#path = path;
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw notOne(path, 'a directory');
     this.#connection = access === 'read' ? openHistory(path) : openOrCreate(path);
   }
 
@@ -232,7 +234,9 @@ function historyError(path: string, error: unknown): unknown {
     isMissing ? 'INPUT_INVALID' : 'OUTPUT_UNWRITABLE',
     `the history ${path} cannot be ${isMissing ? 'opened' : 'written'}: ${reasonOf(error)}`,
     {
-      hint: 'Give the file that replay --history wrote, in a directory that this user may write to.',
+      hint:
+        (isMissing ? whatIs(path)?.hint : null) ??
+        'Give the file that replay --history wrote, in a directory that this user may write to.',
       cause: error,
     },
   );
@@ -240,6 +244,6 @@ function historyError(path: string, error: unknown): unknown {
 
 function notOne(path: string, why: string): AppError {
   return new AppError('INPUT_INVALID', `${path} is no history: ${why}`, {
-    hint: 'Give the file that replay --history wrote, or a name that is free.',
+    hint: whatIs(path)?.hint ?? 'Give the file that replay --history wrote, or a name that is free.',
   });
 }

@@ -1,15 +1,25 @@
-import { readdirSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { cpSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { COMMANDS } from '../../src/cli/commands/index.ts';
+import { everyCommand } from '../../src/cli/program.ts';
 import { parseMultiplier } from '../../src/core/units.ts';
 import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
+import { History } from '../../src/storage/history.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exchangeOf } from '../support/exchanges.ts';
 import { serverOf } from '../support/replaying.ts';
+import { mixedSends, storedRun } from '../support/reported-runs.ts';
+import { playedAt, searched } from '../support/searched.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-/** What somebody types by mistake, and what the answer must say to type instead. CAPTURE and URL are real. */
-const MISTAKES: readonly (readonly [args: string, answer: RegExp])[] = [
+/**
+ * What somebody types by mistake, and what the answer must name: CAPTURE, URL (of a server), PLACE (its address) and the
+ * files of the scene are real. The exit code is 2 unless it is given.
+ */
+const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number])[] = [
   ['record --dir new', /--target is missing\n {2}hint: .*--target http:.*reprise record --dir .* -- /],
   [
     'record --dir /proc/new --target URL --listen 127.0.0.1:0',
@@ -62,26 +72,208 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp])[] = [
   ['run new.yaml', /scenario new\.yaml cannot be read.*\n {2}hint: .*reprise init CAPTURE/],
   ['import arrivals', /missing required argument 'file'\n {2}hint: reprise import arrivals FILE: /],
   ['report CAPTURE', /is not a readable run: it is a capture\n {2}hint: .*reprise inspect/],
+  // What is typed first, with only --help read: the words in another order, or without their flags.
+  ['replay URL capture', /Did you mean --target URL\?/],
+  ['replay capture URL', /Did you mean --target URL\?/],
+  ['replay capture 2x --target URL', /Did you mean --multiplier 2x\?/],
+  ['replay capture 10s --target URL', /Did you mean --duration 10s\?/],
+  ['capacity capture 10m --target URL --slo realtime', /Did you mean --budget 10m\?/],
+  ['report run run', /reprise report RUN\b.*reprise report --help/],
+  ['compare run run run run', /reprise compare A /],
+  ['compare run', /Give two runs/],
+  ['import arrivals times.csv out', /Did you mean --out out\?/],
+  ['init capture new.yaml', /Did you mean --out new\.yaml\?/],
+  ['status capture', /Did you mean --dir capture\?/],
+  ['drain capture', /Did you mean --dir capture\?/],
+  ['gate capture', /takes? .*--help|reprise gate with flags: see reprise gate --help/],
+  ['faults up.yaml', /reprise faults --help/],
+  ['publish run mlflow', /reprise publish RUN\b/],
+  ['export run k6', /^reprise: "run" is not a format/],
+  ['export k6', /reprise export FORMAT CAPTURE: CAPTURE is directory of a capture\./],
+  ['record URL', /Did you mean reprise record --target URL --dir /],
+  ['record --dir new URL', /Did you mean reprise record --target URL --dir /],
+  ['record --dir new python3 server.py --port 8000', /Put -- before the command/],
+  ['record --dir new python3 -m http.server', /Put -- before the command/],
+  // Values that are missing, or empty.
+  ['record --target URL', /--dir is missing\n {2}hint: --dir <directory>: directory of the capture\./],
+  ['record --target --dir new', /--target has no value: --dir follows it\n {2}hint: --target <url>: /],
+  ['record --target URL --dir', /--dir has no value\n {2}hint: --dir <directory>: /],
+  ['replay capture --target', /--target has no value\n {2}hint: --target <url>: /],
+  ['replay capture --target=', /--target: "" is neither.*\n {2}hint: .*staging:8000/],
+  ['replay capture --target URL --slo', /--slo has no value\n {2}hint: --slo <objective>: .*p\(99\)<200/],
+  ['replay capture --target URL --multiplier', /--multiplier has no value\n {2}hint: .*1\.5 or 2x/],
+  ['publish run', /--to is missing\n {2}hint: --to <where>: .*mlflow:\/\//],
+  ['gate', /^reprise: --serve is missing\n--scenario is missing\n {2}hint: --serve <address>: /],
+  ['import arrivals times.csv --out new', /--time is missing\n {2}hint: --time </],
+  ['capacity capture', /--target is missing.*\n {2}hint: .*--target http/],
+  ['capacity capture --target URL', /--slo is missing.*\n {2}hint: .*--slo /],
+  // Addresses.
+  ['record --target 18111 --dir new', /Did you mean 127\.0\.0\.1:18111\?/],
+  ['record --target localhost --dir new', /Did you mean localhost:8000\?/],
+  ['record --target ftp://127.0.0.1:8000 --dir new', /Did you mean http:\/\/127\.0\.0\.1:8000\?/],
+  ['record --target http:/127.0.0.1:8000 --dir new', /Did you mean http:\/\/127\.0\.0\.1:8000\?/],
+  ['record --target http://127.0.0.1:8000/v1 --dir new', /paths pass through unchanged/],
+  ['record --target URL --dir new --listen 18119', /Did you mean 127\.0\.0\.1:18119\?/],
+  ['record --target 127.0.0.1:8085 --dir new --listen 127.0.0.1:8085', /the address of the model server/],
+  ['record --target URL --dir new --listen PLACE', /another --listen|--listen/],
+  ['replay capture --target 127.0.0.1', /Did you mean 127\.0\.0\.1:8000\?/],
+  ['replay capture --target http//staging:8000', /Did you mean http:\/\/staging:8000\?/],
+  ['replay capture --target http://127.0.0.1:1', /cannot be reached.*\n {2}hint: /, 5],
+  // Units and numbers.
+  ['replay capture --target URL --duration 5min', /Did you mean 5m\?/],
+  ['replay capture --target URL --duration "5 sec"', /Did you mean 5s\?/],
+  ['record --target URL --dir new --max-disk 10G', /Did you mean 10GiB\?/],
+  ['record --target URL --dir new --retain 28', /Did you mean 28s\?.*\bd\b/],
+  ['record --target URL --dir new --sample 150%', /such as 10% or 0\.1/],
+  ['replay capture --target URL --multiplier 2x,4x', /such as 1, 1\.5 or 2x/],
+  ['replay capture --target URL --multiplier -2', /such as 1, 1\.5 or 2x/],
+  ['replay capture --target URL --stages 10s:1x', /10m@1x/],
+  ['replay capture --target URL --rate 50rps --duration 1s', /--rate: "50rps".*\n {2}hint: --rate </],
+  ['replay capture --target URL --max-in-flight 0', /\n {2}hint: --max-in-flight <n>: /],
+  ['replay capture --target URL --from yesterday', /ISO 8601/],
+  ['replay capture --target URL --from 2025-01-01T00:00:00Z --to 2025-01-02T00:00:00Z', /It holds 20\d\d-/],
+  ['report run --tz Berlin', /Europe\/Berlin/],
+  // Objectives.
+  ['replay capture --target URL --slo "latncy: p(95)<300"', /write latency\b/],
+  ['replay capture --target URL --slo "http_req_duration: p(95)<300"', /write service\b/],
+  ['replay capture --target URL --slo realtme', /write realtime\b/],
+  ['replay capture --target URL --slo "latency: p95 < 300"', /write p\(95\)/],
+  // Words for commands and flags that other tools have.
+  ['recrod --target URL', /Did you mean record\?/],
+  ['stop --dir capture', /Did you mean drain\?/],
+  ['version', /Did you mean --version\?/],
+  ['diff run run', /Did you mean compare\?/],
+  ['help recrod', /Did you mean reprise help record\?/],
+  ['import csv times.csv', /Did you mean arrivals\?/],
+  ['import trace.har --out new', /reprise import har trace\.har --out /],
+  ['capture', /reprise inspect capture/],
+  ['replay capture --dryrun', /Did you mean --dry-run\?/],
+  ['replay capture -m 2', /See reprise replay --help/],
+  ['inspect capture --html page.html', /It is a flag of .*\breport\b/],
+  ['report run --slo realtime', /It is a flag of .*\breplay\b/],
+  ['forget capture --session x', /Did you mean --session-/],
+  // One path where another belongs.
+  ['inspect run', /it is a run\n {2}hint: .*reprise report run\b/],
+  ['inspect search', /it is a search of reprise capacity\n {2}hint: .*reprise report search\b/],
+  ['inspect run/run.sqlite', /it is a file of a run\n {2}hint: Give the directory: run\./],
+  ['inspect captrue', /there is no such directory\n {2}hint: Did you mean capture\?/],
+  ['inspect empty', /it is empty\n {2}hint: .*reprise record --dir/],
+  ['inspect runs', /\n {2}hint: Name one within it, such as runs\/monday\./],
+  ['inspect profile.json', /it is a profile\n {2}hint: .*reprise profile --document profile\.json/],
+  ['inspect history.sqlite', /it is a database\n {2}hint: .*reprise history history\.sqlite/],
+  ['replay scenario.yaml --target URL', /\n {2}hint: .*reprise run scenario\.yaml/],
+  ['replay trace.har --target URL', /\n {2}hint: .*reprise import har trace\.har --out /],
+  ['replay notes.txt --target URL', /\n {2}hint: .*reprise import --help/],
+  ['replay search --target URL', /\n {2}hint: .*reprise report search\b/],
+  ['replay run --target URL', /\n {2}hint: .*reprise report run\b/],
+  ['report runn', /\n {2}hint: Did you mean run\?/],
+  ['report runs', /\n {2}hint: Name one within it, such as runs\/monday\./],
+  ['report run/run.sqlite', /it is a file of a run\n {2}hint: Give the directory: run\./],
+  ['report search --format k6', /\n {2}hint: .*reprise report search\/steps\/01/],
+  ['run run', /\n {2}hint: .*reprise report run\b/],
+  ['compare run/run.sqlite run', /it is a file of a run\n {2}hint: Give the directory: run\./],
+  ['compare run notes.txt', /\n {2}hint: .*profile --json/],
+  ['compare run search', /\n {2}hint: Give a run/],
+  ['history run', /it is|a directory\n {2}hint: .*reprise report run\b/],
+  ['history nothing.sqlite', /\n {2}hint: .*--history/],
+  ['history run/run.sqlite', /another file of SQLite\n {2}hint: Give the directory: run\./],
+  ['import har capture --out new', /\n {2}hint: .*reprise inspect capture\b/],
+  ['import har broken.json --out new', /\n {2}hint: The file is truncated/],
+  ['import arrivals times.csv --out capture --time t --unit s', /\n {2}hint: .*never overwrites/],
+  ['export k6 capture --out capture --target URL', /^reprise: capture is not empty\n {2}hint: /],
+  ['export csv capture --out notes.txt', /^reprise: .*is there already\n {2}hint: /],
+  ['replay capture --target URL --out run', /^reprise: run is not empty\n {2}hint: Name a new directory/],
+  [
+    'capacity capture --target URL --slo realtime --out run',
+    /^reprise: run is not empty.*\n {2}hint: .*--out/,
+  ],
+  ['record --target URL --listen PLACE0 --dir notes.txt', /notes\.txt is a file\n {2}hint: .*directory/],
+  ['record --target URL --listen PLACE0 --dir run', /it is a run\n {2}hint: Name a new directory/],
+  ['report run --html missing/page.html', /^reprise: missing\/page\.html cannot be written.*\n {2}hint: /],
+  ['mock run', /\n {2}hint: .*reprise report run\b/],
+  // Settings in files.
+  ['replay capture --config capture', /capture cannot be read.*\n {2}hint: Give a YAML file/],
+  ['replay capture --config broken.json', /configuration broken\.json: line 1/],
+  ['replay capture --config settings.yaml', /replay\.taget is not a setting; did you mean target\?/],
+  ['run --preset sustaind capture --target URL', /--preset: "sustaind" is none of: sustained/],
 ];
 
-test.each(MISTAKES)(
-  'reprise %s is answered with what to type, and nothing is written or sent',
-  async (args, answer) => {
-    const server = await serverOf();
-    const capture = captureOf([exchangeOf()]);
-    const cwd = temporaryDirectory();
-    const before = readdirSync(capture);
-    const words = args
-      .split(' ')
-      .map((word) => (word === 'CAPTURE' ? capture : word === 'URL' ? server.url : word));
-    const { status, stdout, stderr } = await runCommand(words, { cwd });
-    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
-    expect(stderr.replaceAll(capture, 'CAPTURE')).toMatch(answer);
-    expect(readdirSync(cwd)).toEqual([]);
-    expect(readdirSync(capture)).toEqual(before);
-    expect(server.requests).toEqual([]);
-  },
-);
+/** One of each thing that a path may name. */
+function scene(): string {
+  const directory = temporaryDirectory();
+  const at = (...names: string[]) => join(directory, ...names);
+  renameSync(captureOf([exchangeOf()]), at('capture'));
+  const run = storedRun(mixedSends(10));
+  cpSync(run, at('run'), { recursive: true });
+  cpSync(run, at('runs', 'monday'), { recursive: true });
+  mkdirSync(at('empty'));
+  mkdirSync(at('search'));
+  writeFileSync(at('search', 'capacity.json'), JSON.stringify(searched([playedAt(1)])));
+  new History(at('history.sqlite'), 'write').close();
+  writeFileSync(at('profile.json'), JSON.stringify({ schemaVersion: 1, kind: 'profile' }));
+  writeFileSync(at('notes.txt'), 'of Monday\n');
+  writeFileSync(at('broken.json'), '{"log": ');
+  writeFileSync(at('trace.har'), '{}');
+  writeFileSync(at('times.csv'), 't\n1\n2\n');
+  writeFileSync(at('scenario.yaml'), 'capture: capture\n');
+  writeFileSync(at('settings.yaml'), 'replay:\n  taget: http://a:1\n');
+  return directory;
+}
+
+const filesIn = (directory: string) => readdirSync(directory, { recursive: true }).sort();
+
+describe('a mistake is answered with what to type, and nothing is written or sent', () => {
+  let cwd = '';
+  let commands: readonly Command[] = [];
+  beforeAll(async () => {
+    cwd = scene();
+    commands = await everyCommand(COMMANDS);
+  });
+
+  test.each(MISTAKES.map(([args, answer, code = 2]) => ({ args, answer, code })))(
+    'reprise $args',
+    async ({ args, answer, code }) => {
+      const server = await serverOf();
+      const places: Readonly<Record<string, string>> = {
+        CAPTURE: join(cwd, 'capture'),
+        URL: server.url,
+        PLACE: new URL(server.url).host,
+        PLACE0: '127.0.0.1:0',
+      };
+      const given = (args.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', ''));
+      const words = given.map((word) => places[word] ?? word);
+      const before = filesIn(cwd);
+      const { status, stdout, stderr } = await runCommand(words, { cwd });
+      expect({ status, stdout }).toEqual({ status: code, stdout: '' });
+      const shown = stderr.replaceAll(places['CAPTURE'] as string, 'CAPTURE').replaceAll(server.url, 'URL');
+      expect(shown).toMatch(answer);
+      expect(filesIn(cwd)).toEqual(before);
+      expect(server.requests).toEqual([]);
+      const [, hint = ''] = /\n {2}hint: (.*)/.exec(stderr) ?? [];
+      expect(hint).not.toBe('');
+      expectTypable(hint, given[0] ?? '');
+    },
+  );
+
+  /** Each command that a hint names is there, with the flags that it names after it. */
+  function expectTypable(hint: string, typed: string): void {
+    const known = new Map(commands.map((each) => [each.name(), flagsIn(each)]));
+    for (const [, name = '', rest = ''] of hint.matchAll(/\breprise (?:help )?([a-z]+)((?: [^`.,;:?]*)?)/g)) {
+      if (!known.has(name)) expect(['help', 'config'], hint).toContain(name);
+      for (const [flag] of rest.split(' -- ')[0]?.matchAll(/--[a-z][\w-]*/g) ?? [])
+        expect([...(known.get(name) ?? []), ...OF_ALL], hint).toContain(flag);
+    }
+    const [, flag] = /^Did you mean (--[\w-]+)/.exec(hint) ?? [];
+    if (flag !== undefined) expect([...(known.get(typed) ?? []), ...OF_ALL], hint).toContain(flag);
+  }
+});
+
+const OF_ALL = ['--help', '--help-all', '--version', '--config', '--log-format'];
+
+function flagsIn(command: Command): string[] {
+  const own = command.options.flatMap(({ flags }) => flags.match(/--[\w-]+/g) ?? []);
+  return [...own, ...command.commands.flatMap(flagsIn)];
+}
 
 test('a plan of more than can be sent is planned with a warning', async () => {
   const load = ['--rate', '30000', '--duration', '1s', '--max-requests', '9'];

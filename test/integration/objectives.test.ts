@@ -39,8 +39,9 @@ test('a slow model fails by its own objective, in every form of the result', asy
   });
   expect(lineOf(document, 'errors: rate<0.01')).toMatchObject({ ok: true, slice: null, requests: null });
   const page = join(temporaryDirectory(), 'report.html');
-  const report = await runCommand(['report', out, '--html', page]);
-  for (const text of [report.stdout, readFileSync(page, 'utf8')])
+  await runCommand(['report', out, '--html', page]);
+  const { stdout } = await runCommand(['report', out]);
+  for (const text of [stdout, readFileSync(page, 'utf8')])
     expect(text).toContain('latency{model=slow}: p(60)');
 });
 

@@ -90,23 +90,42 @@ export async function findCapacity(
     const plan = planCapacity(opened, options);
     if (simulates) return (await import('./simulate.ts')).simulateCapacity(plan);
     const document = capacityPlanDocument(plan);
+    if (run.options.dryRun) {
+      await deps.onPlan?.(document, options);
+      return document;
+    }
+    const place = placeOf(plan);
     await deps.onPlan?.(document, options);
-    return run.options.dryRun ? document : await searchCapacity(plan, deps);
+    return await searchCapacity(plan, place, deps);
   } finally {
     opened.source.close();
   }
 }
 
+/** Where a search is kept, and what an earlier call left there; null for nothing. */
+interface SearchPlace {
+  readonly directory: string;
+  readonly left: CapacityState | null;
+}
+
+/** @throws AppError OPTION_INVALID, OUTPUT_EXISTS, OUTPUT_UNWRITABLE, before anything is shown or sent */
+function placeOf({ options, settings }: CapacityPlan): SearchPlace {
+  makeReady(options.verdict);
+  const directory = options.out ?? join('runs', newRunId());
+  return { directory, left: readState(directory, settings) };
+}
+
 /**
  * Searches how much more than the recorded traffic a target can carry. Keeps its state after each step, so that the
  * same call continues a stopped search.
- * @throws AppError OPTION_INVALID, OUTPUT_EXISTS, TARGET_UNREACHABLE, TARGET_FORBIDDEN
+ * @throws AppError TARGET_UNREACHABLE, TARGET_FORBIDDEN
  */
-async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<CapacityDocument> {
-  const { verdict, out } = plan.options;
-  makeReady(verdict);
-  const directory = out ?? join('runs', newRunId());
-  const left = readState(directory, plan.settings);
+async function searchCapacity(
+  plan: CapacityPlan,
+  { directory, left }: SearchPlace,
+  deps: CapacityDeps,
+): Promise<CapacityDocument> {
+  const { verdict } = plan.options;
   const kept = left && goingOn(left, plan.generator);
   const stop = deps.listen();
   const resumed = kept === null ? plan : withWindow(plan, kept.windowS);

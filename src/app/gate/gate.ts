@@ -230,7 +230,9 @@ interface GateOptions {
 export function resolveGateOptions(asked: Asked<typeof GATE_OPTIONS>): GateOptions {
   const problems = new Problems();
   const read = readOptions(GATE_OPTIONS, asked, problems);
-  const endpoint = problems.attempt(() => parseEndpoint(read.serve, '--serve', { anyPort: true }), null);
+  const endpoint = problems.optional(read.serve || null, (text) =>
+    parseEndpoint(text, '--serve', { anyPort: true }),
+  );
   const token = problems.optional(read.tokenFile, tokenIn);
   if (endpoint?.kind === 'tcp' && !isLoopback(endpoint.host) && read.tokenFile === null) {
     problems.add(

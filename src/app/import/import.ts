@@ -32,6 +32,7 @@ import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/en
 import { listenOn } from '../../proxy/net/listen.ts';
 import { smallServer } from '../../proxy/net/small-server.ts';
 import { Redaction } from '../../redaction/head-redaction.ts';
+import { whatIs } from '../../storage/capture/directory.ts';
 import { loadHashKey } from '../../storage/capture/keys.ts';
 import { type CaptureOrigin, noteOrigin } from '../../storage/capture/schema.ts';
 import { sealSegment } from '../../storage/capture/sealing.ts';
@@ -91,6 +92,7 @@ export async function importTraffic(
   deps: ImportDeps,
 ): Promise<ImportResult> {
   const request = resolveOptions(REQUEST_OPTIONS, askedFor(REQUEST_OPTIONS, asked));
+  for (const file of files) assertNoDirectory(file);
   const format: ImportFormat = IMPORT_FORMATS[name];
   const open = format.open(files, askedFor(format.options, asked), (address, durationMs) => {
     const endpoint = parseEndpoint(address, '--listen', { anyPort: true });
@@ -111,6 +113,19 @@ export async function importTraffic(
     staged.discard();
     throw thrown;
   }
+}
+
+/** @throws AppError INPUT_INVALID for a directory */
+function assertNoDirectory(file: string): void {
+  if (!statSync(file, { throwIfNoEntry: false })?.isDirectory()) return;
+  const known = whatIs(file);
+  throw new AppError(
+    'INPUT_INVALID',
+    `${file} is a directory, not a file: ${known?.what ?? 'not of Reprise'}`,
+    {
+      hint: known?.hint ?? 'Give the file itself.',
+    },
+  );
 }
 
 async function fill(

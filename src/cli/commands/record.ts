@@ -10,11 +10,12 @@ import { Recording } from '../../app/recording/recording.ts';
 import { freeListen, mustShowPorts, ServedCommand, withPlaces } from '../../app/recording/served-command.ts';
 import { systemClock } from '../../core/clock.ts';
 import { estimateLines, estimateText } from '../../core/disk-estimate.ts';
-import { reasonOf } from '../../core/errors.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Asked } from '../../core/options.ts';
 import { picked } from '../../core/picked.ts';
 import type { Logger } from '../../core/ports.ts';
+import { shownUrl } from '../../core/text.ts';
 import { readHostLimits } from '../../monitors/host.ts';
 import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import { takePriority } from '../../proxy/control/priority.ts';
@@ -24,6 +25,7 @@ import { EXIT } from '../exit.ts';
 import { loggerOf } from '../logger.ts';
 import { addOptions, askedOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
+import { looksLikeAddress } from '../usage.ts';
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
@@ -77,9 +79,19 @@ export function recordCommand(): Command {
     .action(async (words: string[]) => {
       const asked = askedOf(command, RECORD_OPTIONS);
       const logger = loggerOf(command);
+      assertCommand(words[0] ?? '');
       if (words.length > 0) await recordServed(words, asked, logger);
       else await record(asked, new StopRequest(), logger);
     });
+}
+
+/** @throws AppError OPTION_INVALID for an address where a command belongs */
+function assertCommand(word: string): void {
+  if (!looksLikeAddress(word)) return;
+  const shown = shownUrl(word);
+  throw new AppError('OPTION_INVALID', `${shown} is an address, not a command to start`, {
+    hint: `Did you mean reprise record --target ${shown} --dir captures/today?`,
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { distance } from 'fastest-levenshtein';
 import { AppError } from '../../core/errors.ts';
 import { longNamesOf, type OptionTexts, textsOf } from '../../core/options.ts';
+import { nearest } from '../../core/text.ts';
 import { type SettingSource, type Stated, shapeOf } from '../options.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -90,18 +90,4 @@ function linesOf(text: string): string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
-}
-
-/**
- * The known name that was probably meant: at most a third of the characters differ. All names begin with `prefix`,
- * which does not count.
- */
-export function nearest(name: string, known: Iterable<string>, prefix = ''): string | null {
-  let best: string | null = null;
-  let bestDistance = Math.ceil((name.length - prefix.length) / 3) + 1;
-  for (const candidate of known) {
-    const edits = distance(name, candidate);
-    if (edits < bestDistance) [best, bestDistance] = [candidate, edits];
-  }
-  return best;
 }

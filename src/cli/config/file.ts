@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { invalidYaml, readYaml, type YamlDocument, type YamlProblem } from '../../app/yaml-file.ts';
 import { longNamesOf, type OptionTexts, problemOf, textsOf } from '../../core/options.ts';
+import { nearest } from '../../core/text.ts';
 import { type SettingSource, type Stated, shapeOf } from '../options.ts';
-import { nearest } from './environment.ts';
 
 const PURPOSE = {
   what: 'configuration',

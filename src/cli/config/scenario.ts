@@ -7,12 +7,14 @@ import { isCheckImplied } from '../../app/replay/document.ts';
 import { invalidYaml, readYaml, type YamlDocument } from '../../app/yaml-file.ts';
 import { AppError, Problems } from '../../core/errors.ts';
 import { type OptionTexts, textsOf, toggle } from '../../core/options.ts';
+import { nearest } from '../../core/text.ts';
 import { namesBesideOurs } from '../../documents/metrics/objectives.ts';
 import { PART_OPTIONS } from '../../replay/options/window-options.ts';
 import { parseStages } from '../../replay/plan/stages.ts';
+import { kindOf, whatIs } from '../../storage/capture/directory.ts';
 import { shapeOf } from '../options.ts';
 import { type CommandEntry, everyCommand } from '../program.ts';
-import { nearest, variablesOf } from './environment.ts';
+import { variablesOf } from './environment.ts';
 import { configKeysOf, problemsOf } from './file.ts';
 
 type Values = Readonly<Record<string, unknown>>;
@@ -158,8 +160,11 @@ function optionKeys(command: Command): Map<string, OptionTexts> {
 
 function documentOf(file: string): YamlDocument {
   if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
+    const known = kindOf(file) === 'capture' ? null : whatIs(file);
     throw new AppError('OPTION_INVALID', `${file} is a directory, and a scenario is a YAML file`, {
-      hint: `For a capture: reprise init ${file} writes a scenario, reprise run --preset sustained ${file} --target http://staging:8000 needs none. For a run: reprise report ${file}.`,
+      hint:
+        known?.hint ??
+        `For a capture: reprise init ${file} writes a scenario, reprise run --preset sustained ${file} --target http://staging:8000 needs none. For a run: reprise report ${file}.`,
     });
   }
   const [document, another] = readYaml(file, PURPOSE);

@@ -1,4 +1,5 @@
 import { AppError } from '../../core/errors.ts';
+import { nearest } from '../../core/text.ts';
 import { parseBytes, parseDurationMs } from '../../core/units.ts';
 import type { ObjectiveUnit } from '../replay.ts';
 import {
@@ -262,7 +263,13 @@ function parseCondition(
   if (subject === null) {
     if (piece.includes('{') && !PRESET.test(piece))
       return 'has a slice without its end: write METRIC{KEY=VALUE}: …, values with braces in "…"';
-    if (PRESET.test(piece)) return `is no preset (${Object.keys(OBJECTIVE_PRESETS).join(', ')})`;
+    if (PRESET.test(piece)) {
+      const presets = Object.keys(OBJECTIVE_PRESETS);
+      const near = nearest(piece, [...presets, ...METRIC_NAMES]);
+      const means =
+        near === null ? '' : presets.includes(near) ? `; write ${near}` : `; write "${near}: p(95)<300"`;
+      return `is no preset (${presets.join(', ')})${means}`;
+    }
     const meant = likelyObjective(piece);
     return meant === null
       ? `names no metric (${METRIC_NAMES.join(', ')})`
@@ -327,7 +334,9 @@ function wrongDirection(
 }
 
 function unknownMetric(name: string, monitored: ReadonlySet<string>): string {
-  const known = `has an unknown metric ${name} (${METRIC_NAMES.join(', ')})`;
+  const ofK6 = METRIC_NAMES.filter(isOwnMetric).find((metric) => factsOf({ metric }).k6.summary === name);
+  const near = ofK6 ?? nearest(name, METRIC_NAMES);
+  const known = `has an unknown metric ${name} (${METRIC_NAMES.join(', ')})${near === null ? '' : `; write ${near}`}`;
   if (monitored.size === 0) return `${known}; a monitored series needs --monitor`;
   return `${known}, nor is it a monitored series (${[...monitored].join(', ')})`;
 }

@@ -1,7 +1,7 @@
 import { connect, isIPv4, isIPv6, SocketAddress } from 'node:net';
 import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { shownUrl } from '../../core/text.ts';
+import { likelyAddress, shownUrl } from '../../core/text.ts';
 import { plainAddress } from './proxy-protocol.ts';
 
 /** Where a socket listens or connects to: a TCP address, or the path of a unix socket. */
@@ -93,7 +93,9 @@ function refusalOf(text: string): string {
     return 'Leave the credentials out: clients bring their own, and those pass through unchanged.';
   if (/^https?:\/\/[^/?#]+(?:[?#]|\/.)/i.test(text))
     return 'Give host and port alone: paths pass through unchanged.';
-  return 'Give host:port, such as 127.0.0.1:8080 or https://[::1]:8443, or unix:/path.';
+  const likely = likelyAddress(text);
+  const meant = likely === null ? '' : `Did you mean ${likely}? `;
+  return `${meant}Give host:port, such as 127.0.0.1:8080 or https://[::1]:8443, or unix:/path.`;
 }
 
 /** A longer path does not fit into the kernel's socket address (108 bytes with the final zero, on some systems 104). */

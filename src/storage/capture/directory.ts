@@ -7,6 +7,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readSync,
   renameSync,
   type Stats,
   statfsSync,
@@ -15,12 +16,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { lifeOfFile } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { nearest } from '../../core/text.ts';
 import { HOUR_US } from '../../core/units.ts';
-import { RUN_DATABASE } from '../runs/schema.ts';
+import { RUN_DATABASE, RUN_SUMMARY } from '../runs/schema.ts';
 
 /** Subdirectory for the capture when the named directory is shared with other files. */
 export const OWN_SUBDIRECTORY = 'reprise';
@@ -134,31 +136,129 @@ function assertMayEnter(place: string): void {
   }
 }
 
-/** What a path really is, and which command reads it; null if unknown. */
-export function whatIs(path: string): { readonly what: string; readonly hint: string | null } | null {
+/** What a path is, and what to type instead; the hint is null if unknown. */
+interface KnownPath {
+  readonly what: string;
+  readonly hint: string | null;
+}
+
+/** What a path really is, and which command reads it; null for a directory of other files. */
+export function whatIs(path: string): KnownPath | null {
   let files: string[];
   try {
     files = readdirSync(path);
   } catch (error) {
-    if (hasCode(error, 'ENOTDIR'))
-      return {
-        what: 'it is a file',
-        hint: 'Give a directory. reprise import makes a capture of a trace: see reprise import --help.',
-      };
-    return { what: isMissing(error) ? 'there is no such directory' : reasonOf(error), hint: null };
+    if (hasCode(error, 'ENOTDIR')) return whatFileIs(path);
+    if (!isMissing(error)) return { what: reasonOf(error), hint: null };
+    const near = nearestTo(path);
+    const hint = near === null ? null : `Did you mean ${near}?`;
+    return { what: 'there is no such directory', hint };
   }
   if (files.length === 0) return { what: 'it is empty', hint: null };
-  if (files.includes(RUN_DATABASE))
-    return { what: 'it is a run', hint: `Read it with: reprise report ${path}, or reprise show ${path}.` };
-  if (files.includes(CAPACITY_FILE)) {
-    const hint = `Its steps are runs in ${join(path, 'steps')}, which reprise report reads. It goes on with the command that began it and the same --out.`;
-    return { what: 'it is a search of reprise capacity', hint };
+  const kind = kindOf(path);
+  if (kind !== null) return { what: `it is ${KINDS[kind].called}`, hint: KINDS[kind].readBy(path) };
+  // The newest has the last name.
+  const inner = files
+    .sort()
+    .slice(-MOST_TRIED)
+    .findLast((each) => kindOf(join(path, each)) !== null);
+  if (inner === undefined) return null;
+  return { what: 'it is none itself', hint: `Name one within it, such as ${join(path, inner)}.` };
+}
+
+/** Directories that are tried within one that is none of ours. */
+const MOST_TRIED = 100;
+
+/** The directories that Reprise writes, and how to read them. */
+const KINDS = {
+  run: {
+    called: 'a run',
+    readBy: (path: string) => `Read it with: reprise report ${path}, or reprise show ${path}.`,
+  },
+  search: {
+    called: 'a search of reprise capacity',
+    readBy: (path: string) =>
+      `Read it with: reprise report ${path}. Its steps are runs in ${join(path, 'steps')}. A stopped search goes on with the command that began it and the same --out.`,
+  },
+  capture: {
+    called: 'a capture',
+    readBy: (path: string) =>
+      `Read it with: reprise inspect ${path}, or reprise profile ${path}. reprise replay makes a run of it.`,
+  },
+} as const;
+
+/** What a directory is; null if it is none that Reprise writes. */
+export function kindOf(directory: string): keyof typeof KINDS | null {
+  const has = (file: string) => statSync(join(directory, file), { throwIfNoEntry: false }) !== undefined;
+  if (has(RUN_DATABASE)) return 'run';
+  if (has(CAPACITY_FILE)) return 'search';
+  return isCapture(directory) || isCapture(join(directory, OWN_SUBDIRECTORY)) ? 'capture' : null;
+}
+
+/** Files of runs and searches, by which a shell completes a path too far. */
+const FILES_OF_DIRECTORIES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY, CAPACITY_FILE];
+/** Formats of traces by the ends of their names, without what packs them. */
+const TRACES: readonly (readonly [end: RegExp, format: string])[] = [
+  [/\.z?har$/i, 'har'],
+  [/\.gor$/i, 'gor'],
+  [/\.csv$/i, 'arrivals'],
+];
+
+/** Whether a file is part of the run, the search or the capture that its directory is. */
+export function isPart(path: string): boolean {
+  const file = basename(path);
+  return (isCaptureFile(file) || FILES_OF_DIRECTORIES.includes(file)) && kindOf(dirname(path)) !== null;
+}
+
+function whatFileIs(path: string): KnownPath {
+  const file = basename(path);
+  const directory = dirname(path);
+  const kind = isPart(path) ? kindOf(directory) : null;
+  if (kind !== null)
+    return { what: `it is a file of ${KINDS[kind].called}`, hint: `Give the directory: ${directory}.` };
+  if (/\.ya?ml$/i.test(file))
+    return { what: 'it is a YAML file', hint: `A scenario is run with: reprise run ${path}.` };
+  const [, format] = TRACES.find(([end]) => end.test(file.replace(/\.gz$/i, ''))) ?? [];
+  if (format !== undefined) {
+    const hint = `Make a capture of it first: reprise import ${format} ${path} --out captures/imported.`;
+    return { what: 'it is a file', hint };
   }
-  if (!files.some(isCaptureFile) && !isCapture(join(path, OWN_SUBDIRECTORY))) return null;
-  return {
-    what: 'it is a capture',
-    hint: `Read it with: reprise inspect ${path}, or reprise profile ${path}. reprise replay makes a run of it.`,
-  };
+  const head = headOf(path);
+  if (head.startsWith('SQLite format 3'))
+    return { what: 'it is a database', hint: `A history is read with: reprise history ${path}.` };
+  if (/^\s*\{[^{}]*"kind":\s*"profile"/.test(head))
+    return { what: 'it is a profile', hint: `Read it with: reprise profile --document ${path}.` };
+  const hint = 'Give a directory. reprise import makes a capture of a trace: see reprise import --help.';
+  return { what: 'it is a file', hint };
+}
+
+/** The first characters of a file; empty if it cannot be read. Pipes and devices are not opened. */
+function headOf(path: string): string {
+  try {
+    if (!statSync(path).isFile()) return '';
+    const descriptor = openSync(path, 'r');
+    try {
+      const head = Buffer.alloc(1024);
+      return head.toString('latin1', 0, readSync(descriptor, head));
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch {
+    // What it is stays unknown, and the caller reports that.
+    return '';
+  }
+}
+
+/** The path beside a missing one that was likely meant; null if none is near. */
+function nearestTo(path: string): string | null {
+  const directory = dirname(path);
+  try {
+    const near = nearest(basename(path), readdirSync(directory));
+    return near === null ? null : join(directory, near);
+  } catch {
+    // Its directory is missing too, or cannot be read.
+    return null;
+  }
 }
 
 function makeCapture(directory: string): string {
@@ -168,6 +268,8 @@ function makeCapture(directory: string): string {
       makeDirectories(dirname(directory));
       return makePrivate(directory);
     }
+    if (!present.isDirectory() && !present.isSymbolicLink()) return makePrivate(directory);
+    assertNoOther(directory);
     return makePrivate(isCapture(directory) ? directory : join(directory, OWN_SUBDIRECTORY));
   } catch (error) {
     if (error instanceof AppError) throw error;
@@ -176,6 +278,15 @@ function makeCapture(directory: string): string {
       cause: error,
     });
   }
+}
+
+/** @throws AppError OUTPUT_UNWRITABLE for a run or a search: who reads it there would not look for a capture */
+function assertNoOther(directory: string): void {
+  const kind = kindOf(directory);
+  if (kind === null || kind === 'capture') return;
+  throw new AppError('OUTPUT_UNWRITABLE', `${directory} cannot be recorded to: it is ${KINDS[kind].called}`, {
+    hint: 'Name a new directory, such as --dir captures/today.',
+  });
 }
 
 /**

@@ -99,7 +99,9 @@ export class RunReader {
       const other = existsSync(join(directory, RUN_DATABASE)) ? null : whatIs(directory);
       const why = other?.what ?? reasonOf(error);
       throw new AppError('INPUT_INVALID', `${directory} is not a readable run: ${why}`, {
-        hint: other?.hint ?? `A run is a directory with ${RUN_DATABASE}, as replay --out creates it.`,
+        hint:
+          other?.hint ??
+          `A run is the directory that reprise replay --out wrote, with ${RUN_DATABASE} in it.`,
         cause: error,
       });
     }
