@@ -1,4 +1,4 @@
-import { comparisonReason } from '../analysis/compare/comparison-reasons.ts';
+import { type ComparisonReason, comparisonReason } from '../analysis/compare/comparison-reasons.ts';
 import {
   answerDoubts,
   COMPARISON_BOUNDS,
@@ -9,7 +9,7 @@ import {
   runFactDifferences,
   uncheckedNotes,
 } from '../analysis/compare/judge.ts';
-import { type PairCounts, PairTable } from '../analysis/compare/pairs.ts';
+import { joinedPairs, type PairCounts, PairTable } from '../analysis/compare/pairs.ts';
 import {
   compareProfiles,
   profileFactDifferences,
@@ -36,11 +36,13 @@ import {
   type CaptureSide,
   openSide,
   type ProfileSide,
+  passesIn,
   profileOfCapture,
   type RunSide,
   type Side,
 } from './compare-sides.ts';
 import { commonLabels } from './labels.ts';
+import { passesIn } from './run-files.ts';
 
 const percent = (share: number) => `${share * 100}%`;
 
@@ -133,31 +135,59 @@ const LEAST_PAIRED_SHARE = 0.9;
 const WELL_CHECKED_SHARE = 0.9;
 
 /**
- * Compares two runs, captures or profiles by their names.
+ * Compares two runs, captures or profiles by their names; or several runs of each side.
  * @throws AppError INPUT_INVALID for sides that cannot be compared, and for different facts unless they are allowed
  */
 export async function compareNamed(
-  a: string,
-  b: string,
+  a: string | readonly string[],
+  b: string | readonly string[],
   options: CompareOptions,
 ): Promise<ComparisonDocument> {
-  const sideA = openSide(a);
+  const opened: Side[] = [];
+  const openAll = (names: string | readonly string[]) =>
+    [names].flat().map((name) => {
+      const side = openSide(name);
+      opened.push(side);
+      return side;
+    });
   try {
-    const sideB = openSide(b);
-    try {
-      return await compareSides(sideA, sideB, options);
-    } finally {
-      sideB.close();
-    }
+    return await compareSides(openAll(a), openAll(b), options);
   } finally {
-    sideA.close();
+    for (const side of opened) side.close();
   }
 }
 
-async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<ComparisonDocument> {
-  if (b.kind === 'run' && a.kind !== 'profile') return compareRows(a, b, options);
+/** Compares the runs of both sides of a directory that `replay` with two targets wrote. @throws as `compareNamed` */
+export function comparePasses(directory: string, options: CompareOptions): Promise<ComparisonDocument> {
+  const { a, b } = passesIn(directory);
+  return compareNamed(a, b, options);
+}
+
+async function compareSides(
+  allA: readonly Side[],
+  allB: readonly Side[],
+  options: CompareOptions,
+): Promise<ComparisonDocument> {
+  const [a, b] = [allA[0], allB[0]];
+  if (allA.length !== allB.length || a === undefined || b === undefined) {
+    throw new AppError('INPUT_INVALID', `A has ${allA.length} runs and B has ${allB.length}`, {
+      hint: 'Give as many runs of B as of A: reprise compare A1 A2 A3 --with B1 B2 B3.',
+    });
+  }
+  const isRun = (side: Side): side is RunSide => side.kind === 'run';
+  if (allA.length > 1) {
+    if (allA.every(isRun) && allB.every(isRun))
+      return compareRows(
+        allA.map((each, at) => ({ a: each, b: allB[at]! })),
+        options,
+      );
+    throw new AppError('INPUT_INVALID', 'only runs can be repeated, and not all of these are runs', {
+      hint: 'Give runs of both builds: reprise compare A1 A2 --with B1 B2.',
+    });
+  }
+  if (b.kind === 'run' && a.kind !== 'profile') return compareRows([{ a, b }], options);
   // The recording is always the baseline, in either order of the names.
-  if (a.kind === 'run' && b.kind === 'recording') return compareRows(b, a, options);
+  if (a.kind === 'run' && b.kind === 'recording') return compareRows([{ a: b, b: a }], options);
   if (a.kind !== 'run' && b.kind !== 'run') return compareTraffic(a, b, options);
   throw new AppError(
     'INPUT_INVALID',
@@ -168,39 +198,49 @@ async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<
   );
 }
 
-function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptions): ComparisonDocument {
+/** One run of each side, or a run and its recording. */
+interface Pass {
+  readonly a: RunSide | CaptureSide;
+  readonly b: RunSide;
+}
+type Passes = readonly Pass[];
+
+function compareRows(passes: Passes, options: CompareOptions): ComparisonDocument {
   assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
-  const isOneRun = a.kind === 'run' && a.summary.run === b.summary.run;
-  // A gate that compares a run with itself would pass every build.
-  if (isOneRun && !options.allowsDifferences) {
-    throw new AppError('INPUT_INVALID', `${a.name} and ${b.name} are the same run, ${b.summary.run}`, {
-      hint: 'Give the run of the other build. --allow-differences compares a run with itself and says so.',
-    });
-  }
-  const differences =
-    a.kind === 'run' ? runFactDifferences(a.summary, b.summary) : recordingFactDifferences(b.summary);
+  const { a, b } = passes[0]!;
+  const isOneRun = assertDistinct(passes, options);
+  const differences = factDifferences(passes);
   assertAlike(differences, options);
-  const table = new PairTable();
-  // Reads only the range of a recording that the run on the other side replayed.
-  for (const row of a.kind === 'run' ? a.rows() : a.rows(b.range())) table.addA(row);
-  for (const row of b.rows()) table.addB(row);
-  const counts = table.counts();
-  const { pairs: paired, onlyA, onlyB, leftOut } = counts;
-  const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
+  const read = passes.map(readPass);
+  const lacking = read.flatMap(({ lacking }) => lacking).slice(0, 1);
   assertAlike(lacking, options);
-  const pairs = table.pairs();
+  const counts = sumOf(read.map((each) => each.counts));
+  const pairs = joinedPairs(read.map((each) => each.pairs));
   const judgement = comparePairs(pairs, options.bounds, [
     // If nearly all answers were checked on both sides, the pairs are enough.
     ...(checkedPairs(pairs).length >= WELL_CHECKED_SHARE * pairs.count
       ? []
-      : answerDoubts(a.kind === 'run' ? a.summary : null, b.summary, options.bounds.failureFloor)),
+      : ofFirst(
+          passes.map((pass) =>
+            answerDoubts(
+              pass.a.kind === 'run' ? pass.a.summary : null,
+              pass.b.summary,
+              options.bounds.failureFloor,
+            ),
+          ),
+        )),
     ...leftOutDoubts(counts),
   ]);
-  const doubts = [a, b].flatMap((side, at) =>
-    side.kind === 'run' ? runDoubts(at === 0 ? 'A' : 'B', side.summary) : [],
+  const doubts = ofFirst(
+    passes.map((pass) => [
+      ...(pass.a.kind === 'run' ? runDoubts('A', pass.a.summary) : []),
+      ...runDoubts('B', pass.b.summary),
+    ]),
   );
-  const { stops, isWithheld } = stopsOf(a, b, judgement.verdict);
-  const isDoubted = doubts.length > 0 || isWithheld;
+  const ends = passes.map((pass) => stopsOf(pass.a, pass.b, judgement.verdict));
+  const stops = ofFirst(ends.map((each) => each.stops));
+  const isDoubted = doubts.length > 0 || ends.some(({ isWithheld }) => isWithheld);
+  const runs = repeatedRuns(passes);
   return {
     schemaVersion: 1,
     kind: 'comparison',
@@ -213,18 +253,124 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
       ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
       ...[...differences, ...lacking].map((each) => comparisonReason('facts_differ', each)),
       ...(isOneRun ? [comparisonReason('same_run', null)] : []),
+      ...noiseNotes(runs),
     ],
     a: sideOf(a, b),
     b: sideOf(b, a),
-    pairs: paired,
-    unpaired: { onlyA: onlyA.all, onlyB: onlyB.all, leftOut },
+    runs,
+    pairs: counts.pairs,
+    unpaired: { onlyA: counts.onlyA, onlyB: counts.onlyB, leftOut: counts.leftOut },
     differences: [...differences, ...lacking],
     metrics: judgement.metrics,
     routes: judgement.routes,
     undecided: [...undecidedOf(judgement.metrics), ...judgement.unknown],
-    windows: windowLines(pairs),
+    windows: windowLines(pairs, startsOf(passes)),
     bounds: options.bounds,
   };
+}
+
+/** Pairs the requests of one pass. Reads only the range of a recording that the run on the other side replayed. */
+function readPass({ a, b }: Pass) {
+  const table = new PairTable();
+  for (const row of a.kind === 'run' ? a.rows() : a.rows(b.range())) table.addA(row);
+  for (const row of b.rows()) table.addB(row);
+  const counts = table.counts();
+  const { pairs: paired, onlyA, onlyB, leftOut } = counts;
+  const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
+  return { counts, lacking, pairs: table.pairs() };
+}
+
+function sumOf(counts: readonly PairCounts[]) {
+  const sum = (of: (each: PairCounts) => number) => counts.reduce((total, each) => total + of(each), 0);
+  return {
+    pairs: sum(({ pairs }) => pairs),
+    onlyA: sum(({ onlyA }) => onlyA.all),
+    onlyB: sum(({ onlyB }) => onlyB.all),
+    leftOut: sum(({ leftOut }) => leftOut),
+    leftOutOfA: { all: sum((each) => each.leftOutOfA.all), late: sum((each) => each.leftOutOfA.late) },
+    leftOutOfB: { all: sum((each) => each.leftOutOfB.all), late: sum((each) => each.leftOutOfB.late) },
+  };
+}
+
+/** The reasons of all passes, each code once. */
+function ofFirst(reasons: readonly (readonly ComparisonReason[])[]): ComparisonReason[] {
+  const byCode = new Map<string, ComparisonReason>();
+  for (const each of reasons.flat()) if (!byCode.has(each.code)) byCode.set(each.code, each);
+  return [...byCode.values()];
+}
+
+/**
+ * A gate that compares a run with itself would pass every build.
+ * @returns whether a run is compared with itself, which is only so if differences are allowed
+ */
+function assertDistinct(passes: Passes, { allowsDifferences }: CompareOptions): boolean {
+  const seen = new Map<string, string>();
+  for (const side of passes.flatMap(({ a, b }) => [a, b])) {
+    if (side.kind !== 'run') continue;
+    const before = seen.get(side.summary.run);
+    seen.set(side.summary.run, side.name);
+    if (before === undefined) continue;
+    if (allowsDifferences) return true;
+    throw new AppError('INPUT_INVALID', `${before} and ${side.name} are the same run, ${side.summary.run}`, {
+      hint: 'Give the run of the other build. --allow-differences compares a run with itself and says so.',
+    });
+  }
+  return false;
+}
+
+/** What the first run of A does not share with the others. The runs of one side have one target. */
+function factDifferences(passes: Passes): FactDifference[] {
+  const { a, b } = passes[0]!;
+  if (a.kind !== 'run') return recordingFactDifferences(b.summary);
+  const others = passes.flatMap((pass) => [pass.a, pass.b]).filter((side) => side !== a);
+  const found = others.flatMap((side) =>
+    side.kind === 'run' ? runFactDifferences(a.summary, side.summary) : [],
+  );
+  const ofOneSide = (side: 'a' | 'b') => {
+    const targets = passes.flatMap((pass) => (pass[side].kind === 'run' ? [pass[side].summary.target] : []));
+    const other = targets.find((target) => target !== targets[0]);
+    const fact = `the target of ${side.toUpperCase()}`;
+    return other === undefined ? [] : [{ fact, a: targets[0] ?? '', b: other }];
+  };
+  const all = [...found, ...ofOneSide('a'), ...ofOneSide('b')];
+  return all.filter(({ fact }, at) => all.findIndex((each) => each.fact === fact) === at);
+}
+
+/** All runs in the order in which they started; null with one of each side. */
+function repeatedRuns(passes: Passes): ComparisonDocument['runs'] {
+  if (passes.length === 1) return null;
+  return passes
+    .flatMap(({ a, b }) => [
+      { side: 'A' as const, of: a },
+      { side: 'B' as const, of: b },
+    ])
+    .flatMap(({ side, of }) =>
+      of.kind === 'run'
+        ? [
+            {
+              side,
+              name: of.name,
+              run: of.summary.run,
+              startedAt: of.summary.startedAt,
+              verdict: of.summary.verdict,
+            },
+          ]
+        : [],
+    )
+    .sort((one, other) => Date.parse(one.startedAt) - Date.parse(other.startedAt));
+}
+
+/** One run of each side cannot show how runs vary. If one side came first, a drift of the machine is in the result. */
+function noiseNotes(runs: ComparisonDocument['runs']): ComparisonReason[] {
+  if (runs == null) return [comparisonReason('noise_unknown', null)];
+  const order = runs.map(({ side }) => side).join('');
+  return /^(?:A+B+|B+A+)$/.test(order) ? [comparisonReason('not_alternated', { order })] : [];
+}
+
+/** When each run of A started, seconds from the first one. */
+function startsOf(passes: Passes): number[] {
+  const starts = passes.map(({ a }) => (a.kind === 'run' ? Date.parse(a.summary.startedAt) / 1e3 : 0));
+  return starts.map((each) => each - starts[0]!);
 }
 
 /**

@@ -38,7 +38,12 @@ const comparedMetric = z
     difference: maybeNumber.describe('B − A for a share; null for a time.'),
     interval: interval.describe('Of the ratio or difference; all intervals hold together at 99 %.'),
     interval90: interval.describe('Of this metric alone, at 90 %; it decides SAME.'),
-    windows: count,
+    noise: maybeNumber
+      .optional()
+      .describe(
+        'Standard deviation between runs of one side: as a share of the time, or of a share. Null with one run of each: not known.',
+      ),
+    windows: count.describe('Of one run; or the number of runs, if there are several.'),
     blindWindows: count.describe('Of these, windows in which neither side has an answer at the percentile.'),
     pairs: count,
     verdict: z.enum(['better', 'same', 'worse', 'undecided']),
@@ -52,6 +57,7 @@ const comparedMetric = z
       .number()
       .nullish()
       .describe('How long a run of this traffic holds so many pairs: time of the run, not of the recording.'),
+    runsNeeded: count.nullish().describe('Of several runs: how many of each side hold so many pairs.'),
   })
   .describe('A metric of two runs, or of a run and its recording.');
 export type ComparedMetric = Immutable<z.infer<typeof comparedMetric>>;
@@ -101,6 +107,14 @@ const runBounds = z.object({
 /** Limits as shares. Two runs differ if a difference is above its limit. */
 export type ComparisonBounds = Immutable<z.infer<typeof runBounds>>;
 
+const repeatedRun = z.object({
+  side: z.enum(['A', 'B']),
+  name: z.string(),
+  run: z.string(),
+  startedAt: z.string(),
+  verdict: maybeText,
+});
+
 const difference = z.object({ fact: z.string(), a: z.string(), b: z.string() });
 /** A fact that both sides should share but do not. */
 export type FactDifference = Immutable<z.infer<typeof difference>>;
@@ -127,6 +141,12 @@ export const comparisonSchema = z.object({
   notes: z.array(reason),
   a: side,
   b: side,
+  runs: z
+    .array(repeatedRun)
+    .nullish()
+    .describe(
+      'Several runs of each side in the order in which they started; null with one of each: then the noise between runs is not known.',
+    ),
   pairs: count.nullable().describe('Requests on both sides; null for profiles.'),
   unpaired: z.object({ onlyA: count, onlyB: count, leftOut: count }).nullable(),
   differences: z

@@ -86,6 +86,14 @@ const asked = z.object({
     }),
   ),
 });
+
+const alternation = z.object({
+  targets: z.array(z.string()).describe('A and B.'),
+  order: z.string().describe('Which of them each run is against, such as `ABBAABBA`.'),
+  atLeastS: z.number().describe('Of all runs together, without the waiting for last answers.'),
+});
+/** What a replay against two targets does. */
+export type AlternationFacts = Immutable<z.infer<typeof alternation>>;
 export type AskedPlan = PlanFacts & Immutable<z.infer<typeof asked>>;
 
 /** Findings that make the recorded answer unlikely, although the request can be sent. A closed list. */
@@ -119,6 +127,7 @@ export const replayPlanSchema = z.object({
   version: shape.version,
   ...planned.shape,
   ...asked.shape,
+  alternation: alternation.nullish().describe('The plan is that of each run. Null with one target.'),
   ...replaySchema.pick({
     effectiveMultiplier: true,
     recorded: true,

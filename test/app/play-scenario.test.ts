@@ -38,6 +38,11 @@ describe('a scenario that is played by the command', () => {
       'INCONCLUSIVE',
     ],
     [{ verdict: null, run: 'r1' }, 0, 'INCONCLUSIVE'],
+    // Two targets that were compared.
+    [{ verdict: 'SAME', run: 'r1' }, 0, 'PASS'],
+    [{ verdict: 'BETTER', run: 'r1' }, 0, 'PASS'],
+    [{ ...violated, verdict: 'WORSE' }, 3, 'FAIL'],
+    [{ ...violated, verdict: 'WORSE' }, 5, 'FAIL'],
   ])('%j with exit status %i is %s', async (document, status, result) => {
     const { line, seen } = command(document, status);
     const end = await play(line);
@@ -49,7 +54,7 @@ describe('a scenario that is played by the command', () => {
 
 test('a scenario that died while it printed its document threw a SyntaxError', async () => {
   const line = [process.execPath, '-e', `process.stdout.write('{"kind":"repl');process.exitCode = 143`, '--'];
-  const options = { preset: null, target: null, set: [] };
+  const options = { preset: null, target: [], set: [] };
   await expect(playScenario(line, 'spike.yaml', options, new AbortController().signal)).rejects.toMatchObject(
     {
       code: 'INTERNAL',

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { COMPARISON_BOUNDS } from '../../src/analysis/compare/judge.ts';
 import { PairTable } from '../../src/analysis/compare/pairs.ts';
-import { streamVerdictsOf, verdictsOf } from '../support/compared-pairs.ts';
+import { repeatedVerdictsOf, streamVerdictsOf, verdictsOf } from '../support/compared-pairs.ts';
 import { repeated } from '../support/long-form.ts';
 
 /** The long form shows the rates themselves; the short one that they have not changed grossly. */
@@ -99,6 +99,27 @@ describe('verdicts over pairs of drawn queues of streams', () => {
     writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, slowdown, verdicts })}\n`);
     return verdicts;
   }
+});
+
+describe('verdicts over several runs on a machine that varies by 5 % between them', () => {
+  const parts = { requests: 1_000, executors: 4, load: 0.5, service: 'steady', share: 0.05 } as const;
+  const noises = ['independent', 'wandering', 'drifting'] as const;
+
+  test.each(noises.flatMap((noise) => [3, 5, 10].map((runs) => ({ noise, runs }))))(
+    'call the same build neither worse nor better: $runs of each side, $noise',
+    (each) => {
+      const same = repeatedVerdictsOf(DRAWS, { ...parts, ...each, slowdown: 1 });
+      writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, ...each, same })}\n`);
+      expect((same.WORSE + same.BETTER) / DRAWS).toBeLessThanOrEqual(0.01);
+    },
+  );
+
+  test.each(noises)('see a tenth slower with five repeats of A, B, B, A: %s', (noise) => {
+    const slower = repeatedVerdictsOf(DRAWS, { ...parts, noise, runs: 10, slowdown: 1.1 });
+    writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, noise, slower })}\n`);
+    expect(slower.WORSE / DRAWS).toBeGreaterThanOrEqual(0.8);
+    expect(slower.BETTER).toBe(0);
+  });
 });
 
 test('a million pairs take some tens of megabytes, and no object each', () => {

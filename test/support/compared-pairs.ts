@@ -2,13 +2,14 @@ import { COMPARISON_BOUNDS, comparePairs } from '../../src/analysis/compare/judg
 import {
   ANSWERED,
   FAILED,
+  joinedPairs,
   type PairedAnswers,
   type SideRow,
   STREAMED,
   WHOLE,
 } from '../../src/analysis/compare/pairs.ts';
 import type { ComparisonBounds, ComparisonVerdict } from '../../src/documents/comparison.ts';
-import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
+import { type QueuePairParts, queuePair, type RunNoise, runFactors, swinging } from './queue-simulator.ts';
 
 /** A request of one side that was answered with 200. */
 export function sideRow(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
@@ -67,6 +68,39 @@ export function verdictsOf(
     counts[comparePairs(pairs, bounds).verdict] += 1;
   }
   return counts;
+}
+
+/** Several runs of each side of one plan, on a machine that is slower in some runs than in others. */
+interface RepeatedParts extends Omit<QueuePairParts, 'seed'> {
+  /** Of each side. */
+  readonly runs: number;
+  readonly noise: RunNoise;
+  /** Standard deviation of the latencies of one build between its runs. */
+  readonly share: number;
+}
+
+/** The verdicts of comparisons of several simulated runs of each side. */
+export function repeatedVerdictsOf(draws: number, parts: RepeatedParts): Record<ComparisonVerdict, number> {
+  const counts = { BETTER: 0, SAME: 0, WORSE: 0, INCONCLUSIVE: 0 };
+  for (let seed = 1; seed <= draws; seed++) counts[comparePairs(repeatedPairs(parts, seed)).verdict] += 1;
+  return counts;
+}
+
+export function repeatedPairs(
+  { runs, noise, share, slowdown, ...queue }: RepeatedParts,
+  seed: number,
+): PairedAnswers {
+  const factors = runFactors(runs, noise, share, seed);
+  const pairs = factors.a.map((factor, at) => {
+    const { a, b } = queuePair({ ...queue, slowdown: 1, seed: seed * runs + at });
+    const slower = b.map((each) => each * factors.b[at]! * slowdown);
+    const both = answeredPairs(
+      a.map((each) => each * factor),
+      slower,
+    );
+    return { ...both, offsetNs: Float64Array.from(a.keys()) };
+  });
+  return joinedPairs(pairs);
 }
 
 /**

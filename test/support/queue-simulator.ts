@@ -75,6 +75,31 @@ export function queuePair(parts: QueuePairParts): { readonly a: Float64Array; re
   return { a: side(seed * 3 + 1, 1), b: side(seed * 3 + 2, slowdown) };
 }
 
+/** How the factors of consecutive runs vary, each with this standard deviation. */
+export type RunNoise = 'independent' | 'wandering' | 'drifting';
+
+/**
+ * Latency factors of runs in the order A, B, B, A: independent, or like the one before (correlation 0.8), or growing
+ * from run to run by a tenth of that, with half of it at random.
+ */
+export function runFactors(
+  runs: number,
+  noise: RunNoise,
+  share: number,
+  seed: number,
+): { readonly a: readonly number[]; readonly b: readonly number[] } {
+  const random = uniform(seed);
+  const [a, b]: [number[], number[]] = [[], []];
+  let last = normal(random);
+  for (let at = 0; at < 2 * runs; at++) {
+    const fresh = normal(random);
+    if (noise === 'wandering') last = 0.8 * last + 0.6 * fresh;
+    const deviation = noise === 'independent' ? fresh : noise === 'drifting' ? 0.1 * at + 0.5 * fresh : last;
+    (at % 4 === 0 || at % 4 === 3 ? a : b).push(Math.exp(share * deviation));
+  }
+  return { a, b };
+}
+
 function normal(random: () => number): number {
   return Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
 }

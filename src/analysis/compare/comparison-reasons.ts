@@ -29,6 +29,7 @@ export type ComparisonReason = Omit<Reason, 'code' | 'severity' | 'title' | 'mea
 
 type Stopped = NonNullable<ComparedSide['stopped']>;
 
+const REPEAT_ADVICE = 'Replay more often: a greater --repeat, or more runs of each side.';
 const OPEN_ADVICE = 'Replay a longer window on both sides, or a lower multiplier, where queues vary less.';
 const MISMATCH_ADVICE =
   'See the mismatches of B by kind: reprise report B. What may vary is left out by --response-ignore, or allowed by --response-tolerance.';
@@ -49,7 +50,7 @@ const COMPARISONS = {
   }),
   undecided: words<ComparedMetric>({
     text: (metric) => undecidedText(metric, rangeText(metric)),
-    advice: OPEN_ADVICE,
+    advice: ({ runsNeeded }) => (runsNeeded == null ? OPEN_ADVICE : REPEAT_ADVICE),
   }),
   mismatches_undecided: words<ComparedMetric>({
     text: (metric) =>
@@ -141,6 +142,16 @@ const COMPARISONS = {
     text: ({ side, doubt }) => `${side} is no valid run: ${doubt.text}`,
     advice: ({ doubt }) => doubt.advice,
   }),
+  noise_unknown: words<null>({
+    text: () => 'the noise between runs is not known: there is one run of each side',
+    advice:
+      'A machine that is slower for a while looks like a slower build. To know, alternate: reprise replay CAPTURE --target A --target B --repeat 5.',
+  }),
+  not_alternated: words<{ order: string }>({
+    text: ({ order }) => `all runs of one side came before those of the other (${order})`,
+    advice:
+      'A machine that gets slower looks like a slower build. Alternate: reprise replay CAPTURE --target A --target B --repeat 5.',
+  }),
   same_run: words<null>({
     text: () => 'A and B are one run, which was compared with itself',
     advice: 'Name the run of the other build.',
@@ -229,7 +240,10 @@ function changedText(metric: ComparedMetric): string {
   return `${values}: ${change} window by window (99 %: ${ratioText(interval?.[0])} to ${ratioText(interval?.[1])})`;
 }
 
-function undecidedText({ name, pairs, pairsNeeded, windowNeededS }: ComparedMetric, why: string): string {
+function undecidedText(metric: ComparedMetric, why: string): string {
+  const { name, pairs, pairsNeeded, windowNeededS, runsNeeded, windows } = metric;
+  if (runsNeeded != null)
+    return `${metricName(name)} is undecided with ${countOf(windows, 'run')} of each side: ${why}; about ${numberText(runsNeeded)} would tell`;
   const needed =
     windowNeededS == null
       ? `about ${numberText(pairsNeeded)} pairs are needed`

@@ -224,7 +224,12 @@ const MOST_LEFT_OUT = 0.025;
  * Doubts about requests that were left out of only one side. A run that cancels after the recorded patience cancels
  * more slow requests, so the rest looks faster.
  */
-export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCounts): ComparisonReason[] {
+export function leftOutDoubts({
+  pairs,
+  leftOut,
+  leftOutOfA,
+  leftOutOfB,
+}: Omit<PairCounts, 'onlyA' | 'onlyB'>): ComparisonReason[] {
   const share = (count: number) => count / Math.max(1, pairs + leftOut);
   return [
     { side: 'A', ...leftOutOfA },

@@ -6,6 +6,7 @@ import {
   FAILED,
   type PairedAnswers,
   type PairedTimes,
+  runEndsOf,
   type SideAnswers,
   STREAMED,
   TURNED_AWAY,
@@ -25,7 +26,8 @@ interface MetricsPlan {
 }
 
 export function planMetrics(pairs: PairedAnswers): MetricsPlan {
-  const { a, b, count } = pairs;
+  const { a, b } = pairs;
+  const runs = runEndsOf(pairs);
   const checked = checkedPairs(pairs);
   // An outcome that neither side has cannot differ by chance, so it gets no share of the error.
   const outcomes = [FAILED, TURNED_AWAY].filter(
@@ -38,17 +40,17 @@ export function planMetrics(pairs: PairedAnswers): MetricsPlan {
   const metricsOf = (bounds: ComparisonBounds, judged: number) => {
     const shareOf = (name: 'failed' | 'turned_away', outcome: number) => {
       const isOutcome = (side: SideAnswers) => (at: number) => side.outcome[at] === outcome;
-      return shareMetric({ name, a: isOutcome(a), b: isOutcome(b) }, count, bounds, judged);
+      return shareMetric({ name, a: isOutcome(a), b: isOutcome(b) }, runs, bounds, judged);
     };
     return [
       ...times.map((each) => timesMetric(each, bounds, judged)),
       shareOf('failed', FAILED),
       shareOf('turned_away', TURNED_AWAY),
       ...(checked.length === 0 ? [] : [mismatchMetric(pairs, checked, bounds, judged)]),
-    ].map((metric) => ({ ...metric, windowNeededS: windowNeeded(metric, spanOf(pairs)) }));
+    ].map((metric) => ({ ...metric, ...lengthNeeded(metric, runs.length, spanOf(pairs)) }));
   };
   return {
-    judged: Math.max(1, times.filter(({ windows }) => windows > 0).length + shares),
+    judged: Math.max(1, times.filter(({ cut }) => cut !== null).length + shares),
     unknown: tokens.filter((each) => !isKnown(each)).map(({ name }) => name),
     metricsOf,
   };
@@ -59,9 +61,11 @@ function spanOf({ count, offsetNs }: PairedAnswers): number {
   return count < 2 || offsetNs === undefined ? 0 : (offsetNs[count - 1]! - offsetNs[0]!) / 1e9;
 }
 
-/** How long this traffic needs to produce the missing pairs, seconds; null if unknown. */
-function windowNeeded({ pairs, pairsNeeded }: ComparedMetric, spanS: number): number | null {
-  return pairsNeeded === null || pairs === 0 || spanS <= 0 ? null : (spanS * pairsNeeded) / pairs;
+/** How long a run, or how many runs, this traffic needs to produce the missing pairs; null if unknown. */
+function lengthNeeded({ pairs, pairsNeeded, windows }: ComparedMetric, runs: number, spanS: number) {
+  const times = pairsNeeded === null || pairs === 0 ? null : pairsNeeded / pairs;
+  if (runs > 1) return { runsNeeded: times === null || windows === 0 ? null : Math.ceil(runs * times) };
+  return { windowNeededS: times === null || spanS <= 0 ? null : spanS * times };
 }
 
 /** Latencies of all pairs. For streams also times of tokens, which SAME needs unless few pairs have them. */

@@ -2,6 +2,7 @@ import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
 import { ExchangeNumbers, grown } from '../stats/exchange-numbers.ts';
+import { endsAmong } from './intervals.ts';
 
 /** Outcomes of a request on one side. */
 export const ANSWERED = 0;
@@ -54,23 +55,30 @@ export interface PairedAnswers {
   readonly routes?: { readonly names: readonly (string | null)[]; readonly of: Uint32Array };
   /** When each pair was due, nanoseconds; absent if no window length is needed. */
   readonly offsetNs?: Float64Array;
+  /** The position after the last pair of each run; absent for one run of each side. */
+  readonly runEnds?: readonly number[];
   readonly a: SideAnswers;
   readonly b: SideAnswers;
+}
+
+export function runEndsOf({ count, runEnds }: Pick<PairedAnswers, 'count' | 'runEnds'>): readonly number[] {
+  return runEnds ?? [count];
 }
 
 /** One time of both sides, pair by pair in the order of the plan, nanoseconds; Infinity if it never came. */
 export interface PairedTimes {
   readonly a: Float64Array;
   readonly b: Float64Array;
+  readonly runEnds: readonly number[];
 }
 
 /** The same pairs, with each time counted from the actual send. */
-export function withoutLag({ count, a, b }: PairedAnswers): PairedAnswers {
+export function withoutLag(pairs: PairedAnswers): PairedAnswers {
   const side = (of: SideAnswers): SideAnswers => {
     const lessLag = (each: number, at: number) => Math.max(0, each - of.lagNs[at]!);
     return { ...of, latencyNs: of.latencyNs.map(lessLag), ttftNs: of.ttftNs.map(lessLag) };
   };
-  return { count, a: side(a), b: side(b) };
+  return { ...pairs, a: side(pairs.a), b: side(pairs.b) };
 }
 
 /** The latencies of pairs that neither side turned away: a 4xx or 3xx is answered cheaply. */
@@ -98,11 +106,10 @@ export function comparableItls(pairs: PairedAnswers): PairedTimes {
 }
 
 /** Times of pairs that neither side turned away, where both sides have the time. */
-function keptTimes(
-  { count, a, b }: PairedAnswers,
-  timeOf: (side: SideAnswers, at: number) => number,
-): PairedTimes {
+function keptTimes(pairs: PairedAnswers, timeOf: (side: SideAnswers, at: number) => number): PairedTimes {
+  const { count, a, b } = pairs;
   const [timesA, timesB] = [new Float64Array(count), new Float64Array(count)];
+  const positions = new Uint32Array(count);
   let kept = 0;
   for (let at = 0; at < count; at++) {
     if (a.outcome[at] === TURNED_AWAY || b.outcome[at] === TURNED_AWAY) continue;
@@ -110,9 +117,57 @@ function keptTimes(
     if (Number.isNaN(one) || Number.isNaN(other)) continue;
     timesA[kept] = one;
     timesB[kept] = other;
+    positions[kept] = at;
     kept += 1;
   }
-  return { a: timesA.subarray(0, kept), b: timesB.subarray(0, kept) };
+  const runEnds = endsAmong(positions.subarray(0, kept), runEndsOf(pairs));
+  return { a: timesA.subarray(0, kept), b: timesB.subarray(0, kept), runEnds };
+}
+
+/** Pairs of several runs as one: the pairs of each run follow those of the one before. */
+export function joinedPairs(
+  parts: readonly (PairedAnswers & { readonly offsetNs: Float64Array })[],
+): PairedAnswers & { readonly offsetNs: Float64Array } {
+  const [first] = parts;
+  if (first !== undefined && parts.length === 1) return first;
+  const numbers = new Map<string | null, number>();
+  const rest = MAX_ROUTES;
+  for (const { routes } of parts) {
+    for (const name of routes?.names ?? [])
+      if (!numbers.has(name) && numbers.size < MAX_ROUTES) numbers.set(name, numbers.size);
+  }
+  const renumbered = ({ routes, count }: PairedAnswers) =>
+    (routes?.of ?? new Uint32Array(count)).map((each) => {
+      const name = routes?.names[each];
+      return name === undefined ? Math.min(rest, numbers.size) : (numbers.get(name) ?? numbers.size);
+    });
+  const side = (of: 'a' | 'b') =>
+    Object.fromEntries(
+      COLUMN_NAMES.map((name) => [name, joined(parts.map((part) => part[of][name]))]),
+    ) as unknown as SideAnswers;
+  let count = 0;
+  const runEnds = parts.map((part) => (count += part.count));
+  return {
+    count,
+    routes: { names: [...numbers.keys()], of: joined(parts.map(renumbered)) },
+    offsetNs: joined(parts.map(({ offsetNs }) => offsetNs)),
+    runEnds,
+    a: side('a'),
+    b: side('b'),
+  };
+}
+
+function joined<Column extends Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array>(
+  parts: readonly Column[],
+): Column {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const whole = new (parts[0]!.constructor as new (length: number) => Column)(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
 
 /** Most rows of one side. Each takes about 70 bytes, including the tables for pairing. */

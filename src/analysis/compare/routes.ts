@@ -4,8 +4,9 @@ import type {
   ComparisonBounds,
   RouteComparison,
 } from '../../documents/comparison.ts';
+import { endsAmong } from './intervals.ts';
 import { planMetrics } from './metrics.ts';
-import type { PairedAnswers, SideAnswers } from './pairs.ts';
+import { type PairedAnswers, runEndsOf, type SideAnswers } from './pairs.ts';
 
 /** Most judged routes: each more makes the intervals of all routes wider. */
 const MOST_JUDGED = 100;
@@ -112,12 +113,14 @@ function pairsByRoute({ count, routes }: PairedAnswers) {
   return { busiest, found };
 }
 
-function partOf({ a, b, offsetNs }: PairedAnswers, positions: Uint32Array): PairedAnswers {
+function partOf(pairs: PairedAnswers, positions: Uint32Array): PairedAnswers {
+  const { a, b, offsetNs } = pairs;
   const side = (of: SideAnswers) =>
     Object.fromEntries(
       Object.entries(of).map(([name, column]) => [name, taken(column, positions)]),
     ) as unknown as SideAnswers;
-  const part = { count: positions.length, a: side(a), b: side(b) };
+  const runEnds = endsAmong(positions, runEndsOf(pairs));
+  const part = { count: positions.length, runEnds, a: side(a), b: side(b) };
   return offsetNs === undefined ? part : { ...part, offsetNs: taken(offsetNs, positions) };
 }
 

@@ -26,7 +26,7 @@ import {
   type View,
 } from '../render/table.ts';
 import { lengthNeededS } from './judge.ts';
-import { isShift, routesText, sideTexts } from './view.ts';
+import { isShift, noiseText, routesText, sideTexts } from './view.ts';
 
 /** Lines reserved for reasons, independent of the number of metrics. */
 const FEWEST_OF_REASONS = 6;
@@ -42,7 +42,11 @@ export function comparisonScreen(document: ComparisonDocument, view: View, timeZ
   const foot = [
     ...(pairs === null
       ? []
-      : folded(`${countOf(pairs, 'pair')} of the same request${longerText(document)}`, '  ', 2)),
+      : folded(
+          `${countOf(pairs, 'pair')} of the same request${longerText(document)}; ${noiseText(document)}`,
+          '  ',
+          3,
+        )),
     ...ofRoutes,
     ...(codes === '' ? [] : folded(`Notes: ${codes} (--verbose)`, '  ', 1)),
   ];

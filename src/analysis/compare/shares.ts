@@ -1,13 +1,23 @@
 import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
 import {
+  type Cut,
+  cutOf,
+  endsAmong,
   halfWidth,
   JOINT_CONFIDENCE,
+  type Points,
   SAME_CONFIDENCE,
   spreadsOver,
-  windowCount,
-  windowEdges,
 } from './intervals.ts';
-import { AGREES, ANSWERED, CHECKED, DIFFERS, type PairedAnswers, type SideAnswers } from './pairs.ts';
+import {
+  AGREES,
+  ANSWERED,
+  CHECKED,
+  DIFFERS,
+  type PairedAnswers,
+  runEndsOf,
+  type SideAnswers,
+} from './pairs.ts';
 
 const LEAST_PAIRS = 30;
 /** SAME needs times of streams and checked answers if at least this share of all pairs has them. */
@@ -23,16 +33,17 @@ interface Counted {
 }
 
 /**
- * The difference between the shares of counted requests, over windows. Failures come in bursts, so the largest possible
+ * The difference between the shares of counted requests, over windows or runs. Failures come in bursts, so the largest possible
  * increase is estimated over windows and over single requests. For SAME, the larger estimate must be below the floor.
  * @param judged number of metrics that share the error, including this one
  */
 export function shareMetric(
   { name, a, b }: Counted,
-  pairs: number,
+  runEnds: readonly number[],
   bounds: ComparisonBounds,
   judged: number,
 ): ComparedMetric {
+  const pairs = runEnds.at(-1) ?? 0;
   const shares = { a: shareOf(a, 0, pairs), b: shareOf(b, 0, pairs) };
   const difference = shares.b - shares.a;
   const base = {
@@ -47,22 +58,21 @@ export function shareMetric(
     blindWindows: 0,
     doubt: null,
   };
-  const windows = windowCount(pairs, LEAST_PAIRS);
-  if (windows === 0) {
-    const none = { interval: null, interval90: null, windows: 0, verdict: 'undecided' as const };
-    return { ...base, ...none, pairsNeeded: LEAST_PAIRS * 5 };
+  const cut = cutOf(runEnds, LEAST_PAIRS);
+  if (cut === null) {
+    const none = { interval: null, interval90: null, noise: null, windows: 0, verdict: 'undecided' as const };
+    return { ...base, ...none, pairsNeeded: LEAST_PAIRS * Math.max(5, runEnds.length) };
   }
-  const half = halfWidth(
-    spreadsOver(windows, windowDifferences(b, a, pairs)),
-    1 - (1 - JOINT_CONFIDENCE) / 2 / judged,
-  );
-  const most = mostBeyond(b, a, pairs, windows);
+  const spreads = spreadsOver(cut, sharePoints(b, a));
+  const half = halfWidth(cut, spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged);
+  const most = mostBeyond(b, a, pairs, cut);
   const verdict = verdictOf(difference, half, most, bounds);
   return {
     ...base,
     interval: [difference - half, difference + half],
-    interval90: [-mostBeyond(a, b, pairs, windows), most],
-    windows,
+    interval90: [-mostBeyond(a, b, pairs, cut), most],
+    noise: spreads[0]!.noise,
+    windows: cut.ends.length,
     verdict,
     pairsNeeded: verdict === 'undecided' ? neededFor(pairs, most - difference, bounds) : null,
   };
@@ -84,12 +94,12 @@ function verdictOf(
  * The largest possible excess of one side, at 95 %. It cannot exceed the share of requests that count on that side
  * alone. If that share is near zero, failures and bursts of the other side do not matter.
  */
-function mostBeyond(one: Counts, other: Counts, pairs: number, windows: number): number {
+function mostBeyond(one: Counts, other: Counts, pairs: number, cut: Cut): number {
   const never = () => false;
   const alone = (at: number) => one(at) && !other(at);
   const mostOf = (less: Counts) => {
-    const spreads = spreadsOver(windows, windowDifferences(alone, less, pairs));
-    const ofWindows = spreads[0]!.mean + halfWidth(spreads, (1 + SAME_CONFIDENCE) / 2);
+    const spreads = spreadsOver(cut, sharePoints(alone, less));
+    const ofWindows = spreads[0]!.mean + halfWidth(cut, spreads, (1 + SAME_CONFIDENCE) / 2);
     return Math.max(
       ofWindows,
       mostDifference({ pairs, more: numberOf(alone, 0, pairs), less: numberOf(less, 0, pairs) }),
@@ -108,12 +118,12 @@ function neededFor(pairs: number, width: number, { failureFloor }: ComparisonBou
   return Math.ceil(pairs * Math.max(1.5, (width / ((2 / 3) * failureFloor)) ** 2));
 }
 
-function windowDifferences(more: Counts, less: Counts, pairs: number): (windows: number) => number[] {
-  return (windows) =>
-    Array.from({ length: windows }, (_, at) => {
-      const [from, to] = windowEdges(pairs, windows, at);
-      return shareOf(more, from, to) - shareOf(less, from, to);
-    });
+/** The shares of each part of a cut, the greater as B. */
+function sharePoints(more: Counts, less: Counts): (ends: readonly number[]) => Points {
+  return (ends) => {
+    const sharesOf = (counts: Counts) => ends.map((end, at) => shareOf(counts, ends[at - 1] ?? 0, end));
+    return { a: sharesOf(less), b: sharesOf(more) };
+  };
 }
 
 function numberOf(counts: Counts, from: number, to: number): number {
@@ -220,7 +230,8 @@ export function mismatchMetric(
       (traits[checked[at]!]! & DIFFERS) > 0;
   const counted = { name: 'mismatched', a: differsOn(a), b: differsOn(b) } as const;
   const required = checked.length >= SMALL_PART * pairs.count;
-  const metric = { ...shareMetric(counted, checked.length, bounds, judged), required };
+  const runEnds = endsAmong(checked, runEndsOf(pairs));
+  const metric = { ...shareMetric(counted, runEnds, bounds, judged), required };
   let [inA, onlyA, onlyB] = [0, 0, 0];
   for (const at of checked) {
     const [one, other] = [a.traits[at]!, b.traits[at]!];

@@ -1,17 +1,25 @@
 import { nearestRank } from '../../core/histogram.ts';
 import type { ComparedMetric, ComparisonBounds, WindowLine } from '../../documents/comparison.ts';
 import {
+  type Cut,
+  cutOf,
   dependenceLength,
   halfWidth,
   JOINT_CONFIDENCE,
   MIN_WINDOWS,
+  type Points,
   ratioDependenceLength,
   SAME_CONFIDENCE,
   spreadsOver,
-  windowCount,
   windowEdges,
 } from './intervals.ts';
-import { comparableLatencies, type PairedAnswers, type PairedTimes, type SideAnswers } from './pairs.ts';
+import {
+  comparableLatencies,
+  type PairedAnswers,
+  type PairedTimes,
+  runEndsOf,
+  type SideAnswers,
+} from './pairs.ts';
 
 /** Windows are at least this many times as long as the dependence between neighbours. */
 const WINDOW_TO_DEPENDENCE = 6;
@@ -44,30 +52,33 @@ interface Planned {
   readonly percent: number;
   readonly required: boolean;
   readonly least: number;
-  readonly windows: number;
+  /** Null if there are too few pairs. */
+  readonly cut: Cut | null;
 }
 
 /**
- * Percentiles of the times, each with the windows over which it is compared. A window is about eight times as long as
+ * Percentiles of the times, each with the windows or runs over which it is compared. A window is about eight times as long as
  * the dependence between neighbouring latencies. The calmer side decides, because two equal builds have the same
  * dependence. A shared cause makes both sides dependent, but not their ratios; so the ratios limit the dependence.
  */
 export function planTimes(times: ComparedTimes): Planned[] {
-  const { a, b } = times;
-  const dependence = Math.min(
-    CALMER_TO_DEPENDENCE * Math.min(dependenceLength(a), dependenceLength(b)),
-    DEPENDENCE_TO_RATIOS * ratioDependenceLength(a, b),
-  );
+  const { a, b, runEnds } = times;
+  const dependence =
+    runEnds.length > 1
+      ? 0
+      : Math.min(
+          CALMER_TO_DEPENDENCE * Math.min(dependenceLength(a), dependenceLength(b)),
+          DEPENDENCE_TO_RATIOS * ratioDependenceLength(a, b),
+        );
   return JUDGED_PERCENTILES.map(({ percent, leastPairs, required }) => {
     const least = Math.ceil(Math.max(leastPairs, WINDOW_TO_DEPENDENCE * dependence));
-    const windows = windowCount(times.a.length, least);
-    return { times, percent, required: required && times.required, least, windows };
+    return { times, percent, required: required && times.required, least, cut: cutOf(runEnds, least) };
   });
 }
 
 /** @param judged number of metrics that share the error, including this one */
 export function timesMetric(
-  { times, percent, required, least, windows }: Planned,
+  { times, percent, required, least, cut }: Planned,
   bounds: ComparisonBounds,
   judged: number,
 ): ComparedMetric {
@@ -81,18 +92,20 @@ export function timesMetric(
     pairs: a.length,
     required,
   };
-  if (windows === 0) {
+  if (cut === null) {
     const none = {
       ratio: null,
       ratioLessLag: null,
       interval: null,
       interval90: null,
+      noise: null,
       windows: 0,
       blindWindows: 0,
     };
-    return { ...base, ...none, verdict: 'undecided', doubt: null, pairsNeeded: least * MIN_WINDOWS };
+    const pairsNeeded = least * Math.max(MIN_WINDOWS, times.runEnds.length);
+    return { ...base, ...none, verdict: 'undecided', doubt: null, pairsNeeded };
   }
-  const changeOf = (each: PairedTimes) => percentileChange(each, percent, windows, judged, bounds);
+  const changeOf = (each: PairedTimes) => percentileChange(each, percent, cut, judged, bounds);
   const { halfLog90, isBlind, ...change } = changeOf(times);
   const without = lessLag === null ? null : changeOf(lessLag);
   const verdict = without === null ? change.verdict : heldByBoth(change.verdict, without.verdict);
@@ -106,7 +119,7 @@ export function timesMetric(
     ...base,
     ...change,
     ratioLessLag: without?.ratio ?? null,
-    windows,
+    windows: cut.ends.length,
     verdict,
     doubt,
     pairsNeeded: isForPairs ? neededFor(a.length, halfLog90, bounds) : null,
@@ -136,7 +149,7 @@ function inMs(ns: number): number | 'Infinity' | null {
   return ns === Number.POSITIVE_INFINITY ? 'Infinity' : ns / 1e6;
 }
 
-/** The difference of a window in which one side has no answer at the percentile. */
+/** The difference of a window or run in which one side has no answer at the percentile. */
 const MOST_DIFFERENCE = Math.log(100);
 /**
  * Most blind windows: neither side has an answer at the percentile. Beyond that, the other windows are no fair sample.
@@ -144,11 +157,11 @@ const MOST_DIFFERENCE = Math.log(100);
 const MOST_BLIND_SHARE = 0.1;
 
 /**
- * How a percentile of B differs from that of A over windows of the same requests. Ratios use the windows in which at
+ * How a percentile of B differs from that of A over windows, or runs, of the same requests. Ratios use the windows in which at
  * least one side has an answer at the percentile. They are null if there is none.
  */
 interface PercentileChange
-  extends Pick<ComparedMetric, 'ratio' | 'interval' | 'interval90' | 'blindWindows' | 'verdict'> {
+  extends Pick<ComparedMetric, 'ratio' | 'interval' | 'interval90' | 'noise' | 'blindWindows' | 'verdict'> {
   /** Undecided because of blind windows: more pairs would not help. */
   readonly isBlind: boolean;
   /** Half the width of the 90 % interval, as a logarithm. */
@@ -161,33 +174,33 @@ interface PercentileChange
  * @param judged number of metrics that share the error, including this one
  */
 function percentileChange(
-  { a, b }: PairedTimes,
+  { a, b }: Pick<PairedTimes, 'a' | 'b'>,
   percent: number,
-  windows: number,
+  cut: Cut,
   judged: number,
   bounds: ComparisonBounds,
 ): PercentileChange {
-  const differencesOf = (count: number) => windowDifferences(a, b, percent, count);
-  const known = differencesOf(windows).filter((each) => !Number.isNaN(each));
-  const blindWindows = windows - known.length;
-  if (known.length === 0) {
-    const none = { ratio: null, interval: null, interval90: null, halfLog90: 0 };
+  const windows = cut.ends.length;
+  const known = logPoints({ a, b }, percent, cut.ends, null).a.length;
+  const blindWindows = windows - known;
+  // A single run of each side does not show how runs vary.
+  if (known < (cut.isByRun ? 2 : 1)) {
+    const none = { ratio: null, interval: null, interval90: null, noise: null, halfLog90: 0 };
     return { ...none, blindWindows, verdict: 'undecided', isBlind: true };
   }
-  const spreads = spreadsOver(windows, (count) =>
-    differencesOf(count).map((each) => (Number.isNaN(each) ? 0 : each)),
-  );
+  const spreads = spreadsOver(cut, (ends) => logPoints({ a, b }, percent, ends, cut.isByRun ? null : 0));
   // Rescaled to the known windows only.
-  const scale = windows / known.length;
+  const scale = cut.isByRun ? 1 : windows / known;
   const mean = spreads[0]!.mean * scale;
-  const half = halfWidth(spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged) * scale;
-  const half90 = halfWidth(spreads, (1 + SAME_CONFIDENCE) / 2) * scale;
+  const half = halfWidth(cut, spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged) * scale;
+  const half90 = halfWidth(cut, spreads, (1 + SAME_CONFIDENCE) / 2) * scale;
   const told = verdictOf(mean, half, half90, bounds);
   const isBlind = (told === 'same' || told === 'undecided') && blindWindows > MOST_BLIND_SHARE * windows;
   return {
     ratio: Math.exp(mean),
     interval: [Math.exp(mean - half), Math.exp(mean + half)],
     interval90: [Math.exp(mean - half90), Math.exp(mean + half90)],
+    noise: spreads[0]!.noise,
     blindWindows,
     verdict: isBlind ? 'undecided' : told,
     isBlind,
@@ -203,21 +216,28 @@ function verdictOf(mean: number, half: number, half90: number, bounds: Compariso
   return mean + half90 < Math.log1p(bounds.detect) ? 'same' : 'undecided';
 }
 
-function windowDifferences(a: Float64Array, b: Float64Array, percent: number, windows: number): number[] {
-  return Array.from({ length: windows }, (_, at) => {
-    const [from, to] = windowEdges(a.length, windows, at);
-    return differenceOf(
-      percentileOf(a.subarray(from, to), percent),
-      percentileOf(b.subarray(from, to), percent),
-    );
+/**
+ * The logarithms of a percentile of both sides in each part. A side without an answer there counts as a hundred times
+ * the other.
+ * @param blind the value of both where neither has an answer; null leaves such parts out
+ */
+function logPoints(
+  { a, b }: Pick<PairedTimes, 'a' | 'b'>,
+  percent: number,
+  ends: readonly number[],
+  blind: number | null,
+): Points {
+  const points: { a: number[]; b: number[] } = { a: [], b: [] };
+  ends.forEach((end, at) => {
+    const logOf = (side: Float64Array) =>
+      Math.log(Math.max(1, percentileOf(side.subarray(ends[at - 1] ?? 0, end), percent)));
+    const [one, other] = [logOf(a), logOf(b)];
+    const isBlind = one === Number.POSITIVE_INFINITY && other === Number.POSITIVE_INFINITY;
+    if (isBlind && blind === null) return;
+    points.a.push(isBlind ? (blind ?? 0) : Math.min(one, other + MOST_DIFFERENCE));
+    points.b.push(isBlind ? (blind ?? 0) : Math.min(other, one + MOST_DIFFERENCE));
   });
-}
-
-/** The difference of logarithms; NaN if neither side has an answer. */
-function differenceOf(a: number, b: number): number {
-  if (a === Number.POSITIVE_INFINITY && b === Number.POSITIVE_INFINITY) return Number.NaN;
-  const difference = Math.log(Math.max(1, b)) - Math.log(Math.max(1, a));
-  return Math.max(-MOST_DIFFERENCE, Math.min(MOST_DIFFERENCE, difference));
+  return points;
 }
 
 /** The percentile by nearest rank; NaN without values. */
@@ -228,14 +248,25 @@ function percentileOf(values: Float64Array, percent: number): number {
 
 const LINES = 20;
 
-/** Latencies of both sides over the plan, for charts, in at most twenty windows of equal count. */
-export function windowLines(pairs: PairedAnswers & { readonly offsetNs: Float64Array }): WindowLine[] {
+/**
+ * Latencies of both sides for charts: over the plan, in at most twenty windows of equal count; or of each run.
+ * @param startsS when each run of A started, from the first one on
+ */
+export function windowLines(
+  pairs: PairedAnswers & { readonly offsetNs: Float64Array },
+  startsS: readonly number[],
+): WindowLine[] {
+  const runEnds = runEndsOf(pairs);
   const count = Math.min(LINES, pairs.count);
-  return Array.from({ length: count }, (_, at) => {
-    const [from, to] = windowEdges(pairs.count, count, at);
+  const isByRun = runEnds.length > 1;
+  const edges = isByRun
+    ? runEnds.map((end, at) => [runEnds[at - 1] ?? 0, end] as const)
+    : Array.from({ length: count }, (_, at) => windowEdges(pairs.count, count, at));
+  return edges.map(([from, to], at) => {
     const { a, b } = comparableLatencies(partOf(pairs, from, to));
     const both = (percent: number) => ({ a: ms(percentileOf(a, percent)), b: ms(percentileOf(b, percent)) });
-    const fromS = (pairs.offsetNs[from]! - pairs.offsetNs[0]!) / 1e9;
+    const sinceFirstS = (pairs.offsetNs[from]! - pairs.offsetNs[0]!) / 1e9;
+    const fromS = isByRun ? (startsS[at] ?? 0) : sinceFirstS;
     return { fromS, pairs: to - from, p50: both(50), p95: both(95) };
   });
 }

@@ -50,7 +50,8 @@ export function comparisonView(document: ComparisonDocument, timeZone = 'UTC', p
     lines: [
       directionsText(document),
       ...sideTexts(document, timeZone),
-      ...[a, b].filter(({ run }) => run !== null).map(ownText),
+      ...(document.runs ?? [a, b]).filter(({ run }) => run !== null).map(ownText),
+      ...[noiseText(document)].filter((line) => line !== ''),
       ...(pairs === '' ? [] : [pairs]),
     ],
     tested: [...testedLines(a).map((line) => `A: ${line}`), ...testedLines(b).map((line) => `B: ${line}`)],
@@ -176,24 +177,43 @@ export function fromTo({ a, b }: Pick<ComparedMetric, 'a' | 'b'>): string {
   return `${latencyText(a)} → ${latencyText(b)}`;
 }
 
+type SidesOf = Pick<ComparisonDocument, 'a' | 'b' | 'runs'>;
+
 /** A line for each side: its name, its target and when it started. */
-export function sideTexts({ a, b }: ComparisonDocument, timeZone: string): string[] {
-  const names = sideNames({ a, b });
+export function sideTexts({ a, b, runs }: SidesOf, timeZone: string): string[] {
+  const names = sideNames({ a, b, runs });
   return (['A', 'B'] as const).map((side) => {
     const { kind, name, target, startedAt, stopped } = side === 'A' ? a : b;
     if (kind !== 'run') return `${side}: ${kind} ${name}`;
     const when = startedAt === null ? '' : `, ${zonedTime(Date.parse(startedAt), timeZone)} ${timeZone}`;
     const end = stopped == null ? '' : `; ${stoppedText(stopped)}`;
-    return `${side}: ${names[side]} against ${target}${when}${end}`;
+    const against = names[side] === target ? '' : ` against ${target}`;
+    return `${side}: ${names[side]}${against}${when}${end}`;
   });
 }
 
-function ownText({ run, name, verdict }: ComparedSide): string {
+function ownText({ run, name, verdict }: Pick<ComparedSide, 'run' | 'name' | 'verdict'>): string {
   return `run ${run} in ${name}${verdict === null ? '' : `, ${verdict} by itself`}`;
 }
 
-/** The label of each run, or the fewest last parts of its path that differ from the other's. */
-function sideNames({ a, b }: Pick<ComparisonDocument, 'a' | 'b'>): Readonly<Record<'A' | 'B', string>> {
+/** `10 runs of each, in the order ABBAABBA`; with one run of each, that their noise is not known. */
+export function noiseText({ compares, runs, metrics }: ComparisonDocument): string {
+  if (compares === 'profiles') return '';
+  if (runs == null) return 'noise between runs is not known: one run of each side';
+  const noise = metrics.map((metric) => (isShift(metric) ? null : (metric.noise ?? null)))[0] ?? null;
+  const order = runs.map(({ side }) => side).join('');
+  const shown = order.length > 24 ? `${order.slice(0, 24)}…` : order;
+  const varies = noise === null ? '' : `; runs of one build vary by ${shareText(noise)}`;
+  return `${countOf(runs.length / 2, 'run')} of each side in the order ${shown}${varies}`;
+}
+
+/**
+ * What tells both sides apart: the build, the targets of repeated runs, the label of each run, or the fewest last parts
+ * of its path.
+ */
+function sideNames({ a, b, runs }: SidesOf): Readonly<Record<'A' | 'B', string>> {
+  const apart = [[a.labels?.['build'], b.labels?.['build']], runs == null ? [] : [a.target, b.target]];
+  for (const [A, B] of apart) if (A != null && B != null && A !== B) return { A, B };
   const nameOf = ({ label, name }: ComparedSide, parts: number) =>
     label ??
     (name
@@ -227,7 +247,7 @@ function verdictSentence(document: ComparisonDocument): string {
   return `${sentence.slice(0, -1)}, apart from what is undecided: ${parts.join(', ')}.`;
 }
 
-function meaningOf({ compares, verdict, a, b }: ComparisonDocument): string {
+function meaningOf({ compares, verdict, a, b, runs }: ComparisonDocument): string {
   if (compares === 'profiles') {
     return {
       SAME: 'The traffic is what it was: load tests of A still hold.',
@@ -236,7 +256,7 @@ function meaningOf({ compares, verdict, a, b }: ComparisonDocument): string {
       INCONCLUSIVE: 'It is undecided whether the traffic has shifted.',
     }[verdict];
   }
-  const names = sideNames({ a, b });
+  const names = sideNames({ a, b, runs });
   const [one, other] = [`A (${names.A})`, `B (${names.B})`];
   return {
     SAME: `${other} is no slower than ${one}, and fails no more often.`,

@@ -3,6 +3,7 @@ import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.t
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures, ReplayDocument, ScalingCounts } from '../../documents/replay.ts';
 import {
+  type AlternationFacts,
   type AskedPlan,
   assumesCoverage,
   describeFilters,
@@ -76,6 +77,13 @@ export function planLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
     !isClosed && needLines(plan),
     (plan.faults ?? []).map(faultLine),
   );
+}
+
+/** The line about a replay against two targets. */
+export function alternationLine({ targets: [a, b], order, atLeastS }: AlternationFacts): string {
+  const balanced = order.length > 2 ? 'A, B, B, A' : 'A, B';
+  const times = order.length > 4 ? `${order.length / 4} times in the order ` : '';
+  return `  ${countOf(order.length, 'run')}, ${times}${balanced}, at least ${secondsText(atLeastS)} together: A ${a}, B ${b}`;
 }
 
 /** The lines about a plan whose exchanges were read and counted. */

@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { choice, list, type ResolvedOptions, text } from '../../core/options.ts';
+import { choice, list, type ResolvedOptions } from '../../core/options.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
+import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import { type PresetName, SCENARIO_PRESETS } from './scenario-presets.ts';
 import type { PlayTest, TestEnd } from './scenario-queue.ts';
@@ -14,7 +15,7 @@ export const SCENARIO_OPTIONS = {
     `run a kind of test on a capture: ${Object.keys(SCENARIO_PRESETS).join(', ')}`,
     Object.keys(SCENARIO_PRESETS) as PresetName[],
   ),
-  target: text('--target <url>', 'the server to test, in place of that of the scenario'),
+  target: list('--target <url>', 'the server to test, in place of that of the scenario; two are compared'),
   set: list('--set <key=value>', 'override a setting of the scenario'),
 };
 
@@ -28,6 +29,8 @@ const STOP_MS = 45_000;
 const MOST_REASONS = 10;
 
 const PASSED = 0;
+/** The verdicts of a comparison of two targets, for a gate. */
+const OF_COMPARISON: Readonly<Record<string, string>> = { SAME: 'PASS', BETTER: 'PASS', WORSE: 'FAIL' };
 /**
  * Exit statuses of a failed test. 5 means that a guard stopped the run. If the target fails every request, this run has
  * a verdict too.
@@ -96,8 +99,8 @@ async function run(program: string, args: readonly string[], signal: AbortSignal
 export interface PlayedScenario {
   /** Exit status of the command. 0: a pass or a result, 3: FAIL, 4: INCONCLUSIVE, 5: ended by a guard, 143: stopped. */
   readonly status: number | null;
-  /** Its `kind` shows which of the two it is. */
-  readonly document: ReplayDocument | CapacityDocument;
+  /** Its `kind` shows which it is. That of two targets is a comparison. */
+  readonly document: ReplayDocument | CapacityDocument | ComparisonDocument;
 }
 
 /**
@@ -128,7 +131,7 @@ export async function assertScenarios(command: readonly string[], files: Iterabl
 function argsOf({ preset, target, set }: ResolvedOptions<typeof SCENARIO_OPTIONS>): string[] {
   return [
     ...(preset === null ? [] : [`--preset=${preset}`]),
-    ...(target === null ? [] : [`--target=${target}`]),
+    ...target.map((each) => `--target=${each}`),
     ...set.map((each) => `--set=${each}`),
   ];
 }
@@ -149,7 +152,8 @@ async function documentBy<Document>(
 /** A pass needs both the exit status and the verdict. Everything else proves nothing. */
 function endOf({ status, stdout, said }: Ended): TestEnd {
   const document = judged.safeParse(parsed(stdout)).data;
-  const verdict = document?.verdict ?? null;
+  const given = document?.verdict ?? null;
+  const verdict = given === null ? null : (OF_COMPARISON[given] ?? given);
   const run = document?.run ?? null;
   const reasons = (document?.reasons ?? [])
     .slice(0, MOST_REASONS)

@@ -1,7 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
-import { countedPlanLines, planLines, planTitle } from '../../analysis/plan/view.ts';
-import { RUN_OPTIONS, resolveRunOptions } from '../../app/replay/options.ts';
+import { alternationLine, countedPlanLines, planLines, planTitle } from '../../analysis/plan/view.ts';
+import {
+  type Alternation,
+  isAlternated,
+  REPLAYED_OPTIONS,
+  replayAlternately,
+  resolveReplayed,
+} from '../../app/replay/alternation.ts';
 import { beyondSenders } from '../../app/replay/plan.ts';
 import { askedPlan } from '../../app/replay/planned-replay.ts';
 import { endEvent } from '../../app/replay/progress.ts';
@@ -11,7 +17,7 @@ import { Problems } from '../../core/errors.ts';
 import { askedFor, type ResolvedOptions, readOptions, resolveOptions } from '../../core/options.ts';
 import type { ReplayEvent } from '../../documents/events.ts';
 import { OUTPUT_OPTIONS } from '../../replay/options/replay-flags.ts';
-import { EXIT, statusOfVerdict } from '../exit.ts';
+import { EXIT, statusOfComparison, statusOfVerdict } from '../exit.ts';
 import { hasLivePage, LIVE_OPTIONS, refuseLive, ServedRun } from '../live.ts';
 import { addOptions, askedOf } from '../options.ts';
 import { calledAs, DETAIL_OPTIONS, detailed, watchedBy } from '../output.ts';
@@ -19,9 +25,9 @@ import { Interruption } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 const PRINTED = { ...OUTPUT_OPTIONS, ...DETAIL_OPTIONS };
-const OPTIONS = { ...RUN_OPTIONS, ...DETAIL_OPTIONS, ...LIVE_OPTIONS };
+const OPTIONS = { ...REPLAYED_OPTIONS, ...DETAIL_OPTIONS, ...LIVE_OPTIONS };
 const COMMON = [
-  ...(['target', 'multiplier', 'slo', 'peak', 'duration', 'stages'] as const),
+  ...(['target', 'repeat', 'multiplier', 'slo', 'peak', 'duration', 'stages'] as const),
   ...(['header', 'dryRun', 'out', 'json', 'quiet', 'verbose'] as const),
 ];
 
@@ -38,10 +44,17 @@ export function replayCommand(): Command {
 
 async function replay(directory: string, command: Command): Promise<void> {
   const asked = askedOf(command, OPTIONS);
-  const runOptions = resolveRunOptions(asked);
-  const { options } = runOptions;
+  const runOptions = resolveReplayed(asked);
   const printed = resolveOptions(PRINTED, askedFor(PRINTED, asked));
   const problems = new Problems();
+  if (isAlternated(runOptions)) {
+    refuseLive(askedFor(LIVE_OPTIONS, asked), 'two targets', problems);
+    if (printed.ndjson) problems.add('--ndjson cannot be combined with two targets', 'Use --json.');
+    problems.throwIfAny();
+    await alternate(directory, runOptions, printed, command);
+    return;
+  }
+  const { options } = runOptions;
   const live = readOptions(LIVE_OPTIONS, askedFor(LIVE_OPTIONS, asked), problems);
   if (options.dryRun) refuseLive(askedFor(LIVE_OPTIONS, asked), '--dry-run', problems);
   problems.throwIfAny();
@@ -79,6 +92,50 @@ async function replay(directory: string, command: Command): Promise<void> {
   } finally {
     served?.close();
   }
+}
+
+/** Replays against two targets in turn and prints their comparison. */
+async function alternate(
+  directory: string,
+  alternation: Alternation,
+  printed: ResolvedOptions<typeof PRINTED>,
+  command: Command,
+): Promise<void> {
+  let interruption = null as Interruption | null;
+  const isText = alternation.sides.A.options.dryRun && !printed.json;
+  const replayed = await replayAlternately(directory, alternation, {
+    logger: (await import('../logger.ts')).loggerOf(command),
+    reporter: watchedBy(terminal, printed),
+    listen: () => {
+      interruption = new Interruption();
+      return interruption;
+    },
+    onPlan: (planned, facts) => {
+      const asked = askedPlan(planned);
+      const target = facts.targets.join(' and ');
+      const lines = [planTitle({ ...asked, target }), alternationLine(facts), ...planLines(asked)];
+      if (isText) terminal.print(...lines);
+      else if (!printed.json || planned.target !== null) watchedBy(terminal, printed).note(...lines);
+    },
+  });
+  if (replayed.kind === 'planned') {
+    const target = replayed.document.alternation?.targets.join(' and ') ?? null;
+    if (printed.json) terminal.json(replayed.document);
+    else terminal.print(...countedPlanLines({ ...replayed.document, target }));
+    return;
+  }
+  const { comparison, end } = replayed;
+  if (comparison !== null) {
+    const { comparisonForms } = await import('./compare.ts');
+    const forms = comparisonForms(comparison, 'UTC', printed);
+    if (printed.json) terminal.json(forms.json);
+    else terminal.print(...forms.text());
+  } else terminal.note(`No comparison: one target has no run. Runs are kept in ${replayed.directory}`);
+  process.exitCode =
+    end.kind === 'aborted'
+      ? EXIT.unreachable
+      : (interruption?.status ?? (comparison === null ? EXIT.inconclusive : statusOfComparison(comparison)));
+  if (end.kind === 'aborted') throw end.error;
 }
 
 /**

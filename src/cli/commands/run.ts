@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { INIT_OPTIONS, nameOf, writeFirstScenario } from '../../app/gate/first-scenario.ts';
 import { SCENARIO_OPTIONS } from '../../app/gate/play-scenario.ts';
 import type { PresetName } from '../../app/gate/scenario-presets.ts';
+import { AppError } from '../../core/errors.ts';
 import {
   CALL_OPTIONS,
   type ResolvedScenario,
@@ -25,16 +26,21 @@ export function runCommand(entries: readonly CommandEntry[]): Command {
     .action(async (named: string, _: object, command: Command) => {
       const { preset, set, dryRun, json, ndjson } = optionsOf(command, OPTIONS);
       // Only a flag sets the target. The variable may be a recorder's, and name production.
-      const { target } = askedOf(command, OPTIONS).stated;
       const isStated = askedOf(command, OPTIONS).originOf('target')?.kind === 'flag';
+      const targets = isStated ? optionsOf(command, OPTIONS).target : [];
       const scenario = resolveScenario(
         {
           file: preset === null ? named : null,
           stated: preset === null ? {} : presetOn(preset, named),
-          sets: [...set, ...(isStated ? [`target=${target}`] : [])],
+          sets: [...set, ...targets.map((target) => `target=${target}`)],
         },
         await scenarioCommands(entries),
       );
+      if (targets.length > 1 && scenario.command !== 'replay') {
+        throw new AppError('OPTION_INVALID', `--target: reprise ${scenario.command} has one target`, {
+          hint: 'Only a replay compares two.',
+        });
+      }
       if (dryRun) {
         show(scenario, json);
         return;

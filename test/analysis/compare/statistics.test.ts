@@ -64,7 +64,12 @@ describe('windows', () => {
   });
 
   test('have a mean and its error', () => {
-    expect(spreadOf([1, 2, 3, 4, 5])).toEqual({ mean: 3, error: Math.sqrt(10 / 20), windows: 5 });
+    expect(spreadOf([1, 2, 3, 4, 5])).toEqual({
+      mean: 3,
+      error: Math.sqrt(10 / 20),
+      freedom: 4,
+      noise: null,
+    });
   });
 });
 

@@ -1,0 +1,280 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppError, Problems } from '../../core/errors.ts';
+import { type Asked, byProgram, deciding, grouped, list, value } from '../../core/options.ts';
+import { parseCount } from '../../core/units.ts';
+import type { ComparisonDocument } from '../../documents/comparison.ts';
+import type { AlternationFacts, ReplayPlanDocument } from '../../documents/replay-plan.ts';
+import type { ReplayEnd } from '../../replay/run.ts';
+import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
+import { newRunId, passName } from '../run-files.ts';
+import { writeWhole } from '../staged-output.ts';
+import { makeReady, writeVerdict } from '../verdict-outputs.ts';
+import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from './options.ts';
+import { beyondSenders } from './plan.ts';
+import { countPlan, type PlannedReplay } from './planned-replay.ts';
+import { planOpened, type ReplayWatch, replayCapture } from './replay.ts';
+import type { StopSource } from './run.ts';
+
+/** The options of a replay that has one target or two. */
+export const REPLAYED_OPTIONS = {
+  ...RUN_OPTIONS,
+  ...deciding('plan', {
+    target: list(
+      '--target <url>',
+      'the server to test, such as staging:8000 or https://staging/base; two are replayed in turn and compared',
+    ),
+  }),
+  ...grouped('The build that serves', {
+    build: list('--build <label>', 'the build that serves, such as v1.4.2; with two targets one for each'),
+  }),
+  ...deciding('plan', {
+    repeat: value(
+      '--repeat <n>',
+      'with two targets: replay them n times in the order A, B, B, A, so that the noise between runs is known (default: A, B once)',
+      parseCount,
+    ),
+  }),
+};
+
+/** A replay against two targets in turn. */
+export interface Alternation {
+  readonly sides: Readonly<Record<Letter, RunOptions>>;
+  readonly order: readonly Letter[];
+}
+type Letter = 'A' | 'B';
+
+/** Each repeat begins and ends with A. So a machine that steadily gets slower is equally slow for both. */
+const BALANCED = ['A', 'B', 'B', 'A'] as const;
+/** Passes of one replay. */
+const MOST_REPEATS = 250;
+
+/**
+ * The options of a replay: of one target, or of two.
+ * @throws AppError OPTION_INVALID listing every problem
+ */
+export function resolveReplayed(asked: Asked<typeof REPLAYED_OPTIONS>): RunOptions | Alternation {
+  const targets = textsOf(asked.stated.target);
+  const builds = textsOf(asked.stated.build);
+  const { repeat, target: _target, build: _build, ...stated } = asked.stated;
+  const ofSide = (at: number): RunOptions =>
+    resolveRunOptions({
+      stated: {
+        ...stated,
+        ...(targets[at] === undefined ? {} : { target: targets[at] }),
+        ...(builds[at] === undefined ? {} : { build: builds[at] }),
+      },
+      originOf: asked.originOf,
+    });
+  const problems = new Problems();
+  if (targets.length > 2) problems.add(`--target: ${targets.length} targets are more than two`);
+  if (builds.length > Math.max(1, targets.length)) {
+    problems.add(
+      `--build: ${builds.length} builds for ${targets.length} targets`,
+      'Give one for each --target.',
+    );
+  }
+  const times = repeat === undefined ? null : parseCount(String(repeat), '--repeat');
+  if (times !== null && times > MOST_REPEATS) problems.add(`--repeat ${times} is more than ${MOST_REPEATS}`);
+  if (times !== null && targets.length < 2) {
+    problems.add(
+      '--repeat needs two targets',
+      'Give both builds: --target http://old:8000 --target http://new:8000.',
+    );
+  }
+  problems.throwIfAny();
+  if (targets.length < 2) return ofSide(0);
+  const sides = { A: ofSide(0), B: ofSide(1) };
+  checkSides(sides, problems);
+  const order = times === null ? (['A', 'B'] as const) : Array.from({ length: times }, () => BALANCED).flat();
+  return { sides, order };
+}
+
+export function isAlternated(replayed: RunOptions | Alternation): replayed is Alternation {
+  return 'sides' in replayed;
+}
+
+function checkSides({ A, B }: Alternation['sides'], problems: Problems): void {
+  const { options, history } = A;
+  const same = 'both targets are the same server, so every build would be the same';
+  if (options.target?.url === B.options.target?.url) problems.add(`--target: ${same}`);
+  const withoutSense = {
+    '--until-sure': options.untilSure && 'runs that end at different times have different requests',
+    '--concurrency': options.concurrency !== null && 'a closed loop has no scheduled latency to compare',
+    '--shard': options.shard !== null && 'one shard has not all requests',
+    '--start-at': options.startAtUs !== null && 'only the first run could start then',
+    '--retain-runs': options.retainRuns !== null && 'it would delete the runs that are compared',
+    '--history': history !== null && 'the runs of two builds would be runs of one test',
+  };
+  for (const [flag, why] of Object.entries(withoutSense)) {
+    if (why !== false) problems.add(`two targets cannot be combined with ${flag}: ${why}`);
+  }
+  problems.throwIfAny();
+}
+
+function textsOf(stated: unknown): string[] {
+  return stated === undefined || stated === null ? [] : [stated].flat().map(String);
+}
+
+/** Who watches, and what stops it. The reporter gets one line for each run. */
+interface AlternationWatch extends Pick<ReplayWatch, 'listen' | 'reporter' | 'logger'> {
+  /** Called before anything is sent, when both targets have been checked. */
+  readonly onPlan: (planned: PlannedReplay, facts: AlternationFacts) => void;
+}
+
+/** A plan that was counted; or the runs that ended, with their comparison. */
+export type Alternated =
+  | { readonly kind: 'planned'; readonly document: ReplayPlanDocument }
+  | {
+      readonly kind: 'sent';
+      readonly directory: string;
+      /** Null if a target has no run that ended. */
+      readonly comparison: ComparisonDocument | null;
+      /** Of the last run. */
+      readonly end: ReplayEnd;
+    };
+
+/** The file with the comparison, beside the runs. */
+const COMPARISON = 'comparison.json';
+
+/**
+ * Replays a window against two targets in turn, each time as an ordinary run, and compares them. Both targets are
+ * checked before anything is sent to either. A run that a guard or a signal ends is the last one.
+ * @throws AppError before anything is sent
+ */
+export async function replayAlternately(
+  capture: string,
+  { sides, order }: Alternation,
+  watch: AlternationWatch,
+): Promise<Alternated> {
+  const { out, options, ciReport } = sides.A;
+  const directory = out ?? join('runs', newRunId());
+  if (!options.dryRun) {
+    assertEmpty(directory);
+    makeReady({ ciReport, history: null });
+  }
+  const document = await prepared(capture, { sides, order }, watch);
+  if (document !== null) return { kind: 'planned', document };
+  const stop = watch.listen();
+  try {
+    const end = await playAll(capture, directory, { sides, order }, watch, stop);
+    return { kind: 'sent', directory, end, comparison: await conclude(directory, sides.A, watch) };
+  } finally {
+    stop.end();
+  }
+}
+
+function assertEmpty(directory: string): void {
+  if (!existsSync(directory) || readdirSync(directory).length === 0) return;
+  throw new AppError('OUTPUT_EXISTS', `${directory} is not empty: the runs of both targets are kept there`, {
+    hint: 'Give a new directory with --out.',
+  });
+}
+
+/** Plans the replay of both sides and checks both targets. @returns the counted plan of a dry run, else null */
+async function prepared(
+  capture: string,
+  { sides, order }: Alternation,
+  watch: AlternationWatch,
+): Promise<ReplayPlanDocument | null> {
+  for (const side of [sides.B, sides.A]) {
+    const opened = openForReplay(capture, encryptionKeyOf(side), side.options.window.recorders);
+    try {
+      const planned = await planOpened(opened, side);
+      const tooFast = beyondSenders(planned.plan, planned.source);
+      if (tooFast !== null) throw tooFast;
+      if (planned.target !== null) {
+        const { replayMaker } = await import('./run.ts');
+        const { plan, source, warmup, target } = planned;
+        await replayMaker('check', { ...planned, target, logger: watch.logger })(
+          plan,
+          source,
+          warmup,
+        ).check();
+      }
+      if (side === sides.B) continue;
+      const alternation = factsOf(planned, { sides, order });
+      watch.onPlan(planned, alternation);
+      if (planned.target === null) return { ...(await countPlan(planned)), alternation };
+    } finally {
+      opened.source.close();
+    }
+  }
+  return null;
+}
+
+function factsOf(
+  { plan, warmup, calibration }: PlannedReplay,
+  { sides, order }: Alternation,
+): AlternationFacts {
+  const beforeNs = (warmup?.spanNs ?? 0) + (calibration?.plan.window.plannedSpanNs ?? 0);
+  return {
+    targets: [sides.A, sides.B].map(({ options }) => options.target?.url ?? ''),
+    order: order.join(''),
+    atLeastS: (order.length * (beforeNs + plan.window.plannedSpanNs)) / 1e9,
+  };
+}
+
+/** @returns the end of the last run */
+async function playAll(
+  capture: string,
+  directory: string,
+  { sides, order }: Alternation,
+  { logger, reporter }: AlternationWatch,
+  stop: StopSource,
+): Promise<ReplayEnd> {
+  // The runs share one stop, which ends after the last of them.
+  const listen = () => ({
+    signal: stop.signal,
+    get received() {
+      return stop.received;
+    },
+    end: () => undefined,
+  });
+  for (const [at, letter] of order.entries()) {
+    if (stop.signal.aborted) return { kind: 'interrupted' };
+    const side = sides[letter];
+    const place = `run ${at + 1} of ${order.length}: ${letter}`;
+    reporter.note(`${place}, ${side.options.target?.url ?? ''}`);
+    const ownReporter = {
+      ...reporter,
+      note: () => undefined,
+      progress: (line: string) => reporter.progress(`${place}, ${line}`),
+    };
+    const asked = { ...side, out: join(directory, passName(at + 1, letter)), ciReport: [] };
+    try {
+      const replayed = await replayCapture(capture, asked, { logger, listen, reporter: ownReporter });
+      if (replayed.kind === 'sent' && replayed.end.kind !== 'complete') return replayed.end;
+    } catch (error) {
+      // A target that is gone before its run begins. Earlier runs are compared all the same.
+      if (!(error instanceof AppError) || at === 0) throw error;
+      return { kind: 'aborted', error };
+    }
+  }
+  return { kind: 'complete' };
+}
+
+/** Compares the runs and writes the comparison. @returns null if a target has no run */
+async function conclude(
+  directory: string,
+  { ciReport }: RunOptions,
+  { reporter }: AlternationWatch,
+): Promise<ComparisonDocument | null> {
+  const ended = new Set(readdirSync(directory).map((name) => name.at(-1)));
+  if (!ended.has('A') || !ended.has('B')) return null;
+  // Only a replay of two targets needs these modules, and it needs them after it has sent everything.
+  const [{ COMPARE_OPTIONS, comparePasses, resolveCompareOptions }, { comparisonView }, { ciReportOfComparison }] =
+    await Promise.all([
+      import('../compare.ts'),
+      import('../../analysis/compare/view.ts'),
+      import('../../analysis/verdict/ci-report.ts'),
+    ]);
+  const document = await comparePasses(directory, resolveCompareOptions(byProgram(COMPARE_OPTIONS, {})));
+  const file = join(directory, COMPARISON);
+  writeWhole(file, `${JSON.stringify(document, null, 2)}\n`);
+  reporter.note(
+    ...writeVerdict(ciReportOfComparison(document, comparisonView(document)), { ciReport }, process.env),
+    `Comparison written to ${file}`,
+  );
+  return document;
+}
