@@ -36,7 +36,6 @@ import {
   type CaptureSide,
   openSide,
   type ProfileSide,
-  passesIn,
   profileOfCapture,
   type RunSide,
   type Side,

@@ -152,26 +152,21 @@ describe('the guards of a replay hold for both targets', () => {
   });
 });
 
-test.each([
+const TWO = ['--target', ':1', '--target', ':2'];
+const REFUSED: readonly (readonly [name: string, args: readonly string[], message: RegExp])[] = [
   ['--repeat without a second target', ['--target', ':1', '--repeat', '2'], /two targets/],
   ['the same target twice', ['--target', ':1', '--target', 'http://127.0.0.1:1'], /same server/],
-  ['three targets', ['--target', ':1', '--target', ':2', '--target', ':3'], /more than two/],
+  ['three targets', [...TWO, '--target', ':3'], /more than two/],
   ['two builds of one target', ['--target', ':1', '--build', 'a', '--build', 'b'], /--build/],
-  ...(
-    [
-      ['--until-sure', '--duration', '1s', '--slo', 'latency: p(50)<9'],
-      ['--concurrency', '2', '--duration', '1s'],
-      ['--shard', '0/2'],
-      ['--retain-runs', '3'],
-      ['--history', 'h.sqlite'],
-      ['--ndjson'],
-      ['--open'],
-    ] as const
-  ).map(
-    (args) =>
-      [`${args[0]} of two targets`, ['--target', ':1', '--target', ':2', ...args], /two targets/] as const,
-  ),
-])('%s is refused before anything is opened', async (_, args, message) => {
+  ['--until-sure', [...TWO, '--until-sure', '--duration', '1s', '--slo', 'latency: p(50)<9'], /two targets/],
+  ['--concurrency', [...TWO, '--concurrency', '2', '--duration', '1s'], /two targets/],
+  ['--shard', [...TWO, '--shard', '0/2'], /two targets/],
+  ['--retain-runs', [...TWO, '--retain-runs', '3'], /two targets/],
+  ['--history', [...TWO, '--history', 'h.sqlite'], /two targets/],
+  ['--ndjson', [...TWO, '--ndjson'], /two targets/],
+  ['--open', [...TWO, '--open'], /two targets/],
+];
+test.each(REFUSED)('%s is refused before anything is opened', async (_, args, message) => {
   const { status, stderr } = await runCommand(['replay', '/no/capture', ...args]);
   expect(status).toBe(2);
   expect(stderr).toMatch(message);

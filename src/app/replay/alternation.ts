@@ -9,7 +9,7 @@ import type { ReplayEnd } from '../../replay/run.ts';
 import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import { newRunId, passName } from '../run-files.ts';
 import { writeWhole } from '../staged-output.ts';
-import { makeReady, writeVerdict } from '../verdict-outputs.ts';
+import { makeReady } from '../verdict/options.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from './options.ts';
 import { beyondSenders } from './plan.ts';
 import { countPlan, type PlannedReplay } from './planned-replay.ts';
@@ -263,12 +263,13 @@ async function conclude(
   const ended = new Set(readdirSync(directory).map((name) => name.at(-1)));
   if (!ended.has('A') || !ended.has('B')) return null;
   // Only a replay of two targets needs these modules, and it needs them after it has sent everything.
-  const [{ COMPARE_OPTIONS, comparePasses, resolveCompareOptions }, { comparisonView }, { ciReportOfComparison }] =
-    await Promise.all([
-      import('../compare.ts'),
-      import('../../analysis/compare/view.ts'),
-      import('../../analysis/verdict/ci-report.ts'),
-    ]);
+  const [comparing, { comparisonView }, { ciReportOfComparison }, { writeVerdict }] = await Promise.all([
+    import('../compare.ts'),
+    import('../../analysis/compare/view.ts'),
+    import('../../analysis/verdict/ci-report.ts'),
+    import('../verdict/delivery.ts'),
+  ]);
+  const { COMPARE_OPTIONS, comparePasses, resolveCompareOptions } = comparing;
   const document = await comparePasses(directory, resolveCompareOptions(byProgram(COMPARE_OPTIONS, {})));
   const file = join(directory, COMPARISON);
   writeWhole(file, `${JSON.stringify(document, null, 2)}\n`);
