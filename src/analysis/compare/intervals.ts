@@ -9,6 +9,8 @@ export const SAME_CONFIDENCE = 0.9;
 export const MIN_WINDOWS = 5;
 const JOINED_WINDOWS = 10;
 const MAX_WINDOWS = 20;
+/** Of fewer runs, the narrower of two intervals is too narrow by chance too often. */
+const LEAST_PAIRED_RUNS = 5;
 
 /** The mean difference of two sides and its standard error. */
 interface Spread {
@@ -123,7 +125,7 @@ export function spreadsOver({ ends, isByRun }: Cut, pointsOf: (ends: readonly nu
   if (!isByRun)
     return (ends.length === MAX_WINDOWS ? [ends, joined] : [ends]).map((each) => paired(pointsOf(each)));
   const points = pointsOf(ends);
-  return [spreadOfRuns(points), paired(points)];
+  return [spreadOfRuns(points), ...(points.a.length < LEAST_PAIRED_RUNS ? [] : [paired(points)])];
 }
 
 /** A correlation below this counts as none. Lags grow by this factor. */

@@ -81,9 +81,9 @@ export function planLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
 
 /** The line about a replay against two targets. */
 export function alternationLine({ targets: [a, b], order, atLeastS }: AlternationFacts): string {
-  const balanced = order.length > 2 ? 'A, B, B, A' : 'A, B';
-  const times = order.length > 4 ? `${order.length / 4} times in the order ` : '';
-  return `  ${countOf(order.length, 'run')}, ${times}${balanced}, at least ${secondsText(atLeastS)} together: A ${a}, B ${b}`;
+  const inOrder = order.length > 2 ? 'A, B, B, A' : 'A, B';
+  const times = order.length > 4 ? `${order.length / 4} times ` : '';
+  return `  ${countOf(order.length, 'run')}, ${times}in the order ${inOrder}, at least ${secondsText(atLeastS)} together: A ${a}, B ${b}`;
 }
 
 /** The lines about a plan whose exchanges were read and counted. */
