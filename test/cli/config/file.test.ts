@@ -55,7 +55,7 @@ describe('a configuration file', () => {
     );
     const setting = await settingsOf(['--config', path, 'replay']);
     expect(setting('replay.header')?.[0]).toEqual(['Authorization: ***']);
-    expect(setting('replay.target')?.[0]).toBe('http://***@model');
+    expect(setting('replay.target')?.[0]).toEqual(['http://***@model']);
   });
 
   test('may have a section, or a list, whose entries are all commented out', () => {
