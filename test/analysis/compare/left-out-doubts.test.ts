@@ -25,6 +25,8 @@ describe('requests that were left out of one side', () => {
       {
         code: 'left_out',
         text: '7.5 % of the requests were left out of B alone (5 % sent late, 2.5 % cancelled, not reached or open at the end): the rest may not represent them',
+        about: [],
+        figures: { side: 'B', all: 0.075, late: 0.05 },
         advice:
           'Give the generator of B idle cores or a host of its own; reprise selftest says what a host keeps up with.',
       },
