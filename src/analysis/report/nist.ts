@@ -1,9 +1,9 @@
 import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
 import type { LatencyMs, NistEvidence, NistMeasure } from '../../documents/parts.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
-import type { ReplayDocument } from '../../documents/replay.ts';
+import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, msText, numberText, type Section, sectionOf, shareText } from '../render/table.ts';
-import { stateText } from './requests.ts';
+import { stateOf, stateText } from './requests.ts';
 
 type Sentences = (run: ReplayDocument) => readonly (string | null | false)[];
 
@@ -17,9 +17,10 @@ interface Subcategory {
 
 const LIKENESS = { true: 'alike', false: 'not alike', null: 'too little to tell' } as const;
 
-/** The figures of an inconclusive run are no proof, so sentences with them say so. */
-function doubtOf(verdict: ReplayDocument['verdict']): string {
-  return verdict === 'INCONCLUSIVE' ? ', by figures that are in doubt' : '';
+/** The figures of an inconclusive run are no proof, so what they decide is said with this. */
+function doubtOf(line: ObjectiveLine, run: Pick<ReplayDocument, 'verdict' | 'reasons' | 'notes'>): string {
+  const isDoubted = run.verdict === 'INCONCLUSIVE' && stateOf(line, run) !== 'undecided';
+  return isDoubted ? ', by figures that are in doubt' : '';
 }
 
 const SUBCATEGORIES: readonly Subcategory[] = [
@@ -48,8 +49,7 @@ const SUBCATEGORIES: readonly Subcategory[] = [
         ? `latency from the intended send: ${percentilesText(latencyMs.scheduled)}`
         : `latency from the actual send: ${percentilesText(latencyMs.service)}`,
       ...run.slo.map(
-        (line) =>
-          `objective ${line.expression}: ${stateText(line, run).toLowerCase()}${doubtOf(run.verdict)}`,
+        (line) => `objective ${line.expression}: ${stateText(line, run).toLowerCase()}${doubtOf(line, run)}`,
       ),
       calibration !== null &&
         `compared with the recording at 1x over ${countOf(calibration.pairs, 'request')}: ${LIKENESS[`${calibration.representative}`]}`,
