@@ -18,7 +18,6 @@ const labels = z.record(z.string(), z.string());
 /** Facts about the build that serves: `--build`, `--label` and the variables of CI. */
 export type Labels = Immutable<z.infer<typeof labels>>;
 
-/** What was tested, and with which recording. Documents of earlier versions do not say. */
 export const pauses = z
   .object({
     share: maybeNumber.describe('Share of sent requests that had to wait; null if unknown.'),
@@ -27,6 +26,7 @@ export const pauses = z
   })
   .describe('How long answers may have waited because the generator was stopped or had no processor.');
 
+/** What was tested, and with which recording. Documents of earlier versions do not say. */
 export const tested = {
   labels: labels.optional().describe('Of the build that serves: `--build`, `--label`, variables of CI.'),
   captureDigest: z

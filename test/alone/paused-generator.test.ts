@@ -105,8 +105,8 @@ const STOPS = repeated(
     stopped(400, 2_000),
   ],
 );
-const QUOTAS = repeated([quota(0.16)], [quota(0.12), quota(0.14), quota(0.16), quota(0.18), quota(0.2)]);
-const LOOPS = repeated([loops(4)], [loops(2), loops(3), loops(4), loops(5), loops(6), loops(8), loops(12)]);
+const QUOTAS = repeated([0.16], [0.12, 0.14, 0.16, 0.18, 0.2, 0.25, 0.3]).map(quota);
+const LOOPS = repeated([4], [2, 3, 4, 5, 6]).map(loops);
 const DISTURBANCES = [...STOPS, ...(canGroup ? QUOTAS : []), ...LOOPS];
 const CASES = DISTURBANCES.flatMap((disturbance) => SEEDS.map((seed) => ({ disturbance, seed })));
 
@@ -123,17 +123,15 @@ async function disturbedRun({ disturbance, seed }: (typeof CASES)[number], answe
   await over();
   const targetP95Ms = await tookP95Ms();
   await end();
-  const { verdict, reasons, notes, slo, latencyMs, health } = documentOf(finished);
+  const { verdict, reasons, slo, latencyMs, lagUs, pauses } = documentOf(finished);
   const run = {
-    name: disturbance.name,
-    seed,
-    verdict,
-    targetP95Ms,
-    observedMs: slo[0]?.observed,
-    serviceP95Ms: latencyMs.service.p95,
+    ...{ name: disturbance.name, seed, verdict, targetP95Ms },
     codes: reasons.map(({ code }) => code),
-    notes: notes.map(({ code }) => code),
-    stalls: health.stalls,
+    observedMs: slo[0]?.observed,
+    lowerBoundMs: slo[0]?.lowerBound,
+    serviceP95Ms: latencyMs.service.p95,
+    lagP99Ms: (lagUs.p99 ?? 0) / 1e3,
+    pauses,
   };
   if (process.env['SHOW_RUNS'] === '1') console.log(JSON.stringify(run));
   return run;
