@@ -4,7 +4,7 @@ import { factsOf, isOfStreams, needsComparison } from '../../documents/metrics/m
 import { holds, type Objective } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
-import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
+import type { ArrivalFigures, CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { pausedShare } from '../metrics/answer-times.ts';
 import { goodputOf } from '../metrics/goodput.ts';
 import { measureOf } from '../metrics/index.ts';
@@ -150,21 +150,37 @@ function capsThatRefused({ figures: { outcomes }, health: { refusedForBytes, cap
   ].filter((cap) => cap.refused > 0);
 }
 
+/** A timer may be this late. */
+const TIMER_S = 0.001;
+
+/**
+ * How far the CV of the sends may be from that of an even plan: as far as a timer's error is of a gap, but not farther
+ * than a Poisson stream, whose CV is 1. A few late sends are no bursts.
+ */
+function evenTolerance(
+  { cv, ratePerSecond }: ArrivalFigures,
+  { arrivalDifference }: JudgementBounds,
+): number {
+  return (cv ?? 1) > arrivalDifference ? 0 : Math.min(1, TIMER_S * (ratePerSecond ?? 0));
+}
+
 /** Measures of burstiness that differ between sent and planned requests. */
 function arrivalsOff(fidelity: RunContext['figures']['fidelity'], bounds: JudgementBounds) {
   const planned = fidelity.resolved ?? fidelity.planned;
   const pairs = [
-    { name: 'CV', planned: planned.cv, sent: fidelity.sent.cv },
+    { name: 'CV', planned: planned.cv, sent: fidelity.sent.cv, tolerance: evenTolerance(planned, bounds) },
     ...IDC_WINDOWS.map((window) => ({
       name: `IDC ${window} s`,
       planned: planned.idc[window],
       sent: fidelity.sent.idc[window],
+      tolerance: 0,
     })),
   ];
-  return pairs.flatMap(({ name, planned, sent }) => {
+  return pairs.flatMap(({ name, planned, sent, tolerance }) => {
     if (planned === null || sent === null) return [];
     const difference = Math.abs(sent - planned);
-    const isOff = difference > bounds.arrivalShare * planned && difference > bounds.arrivalDifference;
+    const allowed = Math.max(bounds.arrivalShare * planned, bounds.arrivalDifference, tolerance);
+    const isOff = difference > allowed;
     return isOff ? [{ name, planned, sent }] : [];
   });
 }
