@@ -53,6 +53,7 @@ const OF_THE_MACHINE: ReadonlySet<string> = new Set([
 const SHORTER: readonly (readonly [RegExp, string])[] = [
   [/--peak \d+m/g, '--peak 1s'],
   [/--worst \d+m/g, '--worst 1s'],
+  [/--repeat 5/g, '--repeat 1'],
   // A search takes minutes; the one of the first load test is made.
   [/(reprise capacity captures\/(?!first).*)--budget \S+/g, '$1--dry-run'],
   [/--budget \S+/g, '--budget 1m'],
@@ -330,7 +331,7 @@ export class Scene {
         REPRISE_DRAIN_DEADLINE: '3s',
         CAPTURE: 'captures/today',
         KNOWN: `http://127.0.0.1:${this.#serverPort}`,
-        CANDIDATE: `http://127.0.0.1:${this.#serverPort}`,
+        CANDIDATE: `http://localhost:${this.#serverPort}`,
         SUMMARY: 'summary.md',
       },
     };
@@ -341,7 +342,11 @@ export class Scene {
     return text
       .replaceAll(
         /\b(?:127\.0\.0\.1|localhost|(?:[\w-]+\.)*staging[\w.-]*):(\d{4,5})\b/g,
-        (whole, port: string) => (this.#ports.has(port) ? `127.0.0.1:${this.#ports.get(port)}` : whole),
+        (whole, port: string) => {
+          // Two builds that are compared must have two names.
+          const host = whole.startsWith('staging-new') ? 'localhost' : '127.0.0.1';
+          return this.#ports.has(port) ? `${host}:${this.#ports.get(port)}` : whole;
+        },
       )
       .replaceAll(/(--listen |port)(:\d{4,5})\b/g, (whole, before: string, port: string) => {
         const own = this.#ports.get(port.slice(1));
