@@ -108,7 +108,7 @@ describe('a pass stays within reach', () => {
   test('a stall or a slow start does not keep a target from it that is far from its limit', () => {
     const random = uniform(5);
     const latencies = Array.from({ length: 200 }, (_, at) => (at < 30 ? 60 - at : 2 + random()));
-    expect(judged(latencies, 'latency: p(90)<10000').verdict).toBe('PASS');
+    expect(judged(latencies, 'latency: p(90)<100000').verdict).toBe('PASS');
     expect(judged(latencies, 'latency: p(90)<55')).toMatchObject({ verdict: 'INCONCLUSIVE' });
   });
 
