@@ -10,7 +10,7 @@ const PLANS = repeated(2, 4);
 const RUNS = repeated(10, 50);
 const REPLAYS = repeated(30, 60);
 /** A rate may exceed its bound by chance: this many standard deviations, of all cases together. */
-const BY_CHANCE = 3;
+const BY_CHANCE = 4;
 
 const CASES = SIZES.flatMap((requests) =>
   ARRIVALS.flatMap((arrivals) => LOADS.map((load) => ({ requests, arrivals, load }))),

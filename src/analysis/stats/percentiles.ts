@@ -362,7 +362,7 @@ const ALMOST_NORMAL = 1_000;
 const ONE_SIDE = (1 + INTERVAL_CONFIDENCE) / 2;
 
 /** An interval of a percentile by order statistics; null if there are too few samples. */
-export function orderInterval(percent: number, samples: number, whole: Histogram): Interval | null {
+function orderInterval(percent: number, samples: number, whole: Histogram): Interval | null {
   const high = orderUpper(percent, ONE_SIDE, samples, whole);
   const low = orderLower(percent, ONE_SIDE, samples, whole);
   return low === 0 || high === Number.POSITIVE_INFINITY ? null : [low, high];

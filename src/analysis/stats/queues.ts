@@ -20,7 +20,7 @@ export interface Server {
 }
 
 /** The times at which executors become free, in a binary heap. */
-export class Executors {
+class Executors {
   readonly #freeAt: Float64Array;
 
   constructor(count: number) {

@@ -96,13 +96,13 @@ describe('a percentile that may be over its limit is no pass', () => {
 describe('a pass stays within reach', () => {
   test.each([200, 400, 1_000])('%i answers whose p95 is at half of the limit pass', (count) => {
     let passed = 0;
-    for (let seed = 1; seed <= 50; seed++) {
+    for (let seed = 1; seed <= 20; seed++) {
       const random = uniform(seed);
       // Between 5 and 50 ms: p95 is 47.75 ms.
       const latencies = Array.from({ length: count }, () => 5 + 45 * random());
       if (judged(latencies, 'latency: p(95)<100').verdict === 'PASS') passed += 1;
     }
-    expect(passed).toBeGreaterThanOrEqual(45);
+    expect(passed).toBeGreaterThanOrEqual(18);
   });
 
   test('a stall or a slow start does not keep a target from it that is far from its limit', () => {
