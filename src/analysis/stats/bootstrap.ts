@@ -54,6 +54,7 @@ export class PlanBootstrap implements RunValues {
   #model: { readonly served: Served; readonly server: Server } | null = null;
   readonly #replays = new Map<number, readonly Float64Array[]>();
   #views: readonly Replayed[] | null = null;
+  #blocks: readonly (readonly number[])[] | null = null;
 
   /** @param ofRun all requests of the run, if these are only a part of them and may share the server with the others */
   constructor(ofRun: PlanBootstrap | null = null) {
@@ -75,6 +76,7 @@ export class PlanBootstrap implements RunValues {
     this.#model = null;
     this.#replays.clear();
     this.#views = null;
+    this.#blocks = null;
   }
 
   interval(percent: number, whole: Histogram): Interval | null {
@@ -132,10 +134,21 @@ export class PlanBootstrap implements RunValues {
     if (run === null) return [own];
     const places = placesIn(run.#modelled().served, served);
     if (places.length < LEAST_KEPT) return [own];
-    const part = (all: Float64Array) => Float64Array.from(places, (at) => all[at]!);
-    const { arrivals, latencies } = run.#modelled().served;
-    const shared = new Replayed({ arrivals: part(arrivals), latencies: part(latencies) }, (slowdown) =>
-      run.#replaysOf(slowdown).map(part),
+    const all = run.#modelled();
+    const part = (values: Float64Array) => Float64Array.from(places, (at) => values[at]!);
+    const works = part(all.server.works);
+    const random = new SeededRandom(2);
+    const draws = Array.from({ length: REPLAYS }, () => places.map(() => random.below(places.length)));
+    // They wait as the replay has it, and take as long as one of these requests.
+    const shared = new Replayed(
+      { arrivals: part(all.served.arrivals), latencies: part(all.served.latencies) },
+      (slowdown) =>
+        run.#replaysOf(slowdown).map((latencies, replay) =>
+          Float64Array.from(places, (at, nth) => {
+            const work = Math.max(1, works[draws[replay]![nth]!]!) * slowdown;
+            return Math.max(1, latencies[at]! - run.#drawn(replay, at) * slowdown) + work;
+          }),
+        ),
     );
     return [own, shared];
   }
@@ -154,23 +167,31 @@ export class PlanBootstrap implements RunValues {
     return this.#model;
   }
 
+  /** The work of a request in a replay. It is the same for each slowdown, so that they differ by nothing else. */
+  #drawn(replay: number, at: number): number {
+    const { works } = this.#modelled().server;
+    this.#blocks ??= blocksOf(works.length);
+    const from = this.#blocks[replay]![Math.floor(at / BLOCK)]!;
+    return Math.max(1, works[(from + (at % BLOCK)) % works.length]!);
+  }
+
   #replaysOf(slowdown: number): readonly Float64Array[] {
     const known = this.#replays.get(slowdown);
     if (known !== undefined) return known;
     const { served, server } = this.#modelled();
-    // The same draws for each slowdown, so that slowdowns are compared without further chance.
-    const random = new SeededRandom(1);
-    const replays = Array.from({ length: REPLAYS }, () => {
-      let [at, left] = [0, 0];
-      return serve(server, served.arrivals, () => {
-        at = left === 0 ? random.below(this.#kept) : (at + 1) % this.#kept;
-        left = left === 0 ? BLOCK - 1 : left - 1;
-        return Math.max(1, server.works[at]!) * slowdown;
-      });
-    });
+    const replays = Array.from({ length: REPLAYS }, (_, replay) =>
+      serve(server, served.arrivals, (at) => this.#drawn(replay, at) * slowdown),
+    );
     this.#replays.set(slowdown, replays);
     return replays;
   }
+}
+
+/** Where the blocks of each replay begin. */
+function blocksOf(requests: number): number[][] {
+  const random = new SeededRandom(1);
+  const blocks = Math.ceil(requests / BLOCK);
+  return Array.from({ length: REPLAYS }, () => Array.from({ length: blocks }, () => random.below(requests)));
 }
 
 /** The percentile among the finite values with the same rank. */
@@ -238,11 +259,14 @@ class Replayed {
     const replays = this.#sortedBy(1);
     const count = this.#run.arrivals.length;
     const level = pooledAt(replays, percent);
-    const shares = replays.map((sorted) => 1 - countBelow(sorted, level) / count);
+    const shares = replays.map((sorted) => 1 - countBelow(sorted, level * EXACT) / count);
     const mean = meanOf(shares);
     const variance = shares.reduce((sum, share) => sum + (share - mean) ** 2, 0) / (REPLAYS - 1);
     const independent = (mean * (1 - mean)) / count;
-    return variance === 0 ? 1 : independent / (variance * this.#misfit(percent) ** 2);
+    const misfit = this.#misfit(percent) ** 2;
+    // The variance of so few replays is itself random.
+    const isChance = variance <= independent * (1 + CHANCE * Math.sqrt(2 / (REPLAYS - 1)));
+    return isChance ? 1 / misfit : independent / (variance * misfit);
   }
 
   #sortedBy(slowdown: number): readonly Float64Array[] {
@@ -319,7 +343,7 @@ function groupOf({ arrivals, latencies }: Served): number {
 /** How many values are over a level, in each window. */
 function countsOver(values: Float64Array, windows: Float64Array, level: number): Float64Array {
   const counts = new Float64Array(WINDOWS);
-  for (let at = 0; at < values.length; at++) if (values[at]! > level) counts[windows[at]!]! += 1;
+  for (let at = 0; at < values.length; at++) if (values[at]! > level * EXACT) counts[windows[at]!]! += 1;
   return counts;
 }
 

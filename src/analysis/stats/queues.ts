@@ -83,6 +83,8 @@ function sharesOf({ arrivals, latencies }: Served, executors: number): Float64Ar
 
 /** If more answers than this share come before their turn, requests do not wait for their turn. */
 const MOST_BEFORE_TURN = 0.01;
+/** The correlation of independent values exceeds this divided by √n once in twenty times. */
+const CHANCE = 1.65;
 /** Executors that are not shared explain the run up to this dependence. Beyond it, shared ones are tried too. */
 const EXPLAINED = 0.1;
 
@@ -92,7 +94,8 @@ const EXPLAINED = 0.1;
  */
 export function serverOf(served: Served): Server {
   const inFlight = foundInFlight(served);
-  const most = inFlight.reduce((max, each) => Math.max(max, each), 0) + 1;
+  // One more than were ever in flight is as many as there are requests: none waits, in other replays neither.
+  const needed = inFlight.reduce((max, each) => Math.max(max, each), 0) + 1;
   const ranks = ranksOf(inFlight);
   const candidate = (isShared: boolean, executors: number): Server => {
     const works = isShared ? sharesOf(served, executors) : servicesOf(served, executors);
@@ -100,16 +103,20 @@ export function serverOf(served: Served): Server {
     const dependence = early > MOST_BEFORE_TURN * works.length ? -1 : correlation(ranksOf(works), ranks);
     return { executors, isShared, works, dependence };
   };
-  const inTurn = leastDependent((executors) => candidate(false, executors), most);
+  const inTurn = leastDependent((executors) => candidate(false, executors), needed, served.arrivals.length);
   if (Math.abs(inTurn.dependence) <= EXPLAINED) return inTurn;
-  const shared = leastDependent((executors) => candidate(true, executors), most);
+  const shared = leastDependent((executors) => candidate(true, executors), needed, served.arrivals.length);
   return Math.abs(shared.dependence) < Math.abs(inTurn.dependence) ? shared : inTurn;
 }
 
-/** Dependence grows with the number of executors, so the one where it changes its sign is found by bisection. */
-function leastDependent(candidate: (executors: number) => Server, most: number): Server {
-  let [low, high] = [1, most];
-  let best = candidate(most);
+/**
+ * Dependence grows with the number of executors, so the one where it changes its sign is found by bisection. If that of
+ * the most may be chance, no request waited.
+ */
+function leastDependent(candidate: (executors: number) => Server, needed: number, enough: number): Server {
+  let [low, high] = [1, needed - 1];
+  let best = candidate(enough);
+  if (Math.abs(best.dependence) <= CHANCE / Math.sqrt(best.works.length)) return best;
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
     const each = candidate(middle);
