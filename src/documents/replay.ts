@@ -142,7 +142,7 @@ export const objectiveLine = z.object({
     .nullish()
     .describe('Of an objective on goodput: requests that kept all limits.'),
   upperBound: observation.describe(
-    'Of a percentile, mean or share within its limit: replays of the same plan are below this with the confidence of `bounds`; `Infinity` if the run shows no bound. Null if it is compared as observed, like `max` and limits that nobody set.',
+    'Of a percentile, mean or share within its limit: the truth is below this with the confidence of `bounds`. Null if it is compared as observed.',
   ),
   lowerBound: observation
     .optional()

@@ -106,7 +106,7 @@ describe('shards read as one run', () => {
         }
         for (const name of ['scheduled', 'service'] as const) {
           const [shards, alone] = [figures, one].map(({ latency }) =>
-            [50, 95, 99].map((percent) => latency.overTime[name].interval(percent, latency[name])),
+            [50, 95, 99].map((percent) => latency.byWindow[name].interval(percent, latency[name])),
           );
           expect(shards).toEqual(alone);
         }

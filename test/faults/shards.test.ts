@@ -118,11 +118,11 @@ describe('a replay by three processes', () => {
       return { out: shardRun([shard, 2], sends, whole) };
     });
     const { latencyMs } = documentOf(await merge(shards));
-    const { scheduled, service, overTime } = latency;
+    const { scheduled, service, byWindow } = latency;
     expect(latencyMs.service.p99Interval?.[0]).toBeGreaterThan(10);
     expect(latencyMs).toEqual({
-      scheduled: trustedLatencyMs(scheduled, overTime.scheduled),
-      service: trustedLatencyMs(service, overTime.service),
+      scheduled: trustedLatencyMs(scheduled, byWindow.scheduled),
+      service: trustedLatencyMs(service, byWindow.service),
     });
   });
 });

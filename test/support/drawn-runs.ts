@@ -47,31 +47,22 @@ export function arrivalsOf({ arrivals, executors, load, requests }: RunParts, se
     .map((each) => each / rate);
 }
 
-/**
- * A run. Poisson arrivals find a queue in its steady state; a trace begins with an empty queue, like its replay.
- * @param replay which replay of the same arrivals: service times differ
- */
-export function drawnRun(parts: RunParts, seed: number, replay = 0): DrawnRun {
+/** A run. Poisson arrivals find a queue in its steady state; a trace begins with an empty queue, like its replay. */
+export function drawnRun(parts: RunParts, seed: number): DrawnRun {
   const before = parts.arrivals === 'azure' ? 0 : requestsBefore(parts.load);
   const arrivals = arrivalsOf({ ...parts, requests: parts.requests + before }, seed * 2);
-  const random = uniform(seed * 2 + 1 + replay * 1e7);
+  const random = uniform(seed * 2 + 1);
   const draw = SERVICE_TIMES[parts.service];
   const latencies = queueLatencies(arrivals, parts.executors, () => draw(random));
   return without(before, { arrivals, latencies });
 }
 
-/**
- * A run with Poisson arrivals at several queues in their steady state.
- * @param replay which replay of the same arrivals: queues and service times differ
- */
-export function drawnQueues(parts: QueuesParts, seed: number, replay = 0): DrawnRun {
+/** A run with Poisson arrivals at several queues in their steady state. */
+export function drawnQueues(parts: QueuesParts, seed: number): DrawnRun {
   const { queues, taken, executors, load, service } = parts;
   const before = queues * requestsBefore(load);
   const arrivals = poissonArrivals(parts.requests + before, queues * executors * load, uniform(seed * 3));
-  const [choose, random] = [seed * 3 + 1, seed * 3 + 2].map((each) => uniform(each + replay * 1e7)) as [
-    () => number,
-    () => number,
-  ];
+  const [choose, random] = [uniform(seed * 3 + 1), uniform(seed * 3 + 2)];
   const queued: number[][] = Array.from({ length: queues }, () => []);
   for (const at of arrivals.keys()) {
     queued[taken === 'in turn' ? at % queues : Math.floor(choose() * queues)]!.push(at);

@@ -4,8 +4,7 @@ import { NS_PER_MS, NS_PER_US } from '../../core/units.ts';
 import { LAG_PERCENTS, type LatencyMs } from '../../documents/parts.ts';
 import { byPercent, PERCENTS } from '../../documents/percentiles.ts';
 import type { LagUs, TrustedLatencyMs } from '../../documents/replay.ts';
-import { PlanBootstrap } from '../stats/bootstrap.ts';
-import type { Interval, RunValues } from '../stats/percentiles.ts';
+import { type Interval, WindowPercentiles } from '../stats/percentiles.ts';
 
 /** A request that was sent. */
 export type SentSend = Send & { readonly actualOffsetNs: number };
@@ -23,8 +22,8 @@ function ofEach<Value>(make: (time: AnswerTime) => Value): Record<AnswerTime, Va
 
 /** Distributions in nanoseconds over all sent requests. Times are of served requests only, because refusals are fast. */
 export interface LatencyFigures extends Readonly<Record<AnswerTime, Histogram>> {
-  /** The times with the instants from which they count, for the confidence of their percentiles. */
-  readonly overTime: Readonly<Record<AnswerTime, PlanBootstrap>>;
+  /** The times by windows of the run, for the confidence of their percentiles. */
+  readonly byWindow: Readonly<Record<AnswerTime, WindowPercentiles>>;
   /** Cancelled requests: the time until the replay left. An answer would have taken at least this long. */
   readonly censored: Readonly<Record<AnswerTime, Histogram>>;
   /** Actual minus intended send, without the wait for a recorded connection. */
@@ -44,13 +43,15 @@ export class LatencyStatistics {
   readonly #ofRun: LatencyFigures | null;
 
   /**
-   * @param ofRun figures of the complete run, if this is a part of it. Lag, connection times and pauses come from there
+   * @param originNs start of the judged part of the run
+   * @param ofRun figures of the complete run, if this is a part of it. Lag, connection times, pauses and the queue come
+   *   from there
    */
-  constructor(ofRun: LatencyFigures | null = null) {
+  constructor(originNs = 0, ofRun: LatencyFigures | null = null) {
     this.#ofRun = ofRun;
     this.figures = {
       ...ofEach(() => new Histogram()),
-      overTime: ofEach((time) => new PlanBootstrap(ofRun?.overTime[time])),
+      byWindow: ofEach((time) => new WindowPercentiles(originNs, true, ofRun?.byWindow[time])),
       censored: ofEach(() => new Histogram()),
       lag: ofRun?.lag ?? new Histogram(),
       connect: ofRun?.connect ?? new Histogram(),
@@ -69,8 +70,7 @@ export class LatencyStatistics {
       if (send.cancelled) figures.censored[time].record(latency[time]);
       else {
         figures[time].record(latency[time]);
-        const sinceNs = time === 'scheduled' ? send.intendedOffsetNs : send.actualOffsetNs;
-        figures.overTime[time].record(sinceNs, latency[time]);
+        figures.byWindow[time].record(send.intendedOffsetNs, latency[time]);
       }
     }
   }
@@ -122,9 +122,9 @@ export function latencyMs(histogram: Histogram): LatencyMs {
 }
 
 /** The same with confidence intervals of the percentiles. */
-export function trustedLatencyMs(histogram: Histogram, times: RunValues): TrustedLatencyMs {
+export function trustedLatencyMs(histogram: Histogram, windows: WindowPercentiles): TrustedLatencyMs {
   const intervalOf = (percent: number): Interval | null => {
-    const interval = times.interval(percent, histogram);
+    const interval = windows.interval(percent, histogram);
     return interval && [interval[0] / NS_PER_MS, interval[1] / NS_PER_MS];
   };
   return { ...latencyMs(histogram), ...byPercent(PERCENTS, intervalOf, 'Interval') };

@@ -159,7 +159,7 @@ function margin(objective: Objective, figures: Observable, confidence: number): 
   const part = (1 - limit) / limits.length;
   const each = 1 - (1 - confidence) / limits.length;
   const isFarFrom = ({ metric, limit: most }: RequestLimit) =>
-    TIMES[metric].bound(100 * (1 - part), each, figures) < most;
+    TIMES[metric].bound(100 * (1 - part), each, figures).upper < most;
   return { ...found, holds: found.holds || (observed === 1 && limits.every(isFarFrom)) };
 }
 

@@ -3,7 +3,6 @@ import { Histogram } from '../../core/histogram.ts';
 import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send } from '../../core/run.ts';
 import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts';
 import { isRefusal, type SendCategory } from '../run/outcomes.ts';
-import { PlanBootstrap } from '../stats/bootstrap.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
 import { leftOffsetNs } from './answer-times.ts';
@@ -22,19 +21,13 @@ export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
   readonly tpot: Histogram;
   /** The times from the actual send, without pauses of the sender: lower bounds of the times of the target. */
   readonly unpaused: Readonly<Record<'ttft' | 'itl' | 'tpot', Histogram>>;
-  /** The times with the instants of their requests, for the confidence of their percentiles. */
-  readonly overTime: StreamTimes;
+  /** The times by windows of the run, for the confidence of their percentiles. */
+  readonly byWindow: Readonly<Record<'ttft' | 'itl' | 'tpot', WindowPercentiles>>;
   /** The missing tokens of cancelled streams, with the time until the cancellation, which is a lower bound. */
   readonly censored: CensoredStreams;
   /** Failed streams that the stop of the run ended. */
   readonly stopped: number;
   readonly tokens: TokensDocument;
-}
-
-interface StreamTimes {
-  readonly ttft: PlanBootstrap;
-  readonly itl: WindowPercentiles;
-  readonly tpot: WindowPercentiles;
 }
 
 interface CensoredStreams {
@@ -76,7 +69,7 @@ export class StreamStatistics {
     stopped: 0,
     refused: 0,
   };
-  readonly #overTime: StreamTimes;
+  readonly #byWindow;
   readonly #tokens = { answers: 0, prompt: 0, output: 0 };
   readonly #finishes = new Tally<FinishReason>();
 
@@ -84,11 +77,11 @@ export class StreamStatistics {
    * @param originNs start of the judged part of the run
    * @param ofRun figures of the complete run, if this is a part of it
    */
-  constructor(originNs = 0, ofRun: Pick<StreamFigures, 'overTime'> | null = null) {
-    const ttft = new PlanBootstrap(ofRun?.overTime.ttft);
+  constructor(originNs = 0, ofRun: Pick<StreamFigures, 'byWindow'> | null = null) {
+    const ttft = new WindowPercentiles(originNs, true, ofRun?.byWindow.ttft);
     // Gaps of one stream are not independent samples, and a time per token is not a time in a queue.
-    const [itl, tpot] = [new WindowPercentiles(originNs), new WindowPercentiles(originNs)];
-    this.#overTime = { ttft, itl, tpot };
+    const [itl, tpot] = [new WindowPercentiles(originNs, false), new WindowPercentiles(originNs, false)];
+    this.#byWindow = { ttft, itl, tpot };
   }
 
   /** Adds every finished send, streamed or not. */
@@ -110,7 +103,7 @@ export class StreamStatistics {
 
   figures(): StreamFigures {
     const finishReasons = among(FINISH_REASONS, this.#finishes);
-    return { ...this.#figures, overTime: this.#overTime, tokens: { ...this.#tokens, finishReasons } };
+    return { ...this.#figures, byWindow: this.#byWindow, tokens: { ...this.#tokens, finishReasons } };
   }
 
   #addCompleted(send: Send): void {
@@ -128,7 +121,7 @@ export class StreamStatistics {
     figures.unpaused.tpot.record(
       send.pausedNs === null ? 0 : Math.max(0, Math.round(leastNs / (tokens - 1))),
     );
-    this.#overTime.tpot.record(send.intendedOffsetNs, tpotNs);
+    this.#byWindow.tpot.record(send.intendedOffsetNs, tpotNs);
   }
 
   /** Adds the received tokens, and the wait for the next one until the cancellation as a lower bound. */
@@ -158,10 +151,10 @@ export class StreamStatistics {
     if (firstNs === null || lastNs === null) return null;
     ttft.record(Math.max(0, firstNs - intendedOffsetNs));
     ttftService.record(Math.max(0, firstNs - (actualOffsetNs ?? intendedOffsetNs)));
-    this.#overTime.ttft.record(intendedOffsetNs, Math.max(0, firstNs - intendedOffsetNs));
+    this.#byWindow.ttft.record(intendedOffsetNs, Math.max(0, firstNs - intendedOffsetNs));
     this.#addUnpaused(send, firstNs);
     if (gaps !== null) {
-      const windows = this.#overTime.itl;
+      const windows = this.#byWindow.itl;
       addGaps(gaps, {
         record(gapNs, times) {
           itl.record(gapNs, times);

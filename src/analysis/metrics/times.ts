@@ -5,7 +5,16 @@ import { NS_PER_MS } from '../../core/units.ts';
 import type { TimedMetric } from '../../documents/metrics/metrics.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
 import { isServed, isUnanswered, type SendCategory } from '../run/outcomes.ts';
-import { type RunValues, sampleFloor, samplesNeeded, type Values } from '../stats/percentiles.ts';
+import {
+  fewest,
+  type IndependentSamples,
+  leastOfFew,
+  lowerBound,
+  sampleFloor,
+  samplesNeeded,
+  upperBound,
+  type WindowPercentiles,
+} from '../stats/percentiles.ts';
 import { type AnswerTime, latencyOf, leftOffsetNs } from './answer-times.ts';
 import {
   answersIn,
@@ -27,10 +36,16 @@ interface Times {
   readonly infinite: number;
 }
 
+/** An upper bound of a percentile, ms, with the independent samples that it rests on. */
+interface UpperBound {
+  readonly upper: number;
+  readonly samples: IndependentSamples;
+}
+
 /** What differs between metrics that are times of requests. */
 interface TimeSource {
   times(figures: Observable, scope: Scope): Times;
-  overTime(figures: PartFigures): RunValues;
+  windows(figures: PartFigures): WindowPercentiles;
   /** Answers and failures. */
   count(figures: Observable): number;
   /** The time of one finished request. Infinity if no token ever came; null if the time could not be read. */
@@ -41,29 +56,36 @@ interface TimeSource {
 /** A time of requests. Failed and refused requests count as infinitely slow in every aggregation. */
 interface TimeMeasure extends Measure {
   readonly ofSend: TimeSource['ofSend'];
-  /** An upper bound of a percentile, ms. */
-  bound(percent: number, confidence: number, figures: Observable): number;
+  bound(percent: number, confidence: number, figures: Observable): UpperBound;
   /** Independent samples of a percentile among this number of requests. */
   worth(percent: number, confidence: number, figures: Observable, count: number): number;
 }
 
 type Extra = Pick<Measure, 'allowedShare' | 'isBroken' | 'isOfGaps' | 'recorded' | 'inRecording'> & {
   /** Replaces the bound by a lower one, if another figure gives it. */
-  readonly tightened?: TimeMeasure['bound'];
+  readonly tightened?: (
+    bound: UpperBound,
+    percent: number,
+    confidence: number,
+    figures: Observable,
+  ) => UpperBound;
 };
 
+/** Lower percentiles are tried too. A stall leaves fast answers independent, so they have more samples. */
+const LOWER_PERCENTS = [50, 5];
+
 function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): TimeMeasure {
-  const values = (figures: Observable, scope: Scope): Values => {
-    const { histogram: whole, infinite } = source.times(figures, scope);
-    return { whole, infinite, most: Math.min(whole.count + infinite, source.count(figures)) };
-  };
-  const bound: TimeMeasure['bound'] = (percent, confidence, figures) => {
-    const upper =
-      source.overTime(figures).upper(percent, confidence, values(figures, EVERYTHING)) / NS_PER_MS;
-    return Math.min(upper, tightened?.(percent, confidence, figures) ?? upper);
-  };
   const worth: TimeMeasure['worth'] = (percent, confidence, figures, count) =>
-    Math.min(count, source.overTime(figures).worth(percent, confidence, count));
+    Math.min(count, fewest(source.windows(figures).independentSamples(percent, confidence, count)));
+  const bound: TimeMeasure['bound'] = (percent, confidence, figures) => {
+    const { histogram, infinite } = source.times(figures, EVERYTHING);
+    const count = source.count(figures);
+    const all = histogram.count + infinite;
+    const { own, body, queue } = source.windows(figures).independentSamples(percent, confidence, all);
+    const samples = { own: Math.min(own, count), body: Math.min(body, count), queue };
+    const upper = upperBound(percent, confidence, samples, histogram, infinite) / NS_PER_MS;
+    return tightened?.({ upper, samples }, percent, confidence, figures) ?? { upper, samples };
+  };
   return {
     ...extra,
     ofSend: (send, from) => source.ofSend(send, from),
@@ -80,25 +102,33 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
     margin: (objective, figures, confidence): Margin | null => {
       const { aggregation, operator, limit } = objective;
       if (!operator.startsWith('<')) return null;
-      const { whole, infinite, most } = values(figures, EVERYTHING);
+      const { histogram, infinite } = source.times(figures, EVERYTHING);
       if (aggregation.kind === 'avg') {
-        const meanMs = (whole.mean ?? 0) / NS_PER_MS;
-        const boundMs = source.overTime(figures).upperMean(confidence, whole) / NS_PER_MS;
+        const meanMs = (histogram.mean ?? 0) / NS_PER_MS;
+        const boundMs = source.windows(figures).upperMean(confidence, histogram) / NS_PER_MS;
         const needed = ((boundMs - meanMs) / (limit - meanMs)) ** 2;
         return marginOf(objective, confidence, boundMs, { samples: needed, known: 1 });
       }
       if (aggregation.kind !== 'percentile') return null;
       const { percent } = aggregation;
-      const over = (whole.countOver(limit * NS_PER_MS) + infinite) / (whole.count + infinite);
+      const { upper, samples } = bound(percent, confidence, figures);
+      const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / (histogram.count + infinite);
       const needed = samplesNeeded(percent, confidence, over);
-      const known = worth(percent, confidence, figures, most);
-      return marginOf(objective, confidence, bound(percent, confidence, figures), { samples: needed, known });
+      return marginOf(objective, confidence, upper, { samples: needed, known: fewest(samples) });
     },
     best: ({ aggregation, operator }, figures, confidence) => {
       if (aggregation.kind !== 'percentile' || !operator.startsWith('<')) return null;
       const { percent } = aggregation;
-      const lower = source.overTime(figures).lower(percent, confidence, values(figures, OF_TARGET));
-      return lower / NS_PER_MS;
+      const { histogram, infinite } = source.times(figures, OF_TARGET);
+      // A lower bound of a lower percentile also applies to a higher one.
+      const percents = [percent, ...LOWER_PERCENTS.filter((each) => each < percent)];
+      const each = 1 - (1 - confidence) / percents.length;
+      const samplesAt = (at: number) => worth(at, each, figures, source.count(figures));
+      const bounds = percents
+        .map((at) => lowerBound(at, each, samplesAt(at), histogram, infinite))
+        .filter((bound) => bound !== null);
+      const best = bounds.length > 0 ? Math.max(...bounds) : leastOfFew(percent, histogram, infinite);
+      return best / NS_PER_MS;
     },
   };
 }
@@ -112,7 +142,7 @@ function answerTime(planned: 'scheduled' | 'service', extra: Extra = {}): TimeMe
       const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
       return withCensored(latency[from], latency.censored[from], scope, infinite);
     },
-    overTime: ({ latency }) => latency.overTime[planned],
+    windows: ({ latency }) => latency.byWindow[planned],
     count: answersIn,
     ofSend: (send, from) => {
       const actualOffsetNs = send.actualOffsetNs ?? send.intendedOffsetNs;
@@ -160,7 +190,7 @@ function latencyByLag(percent: number, confidence: number, figures: Observable):
     const allowed = (share * beyond * service.count) / Math.max(1, late.length);
     const lateNs = late.reduce((sum, each) => sum + exceededBy(each, allowed), 0);
     const rest = 100 * (1 - beyond * (1 - share));
-    return SERVICE.bound(rest, confidence, figures) + lateNs / NS_PER_MS;
+    return SERVICE.bound(rest, confidence, figures).upper + lateNs / NS_PER_MS;
   });
   return Math.min(...bounds);
 }
@@ -171,7 +201,10 @@ const LATENCY = answerTime('scheduled', {
     objective.aggregation.kind === 'percentile' && recordedTook.count > 0
       ? timeMs(objective, { histogram: recordedTook, infinite: recordedFailed })
       : null,
-  tightened: latencyByLag,
+  tightened: (bound, percent, confidence, figures) => ({
+    ...bound,
+    upper: Math.min(bound.upper, latencyByLag(percent, confidence, figures)),
+  }),
 });
 
 /** An answer with a token. */
@@ -201,7 +234,7 @@ function tokenTime(of: TokenTime, extra: Extra = {}): TimeMeasure {
   return timeMeasure(
     {
       ...of,
-      overTime: ({ streams }) => streams.overTime[of.name],
+      windows: ({ streams }) => streams.byWindow[of.name],
       ofSend: (send, from) => {
         const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, answer, cancelled, pausedNs } = send;
         const startNs = from === 'planned' ? intendedOffsetNs : (actualOffsetNs ?? intendedOffsetNs);

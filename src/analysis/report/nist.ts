@@ -153,7 +153,7 @@ const SUBCATEGORIES: readonly Subcategory[] = [
       `requests were late by ${msOf(lagUs.p50)} at p50 and ${msOf(lagUs.p99)} at p99, and their latency counts it`,
       `the busiest sender worked ${shareText(health.busyShare)} of the time; it stood still ${countOf(health.stalls, 'time')}`,
       bounds.confidence !== null &&
-        `a percentile, mean or share that was set passes only with ${shareText(bounds.confidence)} confidence`,
+        `a percentile passes only with ${shareText(bounds.confidence)} confidence`,
       calibration !== null &&
         `the target was compared with its recording before: ${LIKENESS[`${calibration.representative}`]}`,
     ],

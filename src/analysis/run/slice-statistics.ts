@@ -54,7 +54,7 @@ export class PartStatistics {
     limits: readonly (readonly RequestLimit[])[],
     ofRun: PartStatistics | null = null,
   ) {
-    this.#latency = new LatencyStatistics(ofRun === null ? null : ofRun.#latency.figures);
+    this.#latency = new LatencyStatistics(originNs, ofRun === null ? null : ofRun.#latency.figures);
     this.#streams = new StreamStatistics(originNs, ofRun === null ? null : ofRun.#streams.figures());
     this.#shares = new ShareWindows(originNs);
     this.#goodput = new Map(limits.map((each) => [limitsText(each), new GoodputCounts(each)]));

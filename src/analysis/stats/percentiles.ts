@@ -1,4 +1,5 @@
 import { type Histogram, nearestRank } from '../../core/histogram.ts';
+import { QueueSeries, type SeenQueue } from './queueing.ts';
 
 /** Confidence of the floor, as in MLPerf's early stopping. */
 const CONFIDENCE = 0.99;
@@ -54,104 +55,79 @@ export type Interval = readonly [low: number, high: number];
 /** Confidence of printed intervals. */
 const INTERVAL_CONFIDENCE = 0.95;
 
-/** Values by the instants of their requests, and what they say about their percentiles in another run. */
-export interface RunValues {
-  /** Adds a value with its instant. Instants may come in any order. */
-  record(offsetNs: number, value: number, times?: number): void;
-  /** The 95 % interval of a percentile of all values; null if the run is too short. */
-  interval(percent: number, whole: Histogram): Interval | null;
-  /** An upper bound of the true percentile with this confidence; infinity if the run does not show one. */
-  upper(percent: number, confidence: number, values: Values): number;
-  /** A lower bound of the true percentile with this confidence. */
-  lower(percent: number, confidence: number, values: Values): number;
-  /** How many independent samples so many values are worth, for the share of values over a percentile. */
-  worth(percent: number, confidence: number, values: number): number;
-  /** An upper bound of the mean with this confidence. */
-  upperMean(confidence: number, whole: Histogram): number;
-}
-
-/** All values of a run, or a part of them. */
-export interface Values {
-  readonly whole: Histogram;
-  /** Number of further values that are infinite. */
-  readonly infinite: number;
-  /** There are at most so many independent values, for example streams of which each has many gaps. */
-  readonly most: number;
-}
-
 /**
- * Values of a run by windows of equal length, in bounded memory. Slow ones come in clusters. The variation of the share
- * of slow values between windows gives the number of independent samples (the design effect, Kish, Survey Sampling).
- * With that number, the order statistics of all values give bounds of a percentile.
+ * Times of a run by windows of equal length, in bounded memory. Answers of a queue depend on each other: slow ones come
+ * in clusters. The variation of the share of slow answers between windows gives the number of independent samples (the
+ * design effect, Kish, Survey Sampling). With that number, the order statistics of all values give bounds of a
+ * percentile.
  */
-export class WindowPercentiles implements RunValues {
+export class WindowPercentiles {
   #slots: SlotCounts[] = [];
   readonly #originNs: number;
   #slotNs = FIRST_SLOT_NS;
+  /** Null if values are not times of single requests. */
+  readonly #queue: QueueSeries | null;
+  readonly #ofRun: WindowPercentiles | null;
 
-  /** @param originNs start of the first window, on the clock of `record` */
-  constructor(originNs = 0) {
+  /**
+   * @param originNs start of the first window, on the clock of `record`
+   * @param perRequest whether each value is the time of one request, from its instant on
+   * @param ofRun the times of the whole run, if these are only a part of them
+   */
+  constructor(originNs = 0, perRequest = true, ofRun: WindowPercentiles | null = null) {
     this.#originNs = originNs;
+    this.#ofRun = ofRun;
+    this.#queue = perRequest ? new QueueSeries() : null;
   }
 
+  /** Adds a value with its instant. Instants may come in any order. */
   record(offsetNs: number, value: number, times = 1): void {
     const sinceNs = Math.max(0, offsetNs - this.#originNs);
     while (sinceNs >= this.#slotNs * MAX_SLOTS) this.#double();
     const at = Math.floor(sinceNs / this.#slotNs);
     while (this.#slots.length <= at) this.#slots.push(new SlotCounts());
     this.#slots[at]!.add(binOf(value), times);
+    this.#queue?.record(sinceNs, value);
   }
 
+  /** The 95 % interval of a percentile of all values; null if the run is too short. */
   interval(percent: number, whole: Histogram): Interval | null {
-    const samples = this.worth(percent, ONE_SIDE, whole.count);
-    if (samples < LEAST_INDEPENDENT) return null;
-    return orderInterval(percent, samples, whole);
+    const oneSided = (1 + INTERVAL_CONFIDENCE) / 2;
+    const samples = fewest(this.independentSamples(percent, oneSided, whole.count));
+    const over = mostBeyond(samples, 1 - percent / 100, 1 - oneSided);
+    if (samples < LEAST_INDEPENDENT || over < 0) return null;
+    const high = whole.percentile(100 * (1 - over / samples));
+    const under = mostBeyond(samples, percent / 100, 1 - oneSided);
+    const low = under < 1 ? null : whole.percentile((100 * under) / samples);
+    return low === null || high === null ? null : [low, high];
   }
 
   /**
-   * Order statistics, if there are enough independent samples. If only slow values come in clusters, as after a stall,
-   * it is the greatest value. If all values cluster, that is multiplied by the ratio of slow to fast values.
-   */
-  upper(percent: number, confidence: number, { whole, infinite, most }: Values): number {
-    const { own, body } = this.#samples(percent, confidence, whole.count + infinite);
-    const samples = Math.min(own, body, most);
-    const least = Math.max(leastSamples(percent, confidence), LEAST_INDEPENDENT);
-    if (samples >= least) return orderUpper(percent, confidence, samples, whole, infinite);
-    const max = whole.percentile(100, infinite) ?? Number.POSITIVE_INFINITY;
-    return Math.min(body, most) >= least ? max : max * slowToFast(percent, whole);
-  }
-
-  /** Order statistics; if there are too few independent samples, the observed value divided as `upper` multiplies. */
-  lower(percent: number, confidence: number, { whole, infinite, most }: Values): number {
-    const samples = this.worth(percent, confidence, most);
-    const observed = whole.percentile(percent, infinite) ?? 0;
-    return orderLower(percent, confidence, samples, whole, infinite) || observed / slowToFast(percent, whole);
-  }
-
-  /**
-   * By the means of windows (batch means: Law, Simulation Modeling and Analysis, chapter 9) with Student's t. The
-   * widest of all cuts counts. If there are too few values, it is the greatest one.
+   * An upper bound of the mean with this confidence, by the means of windows (batch means: Law, Simulation Modeling and
+   * Analysis, chapter 9) with Student's t. The widest of all cuts counts, and that of the independent states of a
+   * queue. If these are too few, it is the greatest value.
    */
   upperMean(confidence: number, whole: Histogram): number {
     const { mean, max, count } = whole;
-    if (mean === null || max === null || count < LEAST_INDEPENDENT) return max ?? Number.POSITIVE_INFINITY;
+    const seen = this.#seenQueue(this.#ofRun)?.samples ?? count;
+    const samples = Math.floor(Math.min(seen, count));
+    if (mean === null || max === null || samples < LEAST_INDEPENDENT) return max ?? Number.POSITIVE_INFINITY;
     const bins = new Float64Array(BINS);
     for (const slot of this.#slots) slot.addTo(bins);
     const [all, sum] = [sumOf(bins), valuesOf(bins)];
     const spread = Math.sqrt(valuesOf(bins, (value) => (value - sum / all) ** 2) / all);
     const sums = this.#slots.map((slot) => ({ all: slot.from(0), over: slot.sum() }));
     const errors = WINDOW_COUNTS.map((most) => meanError(joined(sums, most), confidence));
-    const t = studentT(confidence, Math.min(ALMOST_NORMAL, count - 1));
-    return mean + Math.max((t * spread) / Math.sqrt(count), ...errors);
+    const t = studentT(confidence, Math.min(ALMOST_NORMAL, samples - 1));
+    return mean + Math.max((t * spread) / Math.sqrt(samples), ...errors);
   }
 
-  worth(percent: number, confidence: number, values: number): number {
-    const { own, body } = this.#samples(percent, confidence, values);
-    return Math.min(own, body);
-  }
-
-  /** The values, divided by the largest design effect at the percentile, and in the body of the distribution. */
-  #samples(percent: number, confidence: number, values: number): { own: number; body: number } {
+  /**
+   * How many independent samples this number of values is worth, for a percentile. It is divided by the largest design
+   * effect at the percentile (`own`) and in the body of the distribution (`body`). In a short run, a queue limits it
+   * further (`queue`).
+   */
+  independentSamples(percent: number, confidence: number, values: number): IndependentSamples {
     const counts = this.#countsOver(percent);
     const body = BODY_PERCENTS.filter((each) => each < percent).flatMap((each) => {
       const bodyCounts = this.#countsOver(each);
@@ -160,7 +136,23 @@ export class WindowPercentiles implements RunValues {
     return {
       own: Math.floor(values / largestEffect(counts, confidence)),
       body: Math.floor(values / Math.max(1, ...body)),
+      queue: this.#seenQueue(this.#ofRun),
     };
+  }
+
+  #seenQueue(run: WindowPercentiles | null): SeenQueue | null {
+    const seen = run === null ? this.#queue?.seen() : this.#queue?.seen(run.#queue, this.#shareOf(run));
+    return seen ?? null;
+  }
+
+  /** These values as a share of the run's values, over the time that these values cover. */
+  #shareOf(run: WindowPercentiles): number {
+    const met = this.#slots.flatMap((slot, at) =>
+      slot.from(0) > 0 ? [Math.floor((at * this.#slotNs) / run.#slotNs)] : [],
+    );
+    const own = this.#slots.reduce((sum, slot) => sum + slot.from(0), 0);
+    const all = [...new Set(met)].reduce((sum, at) => sum + (run.#slots[at]?.from(0) ?? 0), 0);
+    return Math.min(1, own / Math.max(1, all));
   }
 
   /**
@@ -358,42 +350,65 @@ function smallSampleFactor(confidence: number, windows: number): number {
 
 const ALMOST_NORMAL = 1_000;
 
-/** Confidence of one end of a printed interval. */
-const ONE_SIDE = (1 + INTERVAL_CONFIDENCE) / 2;
+/** If a run saw fewer states of a queue, the queue may have any length at another time. */
+const LEAST_STATES = 35;
 
-/** An interval of a percentile by order statistics; null if there are too few samples. */
-function orderInterval(percent: number, samples: number, whole: Histogram): Interval | null {
-  const high = orderUpper(percent, ONE_SIDE, samples, whole);
-  const low = orderLower(percent, ONE_SIDE, samples, whole);
-  return low === 0 || high === Number.POSITIVE_INFINITY ? null : [low, high];
+/**
+ * An upper bound of the true percentile with this confidence. With enough independent samples, it comes from the order
+ * statistics, without an assumption about the distribution. With too few, there are three cases:
+ * - Only slow answers come in clusters, as after a stall: the bound is the greatest value.
+ * - The body of the distribution clusters too: the greatest value bounds a lower percentile. From there the tail is
+ *   extended as exponential, like that of a queue (Asmussen, Applied Probability and Queues, chapter XIII).
+ * - The run saw few states of its queue, or the queue is unknown: the greatest value is multiplied by the ratio of slow
+ *   to fast answers.
+ * @param infinite number of further values that are infinite
+ */
+export function upperBound(
+  percent: number,
+  confidence: number,
+  samples: IndependentSamples,
+  whole: Histogram,
+  infinite = 0,
+): number {
+  const least = leastSamples(percent, confidence);
+  const independent = fewest(samples);
+  if (independent >= Math.max(least, LEAST_INDEPENDENT)) {
+    const over = mostBeyond(independent, 1 - percent / 100, 1 - confidence);
+    return whole.percentile(100 * (1 - over / independent), infinite) ?? Number.POSITIVE_INFINITY;
+  }
+  const max = whole.percentile(100, infinite) ?? Number.POSITIVE_INFINITY;
+  const { body, queue } = samples;
+  if (Math.min(body, queue?.samples ?? body) >= Math.max(least, LEAST_INDEPENDENT)) return max;
+  if (queue !== null && queue.states >= LEAST_STATES) {
+    return max + (max - (whole.percentile(50) ?? max)) * tailLength(percent, confidence, independent);
+  }
+  return max * slowToFast(percent, whole);
 }
 
 /**
- * An upper bound of a percentile by the order statistics of so many independent samples, without an assumption about
- * their distribution. Infinity if there are too few.
+ * A lower bound of the true percentile with this confidence, by the order statistics of the values (an exact binomial
+ * test). Null if there are too few independent samples.
+ * @param infinite number of further values that are infinite
  */
-export function orderUpper(
+export function lowerBound(
   percent: number,
   confidence: number,
   samples: number,
   whole: Histogram,
   infinite = 0,
-): number {
-  const over = mostBeyond(samples, 1 - percent / 100, 1 - confidence);
-  const value = over < 0 ? null : whole.percentile(100 * (1 - over / samples), infinite);
-  return value ?? Number.POSITIVE_INFINITY;
+): number | null {
+  const under = mostBeyond(samples, percent / 100, 1 - confidence);
+  return under < 0 ? null : whole.percentile((100 * (under + 1)) / samples, infinite);
 }
 
-/** The lower bound by the same test; 0 if there are too few samples. */
-export function orderLower(
-  percent: number,
-  confidence: number,
-  samples: number,
-  whole: Histogram,
-  infinite = 0,
-): number {
-  const under = mostBeyond(samples, percent / 100, 1 - confidence);
-  return under < 0 ? 0 : (whole.percentile((100 * (under + 1)) / samples, infinite) ?? 0);
+/**
+ * A lower bound of a percentile with too few independent samples for {@link lowerBound}: the observed percentile,
+ * divided by the ratio of slow to fast answers, as {@link upperBound} multiplies. It is a rule, not a
+ * theorem: of drawn queues at load 0.95, 5 % within the limit, up to 7 % are below it.
+ * @param infinite number of further values that are infinite
+ */
+export function leastOfFew(percent: number, whole: Histogram, infinite = 0): number {
+  return (whole.percentile(percent, infinite) ?? Number.POSITIVE_INFINITY) / slowToFast(percent, whole);
 }
 
 function slowToFast(percent: number, whole: Histogram): number {
@@ -402,8 +417,32 @@ function slowToFast(percent: number, whole: Histogram): number {
   return Math.max(1, slow) / Math.max(1, fast);
 }
 
+/**
+ * Distance from the greatest sample to a percentile, for an exponential tail, as a multiple of the distance from the
+ * median to the greatest sample.
+ */
+function tailLength(percent: number, confidence: number, samples: number): number {
+  const most = Math.max(LEAST_FOR_TAIL, samples);
+  const bounded = (1 - confidence) ** (1 / most);
+  return Math.max(0, Math.log((1 - bounded) / (1 - percent / 100))) / Math.log(most / 2);
+}
+
+const LEAST_FOR_TAIL = 5;
+
 /** The percentile that stands for fast answers. */
 const FAST_PERCENT = 5;
+
+/** How many independent samples the values are worth, at a percentile and in the body of their distribution. */
+export interface IndependentSamples {
+  readonly own: number;
+  readonly body: number;
+  /** Null if it is unknown whether there was a queue. */
+  readonly queue: SeenQueue | null;
+}
+
+export function fewest({ own, body, queue }: IndependentSamples): number {
+  return Math.floor(Math.min(own, body, queue?.samples ?? Number.POSITIVE_INFINITY));
+}
 
 /** The fewest samples whose maximum is above a percentile with this confidence. */
 function leastSamples(percent: number, confidence: number): number {

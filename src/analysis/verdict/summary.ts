@@ -21,7 +21,7 @@ import {
 } from '../metrics/answer-times.ts';
 import { goodputOf, judgedByLimits } from '../metrics/goodput.ts';
 import type { StreamFigures } from '../metrics/streams.ts';
-import { PlanBootstrap } from '../stats/bootstrap.ts';
+import { WindowPercentiles } from '../stats/percentiles.ts';
 import type { ObjectiveResult, ObjectiveSoFar } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import {
@@ -225,9 +225,9 @@ function latencyDocument({ figures: { latency }, concurrency = null }: ReplaySum
   const isPlanned = concurrency === null;
   return {
     scheduled: isPlanned
-      ? trustedLatencyMs(latency.scheduled, latency.overTime.scheduled)
-      : trustedLatencyMs(new Histogram(), new PlanBootstrap()),
-    service: trustedLatencyMs(latency.service, latency.overTime.service),
+      ? trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled)
+      : trustedLatencyMs(new Histogram(), new WindowPercentiles()),
+    service: trustedLatencyMs(latency.service, latency.byWindow.service),
   };
 }
 

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { sampleFloor, samplesNeeded, WindowPercentiles } from '../../../src/analysis/stats/percentiles.ts';
+import {
+  fewest,
+  sampleFloor,
+  samplesNeeded,
+  upperBound,
+  WindowPercentiles,
+} from '../../../src/analysis/stats/percentiles.ts';
 import { Histogram } from '../../../src/core/histogram.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 
@@ -61,7 +67,7 @@ describe('WindowPercentiles', () => {
   test('is that of the text book where samples are independent: order statistics by the binomial distribution', () => {
     // Of 1,000 samples 936 to 963 lie below p95 with 95 %.
     const run = runOf(1_000, (at) => ((at * 7_919) % 1_000) * 1_000);
-    expect(run.windows.worth(95, 0.975, 1_000)).toBe(1_000);
+    expect(run.windows.independentSamples(95, 0.975, 1_000)).toMatchObject({ own: 1_000, body: 1_000 });
     const [low, high] = run.intervalOf(95) ?? [0, 0];
     expect(low / 1_000).toBeCloseTo(935, -0.5);
     expect(high / 1_000).toBeCloseTo(963, -0.5);
@@ -70,14 +76,14 @@ describe('WindowPercentiles', () => {
   test('counts as few samples what comes slow in clusters', () => {
     const clustered = (at: number) => (at % 1_000 < 100 ? 50 * MS : MS + sprinkled(at));
     const { windows } = runOf(4_000, clustered);
-    expect(windows.worth(95, 0.95, 4_000)).toBeLessThan(100);
+    expect(fewest(windows.independentSamples(95, 0.95, 4_000))).toBeLessThan(100);
     const scattered = runOf(4_000, (at) => (sprinkled(at) < 100 ? 50 * MS : MS));
-    expect(scattered.windows.worth(95, 0.95, 4_000)).toBeGreaterThan(1_000);
+    expect(fewest(scattered.windows.independentSamples(95, 0.95, 4_000))).toBeGreaterThan(1_000);
   });
 
   test('takes a drift of the run for dependence, too', () => {
     const drifting = runOf(4_000, (at) => 10 * MS + at * 1_000 + sprinkled(at));
-    expect(drifting.windows.worth(50, 0.95, 4_000)).toBeLessThan(20);
+    expect(drifting.windows.independentSamples(50, 0.95, 4_000).own).toBeLessThan(20);
     expect(drifting.intervalOf(50)).toBeNull();
   });
 
@@ -97,23 +103,39 @@ describe('WindowPercentiles', () => {
   });
 
   test('bounds a percentile by nothing where too many never came', () => {
-    const { windows, whole } = runOf(1_000, sprinkled);
-    const upper = (infinite: number) => windows.upper(95, 0.95, { whole, infinite, most: 1_000 });
-    expect(upper(20)).toBeLessThan(1_000);
-    expect(upper(50)).toBe(Number.POSITIVE_INFINITY);
+    const { whole } = runOf(1_000, sprinkled);
+    const all = { own: 1_000, body: 1_000, queue: null };
+    expect(upperBound(95, 0.95, all, whole, 20)).toBeLessThan(1_000);
+    expect(upperBound(95, 0.95, all, whole, 50)).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe('an upper bound from few independent samples', () => {
+  const { whole } = runOf(1_000, (at) => 100 + sprinkled(at));
+  const [max, slow, fast] = [whole.max ?? 0, whole.percentile(90) ?? 0, whole.percentile(5) ?? 0];
+
+  test('is the greatest value where only slow ones come in clusters', () => {
+    expect(upperBound(95, 0.95, { own: 20, body: 1_000, queue: null }, whole)).toBe(max);
+    expect(upperBound(95, 0.95, { own: 1, body: 1_000, queue: null }, whole)).toBe(max);
   });
 
-  test('bounds a percentile by the greatest value where only slow ones come in clusters', () => {
-    const { windows, whole } = runOf(2_000, (at) => (at % 1_000 < 15 ? 50 * MS : MS) + sprinkled(at));
-    expect(windows.upper(99, 0.95, { whole, infinite: 0, most: 2_000 })).toBe(whole.max);
+  test('is over it by as much as the body spreads where that clusters too', () => {
+    const samples = { own: 1_000, body: 20, queue: null };
+    expect(upperBound(95, 0.95, samples, whole)).toBeCloseTo(max * (slow / fast));
+    const calm = { ...samples, queue: { states: 34, samples: 20 } };
+    expect(upperBound(95, 0.95, calm, whole)).toBeCloseTo(max * (slow / fast));
+    expect(upperBound(95, 0.95, samples, whole, 1)).toBe(Number.POSITIVE_INFINITY);
   });
+});
 
-  test('is over the greatest value by as much as the body spreads where all values come in clusters', () => {
-    const { windows, whole } = runOf(1_000, (at) => (1 + at) * MS);
-    const [max, slow, fast] = [whole.max ?? 0, whole.percentile(90) ?? 0, whole.percentile(5) ?? 0];
-    const upper = windows.upper(95, 0.95, { whole, infinite: 0, most: 1_000 });
-    expect(upper).toBeCloseTo(max * (slow / fast));
-  });
+test('follows an exponential tail beyond the greatest value where enough states of a queue were seen', () => {
+  const { whole } = runOf(1_000, (at) => 100 + sprinkled(at));
+  const [max, median] = [whole.max ?? 0, whole.percentile(50) ?? 0];
+  const boundBy = (body: number) =>
+    upperBound(99, 0.95, { own: 1_000, body, queue: { states: 35, samples: 1_000 } }, whole);
+  // 100 samples bound p(97.05) by their greatest value; p99 lies ln(2.95 %/1 %) mean excesses beyond.
+  expect(boundBy(100)).toBeCloseTo(max + ((max - median) * Math.log(2.951)) / Math.log(50), 0);
+  expect(boundBy(40)).toBeGreaterThan(boundBy(100));
 });
 
 test('says how many samples would show a percentile below its limit, if any do', () => {

@@ -96,19 +96,19 @@ describe('a percentile that may be over its limit is no pass', () => {
 describe('a pass stays within reach', () => {
   test.each([200, 400, 1_000])('%i answers whose p95 is at half of the limit pass', (count) => {
     let passed = 0;
-    for (let seed = 1; seed <= 20; seed++) {
+    for (let seed = 1; seed <= 50; seed++) {
       const random = uniform(seed);
       // Between 5 and 50 ms: p95 is 47.75 ms.
       const latencies = Array.from({ length: count }, () => 5 + 45 * random());
       if (judged(latencies, 'latency: p(95)<100').verdict === 'PASS') passed += 1;
     }
-    expect(passed).toBeGreaterThanOrEqual(18);
+    expect(passed).toBeGreaterThanOrEqual(45);
   });
 
   test('a stall or a slow start does not keep a target from it that is far from its limit', () => {
     const random = uniform(5);
     const latencies = Array.from({ length: 200 }, (_, at) => (at < 30 ? 60 - at : 2 + random()));
-    expect(judged(latencies, 'latency: p(90)<100000').verdict).toBe('PASS');
+    expect(judged(latencies, 'latency: p(90)<10000').verdict).toBe('PASS');
     expect(judged(latencies, 'latency: p(90)<55')).toMatchObject({ verdict: 'INCONCLUSIVE' });
   });
 

@@ -4,6 +4,7 @@ import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { AppError } from '../../../src/core/errors.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
+import { drawnRun } from '../../support/drawn-runs.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { failed, refused, send } from '../../support/sends.ts';
@@ -43,6 +44,29 @@ const mixed = times(900, (index) =>
 );
 
 describe('an objective by slice', () => {
+  test.each([6, 8, 9])(
+    'a tenth of a queue near saturation passes no more than the whole, draw %i',
+    (seed) => {
+      const parts = { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.95 } as const;
+      const { arrivals, latencies } = drawnRun({ ...parts, requests: 2_000 }, seed);
+      const sends = times(arrivals.length, (index) => {
+        const intendedOffsetNs = Math.round(arrivals[index]! * 100 * MS);
+        const lastByteOffsetNs = intendedOffsetNs + Math.round(latencies[index]! * 100 * MS);
+        return send({
+          index,
+          intendedOffsetNs,
+          lastByteOffsetNs,
+          model: index % 10 === 3 ? 'rare' : 'other',
+        });
+      });
+      // The 95th percentile of this queue is 1,569 ms; these draws saw too little of it.
+      expect(judged(sends, ['latency{model=rare}: p(95)<1490'])).toMatchObject({
+        verdict: 'INCONCLUSIVE',
+        codes: ['too_close'],
+      });
+    },
+  );
+
   test('a model with a third of the traffic at 3 s does not hide behind the others', () => {
     expect(judged(mixed, ['latency: p(60)<200']).verdict).toBe('PASS');
     expect(judged(mixed, ['latency{model=fast}: p(60)<200'])).toMatchObject({ verdict: 'PASS', codes: [] });
