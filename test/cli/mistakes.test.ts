@@ -79,7 +79,7 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['replay capture 10s --target URL', /Did you mean --duration 10s\?/],
   ['capacity capture 10m --target URL --slo realtime', /Did you mean --budget 10m\?/],
   ['report run run', /reprise report RUN\b.*reprise report --help/],
-  ['compare run run run run', /reprise compare A /],
+  ['compare run run run run', /A1 A2 --with B1 B2/],
   ['compare run', /Give two runs/],
   ['import arrivals times.csv out', /Did you mean --out out\?/],
   ['init capture new.yaml', /Did you mean --out new\.yaml\?/],

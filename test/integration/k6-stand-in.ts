@@ -37,7 +37,7 @@ const standIn = { nowMs: startTime, serviceMs: Number(process.argv[2]), sent: []
   scenario: { startTime, iterationInTest: 0 } };
 Object.assign(globalThis, { standIn, __ENV: process.env, open: (path) => readFileSync(new URL(path, import.meta.url), 'utf8') });
 Date.now = () => standIn.nowMs;
-const script = await import('../support/replay.js');
+const script = await import('./replay.js');
 const { replay } = script.options.scenarios;
 const free = [];
 const iterate = (number, atMs) => {

@@ -47,7 +47,7 @@ describe('what a replay leaves behind', () => {
     expect(directory).toBe(join('runs', run ?? 'none'));
     expect(existsSync(join(cwd, directory ?? '', 'summary.json'))).toBe(true);
     expect(result.stdout).toMatch(/^No verdict: /);
-    expect(result.stdout).toContain(`reprise report ${directory} --html`);
+    expect(result.stdout).toContain(`report ${directory}`);
     expect(result.stdout.split('\n').length).toBeLessThanOrEqual(21);
     expect(result.stderr).toContain('scaling compress: keeps order');
   });
