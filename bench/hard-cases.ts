@@ -54,9 +54,9 @@ function silencePlan(): ArrivalPlan {
 
 const plans: Record<Case, { plan: ArrivalPlan; server: string[]; flags: string[] }> = {
   fast: { plan: evenPlan(200, SECONDS), server: ['after', '0'], flags: [] },
-  slow: { plan: evenPlan(10, SECONDS), server: ['after', '10000'], flags: ['--drain-deadline', '15s'] },
-  hangs: { plan: evenPlan(200, SECONDS), server: ['never'], flags: ['--drain-deadline', '1s'] },
-  deaf: { plan: evenPlan(200, SECONDS), server: ['deaf'], flags: ['--drain-deadline', '1s'] },
+  slow: { plan: evenPlan(10, SECONDS), server: ['after', '10000'], flags: ['--timeout', 'drain=15s'] },
+  hangs: { plan: evenPlan(200, SECONDS), server: ['never'], flags: ['--timeout', 'drain=1s'] },
+  deaf: { plan: evenPlan(200, SECONDS), server: ['deaf'], flags: ['--timeout', 'drain=1s'] },
   ties: { plan: tiedPlan(2 * SECONDS), server: ['after', '0'], flags: [] },
   silence: { plan: silencePlan(), server: ['after', '0'], flags: [] },
 };

@@ -98,9 +98,7 @@ async function playShards(capture: string, target: string, name: string): Promis
         '--out',
         out,
         '--shard',
-        `${index}/${SHARDS}`,
-        '--start-at',
-        start,
+        `${index}/${SHARDS},start=${start}`,
       ),
     ),
   );

@@ -83,7 +83,14 @@ async function runOnce(capture: string, directory: string): Promise<Replay> {
   const [port] = (await once(server, 'message')) as [number];
   const first = Date.parse('2023-11-16T18:15:46.680Z');
   const to = new Date(first + Number(flags.minutes) * 60_000).toISOString();
-  const args = ['--target', `http://127.0.0.1:${port}`, '--multiplier', flags.multiplier, '--to', to];
+  const args = [
+    '--target',
+    `http://127.0.0.1:${port}`,
+    '--multiplier',
+    flags.multiplier,
+    '--window',
+    `..${to}`,
+  ];
   const replay = JSON.parse(
     await reprise('replay', capture, ...args, '--out', directory, '--json'),
   ) as Replay;

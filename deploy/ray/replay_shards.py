@@ -78,12 +78,12 @@ def play_all(asked, reprise, out):
     """Begins all shards at one instant, each on processors of its own. @returns exit code and words of each"""
     group = placement_group([{"CPU": asked.cpus}] * asked.shards, strategy="SPREAD")
 
-    def on_all(task, flags):
+    def on_all(task, flags, start=""):
         shards = []
         for at in range(asked.shards):
             place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=at)
             placed = task.options(num_cpus=asked.cpus, scheduling_strategy=place)
-            shards.append(placed.remote(reprise, asked.capture, f"{at}/{asked.shards}", flags))
+            shards.append(placed.remote(reprise, asked.capture, f"{at}/{asked.shards}{start}", flags))
         return shards
 
     try:
@@ -92,7 +92,7 @@ def play_all(asked, reprise, out):
         took = check(ray.get(on_all(plan, flags)))
         lead = took + asked.lead
         start = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lead)
-        shards = on_all(play, [*flags, "--start-at", start.isoformat()])
+        shards = on_all(play, flags, f",start={start.isoformat()}")
         # A shard without a host stays pending. Past the start it is too late, even if a host comes.
         begun, _ = ray.wait(shards, num_returns=len(shards), timeout=lead)
         return [taken(shard, out) if shard in begun else (None, "no host began it") for shard in shards]

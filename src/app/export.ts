@@ -10,6 +10,8 @@ import {
   askedFor,
   choice,
   list,
+  listOf,
+  partsOf,
   type ResolvedOptions,
   resolveOptions,
   text,
@@ -40,7 +42,7 @@ import { PARQUET, PARQUET_DATASET } from '../formats/parquet.ts';
 import { BLOCK_TOKENS } from '../formats/prompt-blocks.ts';
 import { AnswerForecast } from '../replay/answers/expected-answer.ts';
 import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
-import { REQUEST_OPTIONS } from '../replay/options/replay-flags.ts';
+import { PATH_PART, REQUEST_OPTIONS } from '../replay/options/replay-flags.ts';
 import { type ReplayOptions, resolveReplayOptions } from '../replay/options/replay-options.ts';
 import { Concurrency } from '../replay/plan/dry-run.ts';
 import {
@@ -99,7 +101,12 @@ export const EXPORT_OPTIONS = {
   ...REQUEST_OPTIONS,
   target: text('--target <url>', 'server URL to write into the file (locust, k6, vegeta, har)'),
   maxRequests: text('--max-requests <n>', 'export at most this many requests, from the start'),
-  removeHeader: list('--remove-header <name>', 'header to remove from every request'),
+  header: list('-H, --header <header>', 'header to remove from every request, as "Name:"'),
+  rewrite: listOf(
+    '--rewrite <part=value>',
+    'change requests: path=FROM=TO replaces a prefix of the path',
+    partsOf(PATH_PART),
+  ),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
 /** Callbacks of an export, and the signal that stops it. */
@@ -221,6 +228,10 @@ function optionsOfPlan(asked: Asked<typeof EXPORT_OPTIONS>): ReplayOptions {
       originOf: (key) => (key in EXPORT_OPTIONS ? asked.originOf(key as keyof typeof EXPORT_OPTIONS) : null),
     },
   );
+  if (options.addedHeaders.length > 0)
+    throw new AppError('OPTION_INVALID', '--header: an export adds no header', {
+      hint: 'Remove one with --header "Name:", or set it where the file is used.',
+    });
   if (options.target === null || options.target.socketPath === null) return options;
   throw new AppError('OPTION_INVALID', '--target is a unix socket; files of other tools cannot name one', {
     hint: 'Give a server URL, such as http://staging:8000.',

@@ -1,6 +1,6 @@
 import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { type Asked, list, type ResolvedOptions, readOptions, text, toggle, value } from '../core/options.ts';
+import { type Asked, list, type ResolvedOptions, readOptions, text, value } from '../core/options.ts';
 import type { Logger } from '../core/ports.ts';
 import { parseCount, parseSeed } from '../core/units.ts';
 import { ControlApi } from '../proxy/faults/control-api.ts';
@@ -15,13 +15,14 @@ import {
 import { listenOn } from '../proxy/net/listen.ts';
 import { DEFAULT_CONTROL } from './fault-control.ts';
 import { VERSION } from './package.ts';
+import { LISTEN_TLS_OPTION, listenerTls, TARGET_TLS_OPTION, upstreamTls } from './tls-options.ts';
 
 export const FAULTS_OPTIONS = {
   listen: list(
     '--listen <address>',
-    'address for the clients of a dependency, or NAME=ADDRESS; the n-th --listen leads to the n-th --upstream',
+    'address for the clients of a dependency, or NAME=ADDRESS; the n-th --listen leads to the n-th --target',
   ),
-  upstream: list('--upstream <address>', 'address of the dependency'),
+  target: list('--target <address>', 'address of the dependency'),
   control: text('--control <address>', 'address of the control API', { default: DEFAULT_CONTROL }),
   seed: value('--seed <number>', 'random seed of the faults', parseSeed, { default: '1' }),
   maxFaults: value('--max-faults <count>', 'most faults that may be on at once', parseCount, {
@@ -35,14 +36,8 @@ export const FAULTS_OPTIONS = {
       default: String(LIMITS.connections),
     },
   ),
-  tlsCert: text('--tls-cert <file>', 'certificate chain (PEM) for a --listen with https://'),
-  tlsKey: text('--tls-key <file>', 'private key (PEM) of --tls-cert'),
-  upstreamCa: text('--upstream-ca <file>', 'CA certificates (PEM) to verify an https:// upstream with'),
-  upstreamServerName: text(
-    '--upstream-server-name <name>',
-    'server name (SNI) sent to an https:// upstream and verified in its certificate',
-  ),
-  upstreamInsecure: toggle('--upstream-insecure', 'accept any certificate of an upstream'),
+  ...LISTEN_TLS_OPTION,
+  ...TARGET_TLS_OPTION,
 };
 
 /** The options of a relay. */
@@ -59,15 +54,10 @@ export function resolveFaultsOptions(asked: Asked<typeof FAULTS_OPTIONS>): Fault
   const flags = readOptions(FAULTS_OPTIONS, asked, problems);
   const proxies = problems.attempt(() => pairsOf(flags), []);
   const control = problems.attempt(() => parseEndpoint(flags.control, '--control', { anyPort: true }), null);
-  const hasCert = flags.tlsCert !== null;
-  if (hasCert !== (flags.tlsKey !== null)) {
-    problems.add('--tls-cert and --tls-key belong together', 'Give both, or neither.');
-  }
-  if (!hasCert && proxies.some(({ listen }) => speaksTls(listen))) {
-    problems.add('--listen: https:// needs a certificate', 'Give --tls-cert and --tls-key.');
-  }
+  if (flags.listenTls === null && proxies.some(({ listen }) => speaksTls(listen)))
+    problems.add('--listen: https:// needs a certificate', 'Give --listen-tls cert=FILE,key=FILE.');
   problems.throwIfAny();
-  const { seed, maxFaults, maxConnections, tlsCert, tlsKey } = flags;
+  const { seed, maxFaults, maxConnections } = flags;
   return {
     control: control as Endpoint,
     relay: {
@@ -75,23 +65,19 @@ export function resolveFaultsOptions(asked: Asked<typeof FAULTS_OPTIONS>): Fault
       seed,
       maxFaults,
       maxConnections,
-      tls: tlsCert === null || tlsKey === null ? null : { certPath: tlsCert, keyPath: tlsKey },
-      upstreamTls: {
-        caPath: flags.upstreamCa,
-        serverName: flags.upstreamServerName,
-        verify: !flags.upstreamInsecure,
-      },
+      tls: listenerTls(flags.listenTls),
+      upstreamTls: upstreamTls(flags.targetTls) ?? { caPath: null, serverName: null, verify: true },
     },
   };
 }
 
-/** The pairs of `--listen` and `--upstream`. Without any, proxies are created over the control API. */
-function pairsOf({ listen, upstream }: ResolvedOptions<typeof FAULTS_OPTIONS>): NamedPair[] {
-  if (listen.length !== upstream.length) {
+/** The pairs of `--listen` and `--target`. Without any, proxies are created over the control API. */
+function pairsOf({ listen, target }: ResolvedOptions<typeof FAULTS_OPTIONS>): NamedPair[] {
+  if (listen.length !== target.length) {
     throw new AppError(
       'OPTION_INVALID',
-      `${listen.length} --listen and ${upstream.length} --upstream do not pair up`,
-      { hint: 'Give one --upstream for each --listen, in the same order.' },
+      `${listen.length} --listen and ${target.length} --target do not pair up`,
+      { hint: 'Give one --target for each --listen, in the same order.' },
     );
   }
   const pairs = listen.map((stated, index) => {
@@ -99,7 +85,7 @@ function pairsOf({ listen, upstream }: ResolvedOptions<typeof FAULTS_OPTIONS>): 
     return {
       name,
       listen: parseEndpoint(address, '--listen', { anyPort: true }),
-      upstream: parseEndpoint(upstream[index] as string, '--upstream'),
+      upstream: parseEndpoint(target[index] as string, '--target'),
     };
   });
   const twice = pairs.find(({ name }, index) => pairs.findIndex((each) => each.name === name) < index);

@@ -17,10 +17,10 @@ import { KEPT_RUNS, type VerdictRequest } from './verdict/options.ts';
 export function keepInHistory(
   { facts, test, command, startedAt, durationS, verdict, result, figures }: CiReport,
   directory: string,
-  { history, retainHistory }: Pick<VerdictRequest, 'history' | 'retainHistory'>,
+  { history }: Pick<VerdictRequest, 'history'>,
 ): string[] {
   if (history === null || facts === null || startedAt === null) return [];
-  const kept = new History(history, 'write');
+  const kept = new History(history.file, 'write');
   try {
     const run = {
       ...facts,
@@ -33,9 +33,9 @@ export function keepInHistory(
       figures,
       directory: resolve(directory),
     };
-    const removed = kept.add(run, retainHistory);
+    const removed = kept.add(run, history.retain);
     const gone = removed === 0 ? '' : `; runs removed from it: ${removed}`;
-    return [`kept in ${history} as ${JSON.stringify(test)}${gone}`];
+    return [`kept in ${history.file} as ${JSON.stringify(test)}${gone}`];
   } finally {
     kept.close();
   }

@@ -132,7 +132,7 @@ function mergeInto(
     const document = {
       ...documentOf(run, shards.set, figures, objectives),
       monitors: monitored.document,
-      // Shards have no faults and no `--until-sure`. Autoscaling is judged only for single runs. The telemetry of each
+      // Shards have no faults and no `--confidence until-sure`. Autoscaling is judged only for single runs. The telemetry of each
       // shard is in its own document.
       faults: null,
       autoscaling: null,

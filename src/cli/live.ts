@@ -8,8 +8,10 @@ import {
   type Asked,
   grouped,
   isOnCommandLine,
+  part,
+  partSwitch,
+  partsOf,
   type ResolvedOptions,
-  toggle,
   value,
 } from '../core/options.ts';
 import { linesOf } from '../core/text.ts';
@@ -20,24 +22,21 @@ import { terminal } from './terminal.ts';
 
 export const LIVE_OPTIONS = grouped('Output', {
   serve: value(
-    '--serve <address>',
-    'serve a live page on this address, such as 127.0.0.1:9465; it ends as the report',
-    parseServed,
+    '--serve <address|open>',
+    'serve a live page on this address, such as 127.0.0.1:9465; it ends as the report; open: open it in the browser (without an address: on a free port of 127.0.0.1)',
+    partsOf({ address: part(parseServed), open: partSwitch() }, 'address'),
   ),
-  open: toggle('--open', 'open the live page in the browser (without --serve: on a free port of 127.0.0.1)'),
 });
 
 /** Adds a problem for each flag that asks for a live page although nothing is sent, because of the flag `why`. */
 export function refuseLive(asked: Asked<typeof LIVE_OPTIONS>, why: string, problems: Problems): void {
-  for (const key of ['serve', 'open'] as const) {
-    if (isOnCommandLine(asked, key))
-      problems.add(`--${key} has no effect with ${why}: nothing is sent, so there is no live page`);
-  }
+  if (isOnCommandLine(asked, 'serve'))
+    problems.add(`--serve has no effect with ${why}: nothing is sent, so there is no live page`);
 }
 
 /** Whether a live page was requested. */
-export function hasLivePage({ serve, open }: ResolvedOptions<typeof LIVE_OPTIONS>): boolean {
-  return serve !== null || open;
+export function hasLivePage({ serve }: ResolvedOptions<typeof LIVE_OPTIONS>): boolean {
+  return serve !== null;
 }
 
 /** A live page of a run. It is served during the run and, on a terminal, after it until Ctrl-C. */
@@ -57,21 +56,21 @@ export class ServedRun {
    * @throws AppError LISTEN_FAILED
    */
   static async start(
-    { serve, open }: ResolvedOptions<typeof LIVE_OPTIONS>,
+    { serve }: ResolvedOptions<typeof LIVE_OPTIONS>,
     title: string,
     objectives: readonly Objective[],
   ): Promise<ServedRun | null> {
-    if (!hasLivePage({ serve, open })) return null;
+    if (serve === null) return null;
     const [{ RunPage }, { LiveServer }] = await Promise.all([
       import('../app/live/pages.ts'),
       import('../app/live/server.ts'),
     ]);
     const page = new RunPage(title, objectives);
     const server = new LiveServer(page.pages);
-    const { url, warning } = await server.listen(serve ?? parseServed('127.0.0.1:0', '--open'));
+    const { url, warning } = await server.listen(serve.address ?? parseServed('127.0.0.1:0', '--serve'));
     const until = stays() ? 'Ctrl-C after the run' : 'the end of the run (no terminal)';
     terminal.note(...linesOf(`The live page is at ${url} until ${until}`, warning));
-    if (open) openBrowser(url);
+    if (serve.open) openBrowser(url);
     return new ServedRun(page, server, url);
   }
 

@@ -6,6 +6,7 @@ import { nearest } from '../core/text.ts';
 import type { CommandFacts } from './command-table.ts';
 import { environmentSource, unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
+import { insteadOf, refuseRemovedVariables } from './config/removed.ts';
 import { addOptions, isRare, pathOf, setSources } from './options.ts';
 import { LOG_FORMATS } from './terminal.ts';
 import { BEFORE_A_COMMAND, noValue, takesCommand, usageError } from './usage.ts';
@@ -93,6 +94,7 @@ export async function assemble(args: readonly string[], entries: readonly Comman
     });
   }
   await refuseMistyped(program, args, entries);
+  if (wanted !== undefined) refuseRemovedVariables(wanted, process.env);
   const config = await configOf(program, entries);
   setSources(program, [environmentSource(process.env), ...(config === null ? [] : [config])]);
   return { program, config };
@@ -123,7 +125,7 @@ async function refuseMistyped(
       const hint =
         hasArguments && takesCommand(command)
           ? BEFORE_A_COMMAND
-          : await meantBy(name, known, command, entries);
+          : (insteadOf(pathOf(command)[0] ?? '', name) ?? (await meantBy(name, known, command, entries)));
       throw new AppError('OPTION_INVALID', `unknown option '${name}'`, { hint });
     } else if (option === undefined) {
       const named = command.commands.find((each) => each.name() === name);
@@ -162,7 +164,9 @@ const MEANT: Readonly<Record<string, readonly string[]>> = {
   '--url': ['--target'],
   '--host': ['--target'],
   '--upstream': ['--target'],
-  '--window': ['--from'],
+  '--since': ['--window', '--from'],
+  '--stage': ['--stages'],
+  '--insecure-skip-tls-verify': ['--target-tls'],
   '--qps': ['--rate', '--max-rate'],
   '--rps': ['--rate', '--max-rate'],
   '--vus': ['--concurrency'],

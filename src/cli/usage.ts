@@ -89,7 +89,7 @@ export function looksLikeAddress(text: string): boolean {
 
 /** What arguments look like, and the flags that take it: the first that the command has. */
 const ARGUMENTS_MEANT: readonly (readonly [looks: RegExp, flags: readonly string[]])[] = [
-  [ADDRESS, ['--target', '--to', '--upstream']],
+  [ADDRESS, ['--target', '--to']],
   [/^\d+(?:\.\d+)?x$/, ['--multiplier']],
   [/^\d+(?:ms|s|m|h|d)$/, ['--duration', '--budget']],
   [/[<>]/, ['--slo']],

@@ -167,6 +167,15 @@ export function parseAddedHeader(text: string, secrets: Secrets, what = '--heade
   return [name, value];
 }
 
+/** Splits `RECEIVER Name: value`. The receiver is null if none of these is named: then it is for the requests. */
+export function addressedHeader(
+  header: string,
+  receivers: readonly string[],
+): { readonly to: string | null; readonly text: string } {
+  const [, to = '', text = ''] = /^\s*([a-z-]+(?:=\S+)?)\s+(\S.*)$/s.exec(header) ?? [];
+  return receivers.includes(to.replace(/=.*/s, '')) ? { to, text } : { to: null, text: header };
+}
+
 function resolvedValue(name: string, text: string, secrets: Secrets, what: string): string {
   if (text.startsWith('env:')) {
     const value = secrets.environment(text.slice(4));

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { AppError, Problems } from './errors.ts';
+import { nearest } from './text.ts';
 
 /** Texts of an option besides its type, stored in `OPTION_TEXTS` under its zod type. */
 export interface OptionTexts {
   /**
-   * In commander's format: `--max-disk <size>`, `--md, --markdown [file]`. Null if only a file can state it.
+   * In commander's format: `--max-disk <size>`, `-H, --header <header>`. Null if only a file can state it.
    */
   readonly flags: string | null;
   readonly description: string;
@@ -44,6 +45,133 @@ export type ResolvedOptions<Shape extends OptionShape> = {
 
 /** Reads user input. Throws AppError OPTION_INVALID, prefixed with `what`, for invalid input. */
 export type OptionParser<Value> = (text: string, what: string) => Value;
+
+/** One part of a value such as `total=300s,connect=10s`. */
+export interface Part<Value> {
+  readonly parse: OptionParser<Value>;
+  /** As a user would write it; null if there is none. */
+  readonly default: string | null;
+  readonly isRepeatable: boolean;
+  readonly isRequired: boolean;
+}
+
+type PartValues<Parts> = {
+  readonly [Name in keyof Parts]: Parts[Name] extends Part<infer Value> ? Value : never;
+};
+
+/** A part with one value; null if it is not stated and has no default. */
+export function part<Value>(parse: OptionParser<Value>, initial: string): Part<Value>;
+export function part<Value>(parse: OptionParser<Value>): Part<Value | null>;
+export function part<Value>(parse: OptionParser<Value>, initial?: string): Part<Value | null> {
+  return { parse, default: initial ?? null, isRepeatable: false, isRequired: false };
+}
+
+/** A part that must be given if the option is. */
+export function requiredPart<Value>(parse: OptionParser<Value>): Part<Value> {
+  return { parse, default: null, isRepeatable: false, isRequired: true };
+}
+
+/** A part that may be given several times. */
+export function partList<Value>(parse: OptionParser<Value>): Part<readonly Value[]> {
+  return { parse: parse as OptionParser<never>, default: null, isRepeatable: true, isRequired: false };
+}
+
+/** A part that is on or off: `websocket` is `websocket=on`. */
+export function partSwitch(initial: 'on' | 'off' = OFF): Part<boolean> {
+  return { parse: onOrOff, default: initial, isRepeatable: false, isRequired: false };
+}
+
+const ON = 'on';
+const OFF = 'off';
+
+const onOrOff: OptionParser<boolean> = (given, what) => {
+  if (given === ON || given === OFF) return given === ON;
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(given)} is neither ${ON} nor ${OFF}`);
+};
+
+/**
+ * Parses a value with named parts, in camel case here and `kebab-case` in the text: `connect=1s,first-byte=30s`. A comma
+ * belongs to a value if no name follows it.
+ * @param first the part that needs no name if it comes first: `30s` is `total=30s`
+ */
+export function partsOf<const Parts extends Readonly<Record<string, Part<unknown>>>>(
+  parts: Parts,
+  first?: keyof Parts & string,
+): OptionParser<PartValues<Parts>> {
+  const keys = new Map(Object.keys(parts).map((key) => [kebab(key), key]));
+  const known = `Parts are ${[...keys.keys()].join(', ')}, such as ${[...keys.keys()].slice(0, 2).join('=…,')}=….`;
+  return (given, what) => {
+    const stated = new Map<string, string[]>();
+    for (const { name, text } of namedIn(given, parts, keys)) {
+      const key = name === null ? first : keys.get(name);
+      if (key === undefined) {
+        const near = nearest(name ?? text, keys.keys());
+        const wrong =
+          name === null ? `${JSON.stringify(text)} is not NAME=VALUE` : `there is no part ${name}`;
+        const hint = near === null ? known : `Did you mean ${near}=…? ${known}`;
+        throw new AppError('OPTION_INVALID', `${what}: ${wrong}`, { hint });
+      }
+      const before = stated.get(key) ?? [];
+      if (before.length > 0 && !parts[key]?.isRepeatable)
+        throw new AppError('OPTION_INVALID', `${what}: ${kebab(key)} is given twice`);
+      stated.set(key, [...before, text]);
+    }
+    const read = Object.entries(parts).map(([key, { parse, default: initial, isRepeatable, isRequired }]) => {
+      const of = key === first ? what : `${what} ${kebab(key)}`;
+      const texts = stated.get(key) ?? (initial === null ? [] : [initial]);
+      if (isRequired && texts.length === 0)
+        throw new AppError('OPTION_INVALID', `${what}: ${kebab(key)} is missing`, { hint: known });
+      const values = texts.map((text) => parse(text, of));
+      return [key, isRepeatable ? values : (values[0] ?? null)];
+    });
+    return Object.fromEntries(read) as PartValues<Parts>;
+  };
+}
+
+/** The named parts of a text, in their order. The name is null for a first part without one. */
+function namedIn(
+  given: string,
+  parts: Readonly<Record<string, Part<unknown>>>,
+  keys: ReadonlyMap<string, string>,
+): { readonly name: string | null; text: string }[] {
+  const found: { readonly name: string | null; text: string }[] = [];
+  for (const piece of given.split(',')) {
+    const [, name, text = ''] = /^\s*([a-z][\w-]*)\s*=(.*)$/s.exec(piece) ?? [];
+    const isSwitch = parts[keys.get(piece.trim()) ?? '']?.parse === onOrOff;
+    const last = found.at(-1);
+    if (name !== undefined) found.push({ name, text: text.trim() });
+    else if (isSwitch) found.push({ name: piece.trim(), text: ON });
+    else if (last === undefined) found.push({ name: null, text: piece.trim() });
+    else last.text += `,${piece}`;
+  }
+  return found;
+}
+
+/** A parser for one of these words. */
+export function word<const Word extends string>(words: readonly Word[]): OptionParser<Word> {
+  return (text, what) => {
+    const found = words.find((each) => each === text);
+    if (found !== undefined) return found;
+    throw new AppError(
+      'OPTION_INVALID',
+      `${what}: ${JSON.stringify(text)} is not one of ${words.join(', ')}`,
+    );
+  };
+}
+
+/** The default of an option with these parts, for its help. */
+export function partDefaults(parts: Readonly<Record<string, Part<unknown>>>): string {
+  return Object.entries(parts)
+    .flatMap(([key, { default: initial, parse }]) =>
+      initial === null || parse === onOrOff ? [] : [`${kebab(key)}=${initial}`],
+    )
+    .join(',');
+}
+
+/** `first-byte` for `firstByte`. */
+export function kebab(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
 
 type Scalar = string | number;
 
@@ -248,10 +376,7 @@ export function textsOf(type: z.ZodType): OptionTexts {
   return texts;
 }
 
-/**
- * The long names in `--md, --markdown [file]`, with dashes. The main name is last in the flags and first in
- * the result.
- */
+/** The long names in `-H, --header <header>`, with dashes. The main name is last in the flags and first in the result. */
 export function longNamesOf(flags: string): string[] {
   return (flags.match(/--[\w-]+/g) ?? []).reverse();
 }
@@ -399,6 +524,9 @@ function reading<Value>(what: string, parse: OptionParser<Value>) {
     }
   };
 }
+
+/** The name of a file, as a part. */
+export const fileName: OptionParser<string> = notEmpty('file', asIs);
 
 function notEmpty<Value>(kind: string, parse: OptionParser<Value>): OptionParser<Value> {
   return (given, what) => {

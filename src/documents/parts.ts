@@ -15,7 +15,7 @@ export const observation = z.union([z.number(), z.literal('Infinity')]).nullable
 export const interval = z.tuple([z.number(), z.number()]).nullable();
 
 const labels = z.record(z.string(), z.string());
-/** Facts about the build that serves: `--build`, `--label` and the variables of CI. */
+/** Facts about the build that serves: `--label` and the variables of CI. */
 export type Labels = Immutable<z.infer<typeof labels>>;
 
 export const pauses = z
@@ -28,7 +28,7 @@ export const pauses = z
 
 /** What was tested, and with which recording. Documents of earlier versions do not say. */
 export const tested = {
-  labels: labels.optional().describe('Of the build that serves: `--build`, `--label`, variables of CI.'),
+  labels: labels.optional().describe('Of the build that serves: `--label`, variables of CI.'),
   captureDigest: z
     .string()
     .optional()
@@ -74,7 +74,7 @@ export const foundStretch = z.object({
 export const capsSchema = z
   .object({
     maxInFlight: count.nullable().describe('Of requests at once: --max-in-flight.'),
-    maxInFlightBytes: count.nullable().describe('Of bodies at once: --max-in-flight-bytes.'),
+    maxInFlightBytes: count.nullable().describe('Of bodies at once: --max-in-flight bytes.'),
     maxRatePerSecond: maybeNumber.describe(
       'Of planned requests: --max-rate, else twice the planned peak. A bound of the plan, not of one shard.',
     ),
@@ -120,7 +120,7 @@ export type AsRecordedDocument = Immutable<z.infer<typeof asRecorded>>;
 
 const seconds = z.number();
 
-/** The looks at a run with `--until-sure`. Instants count from the end of the warm-up. */
+/** The looks at a run with `--confidence until-sure`. Instants count from the end of the warm-up. */
 export const untilSure = z
   .object({
     confidence: z.number().describe('How sure the verdict is over all looks together.'),
@@ -146,7 +146,7 @@ export const untilSure = z
       .describe('By objective on a percentile or a share, known before anything is sent.'),
   })
   .nullable()
-  .describe('Null without --until-sure.');
+  .describe('Null without --confidence until-sure.');
 export type UntilSureDocument = NonNullable<Immutable<z.infer<typeof untilSure>>>;
 
 /** Results of exporting the metrics and traces of a run. */

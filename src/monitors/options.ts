@@ -1,6 +1,6 @@
-import { AppError, type Problems, reasonOf } from '../core/errors.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { grouped, listOf, type ResolvedOptions, value } from '../core/options.ts';
+import { grouped, listOf, type OptionParser, type ResolvedOptions } from '../core/options.ts';
 import { parsePositiveMs, parseWaitMs, refused } from '../core/units.ts';
 import { type MonitorHeaders, metricsPlacesOf, ScrapeSource } from './metrics-scrape.ts';
 import { MONITORED_NAMES } from './presets.ts';
@@ -17,7 +17,7 @@ type MonitorPlace =
 const URL_KINDS = { scrape: '', prometheus: 'prom=', recorded: 'recorded=' } as const;
 
 const PLACES_HINT =
-  'Give target, http://HOST:PORT/metrics, prom=http://HOST:9090, recorded=http://HOST:9090, pid:NUMBER or port:NUMBER.';
+  'Give target, http://HOST:PORT/metrics, prom=http://HOST:9090, recorded=http://HOST:9090, pid:NUMBER, port:NUMBER, or NAME=PROMQL for a series.';
 
 /** @throws AppError OPTION_INVALID */
 export function parseMonitorPlace(text: string, what: string): MonitorPlace {
@@ -31,7 +31,7 @@ export function parseMonitorPlace(text: string, what: string): MonitorPlace {
   if (username + password !== '') {
     // The URL is stored with the run.
     throw new AppError('OPTION_INVALID', `${what}: the URL holds credentials`, {
-      hint: 'Give them with --monitor-header "Authorization: env:NAME".',
+      hint: 'Give them with --header "monitor Authorization: env:NAME".',
     });
   }
   if (api === undefined) return { kind: 'scrape', url };
@@ -47,37 +47,37 @@ function parseInterval(text: string, what: string): number {
   return parseWaitMs(text, what);
 }
 
-const header = (text: string) => text;
+/** One `--monitor`: what is watched, a series of it by name, or the time between two readings. */
+type StatedMonitor =
+  | { readonly kind: 'place'; readonly place: MonitorPlace }
+  | { readonly kind: 'query'; readonly query: MonitorQuery }
+  | { readonly kind: 'interval'; readonly ms: number };
 
-/** A header that names its source: `SOURCE Name: value`. */
-const SCOPED = /^\s*(target|(?:(?:prom|recorded)=)?https?:\/\/\S+)\s+(\S.*)$/s;
+const parseMonitor: OptionParser<StatedMonitor> = (text, what) => {
+  const [, name, rest = ''] = /^\s*([a-z_]\w*)(?:@recorded)?\s*=(.*)$/s.exec(text) ?? [];
+  if (name === 'interval') return { kind: 'interval', ms: parseInterval(rest.trim(), `${what} interval`) };
+  if (name === undefined || name === 'prom' || (name === 'recorded' && /^\s*https?:/.test(rest)))
+    return { kind: 'place', place: parseMonitorPlace(text, what) };
+  return { kind: 'query', query: parseMonitorQuery(text, what) };
+};
 
 /** What to watch during the load. */
 export const MONITOR_OPTIONS = grouped('Monitors', {
   monitor: listOf(
-    '--monitor <source>',
-    'what to watch: target, a URL of metrics, prom=URL (Prometheus), recorded=URL (its recorded window), pid:N or port:N',
-    parseMonitorPlace,
-  ),
-  monitorQuery: listOf(
-    '--monitor-query <name=promql>',
-    'series to watch by this name: PromQL, or the metric of a scrape; NAME@recorded=… for the recorded window',
-    parseMonitorQuery,
-  ),
-  monitorInterval: value(
-    '--monitor-interval <time>',
-    'time between two readings (default: 1s, for a Prometheus 5s)',
-    parseInterval,
-  ),
-  monitorHeader: listOf(
-    '--monitor-header <header>',
-    'header for monitors: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; "SOURCE Name: …" for one',
-    header,
+    '--monitor <source|series>',
+    'what to watch: target, a URL of metrics, prom=URL (Prometheus), recorded=URL (its recorded window), pid:N or port:N; ' +
+      'NAME=PROMQL: a series by this name, PromQL or the metric of a scrape (NAME@recorded=… for the recorded window); ' +
+      'interval=TIME: time between two readings (default: 1s, for a Prometheus 5s)',
+    parseMonitor,
   ),
 });
 
-/** The options, with parsed headers. */
-export interface MonitorOptions extends Omit<ResolvedOptions<typeof MONITOR_OPTIONS>, 'monitorHeader'> {
+/** What is watched, and how. */
+export interface MonitorOptions {
+  readonly monitor: readonly MonitorPlace[];
+  readonly monitorQuery: readonly MonitorQuery[];
+  /** Null for the default of each source. */
+  readonly monitorInterval: number | null;
   readonly headers: readonly MonitorHeader[];
 }
 
@@ -88,53 +88,52 @@ interface MonitorHeader {
 }
 
 /**
- * Reads the headers and checks which options can be combined.
- * @param readHeader reads one header, and a secret in it
+ * Sorts what is watched, and checks what can be combined.
+ * @param headers headers for all monitors (`monitor`) or one (`monitor=SOURCE`)
  * @param isTaken whether objectives use a name for something else
  * @param isAskedMore whether a Prometheus is asked for more than series
  */
 export function monitorOptionsOf(
-  { monitorHeader, ...read }: ResolvedOptions<typeof MONITOR_OPTIONS>,
+  read: ResolvedOptions<typeof MONITOR_OPTIONS>,
+  headers: readonly { readonly to: string; readonly header: MonitorHeaders[number] }[],
   problems: Problems,
-  readHeader: (text: string) => readonly [string, string],
   isTaken: (name: string) => boolean,
   isAskedMore = false,
 ): MonitorOptions {
-  const { monitor, monitorQuery } = read;
+  const monitor = read.monitor.flatMap((each) => (each.kind === 'place' ? [each.place] : []));
+  const monitorQuery = read.monitor.flatMap((each) => (each.kind === 'query' ? [each.query] : []));
+  const [monitorInterval = null, ...more] = read.monitor.flatMap((each) =>
+    each.kind === 'interval' ? [each.ms] : [],
+  );
+  if (more.length > 0) problems.add('--monitor: interval is given twice');
   const isApi = ({ kind }: MonitorPlace) => kind === 'prometheus' || kind === 'recorded';
   if (monitor.length > LIMITS.monitors)
     problems.add(`--monitor: ${monitor.length} sources are more than ${LIMITS.monitors}`);
   if (monitorQuery.length > LIMITS.monitoredSeries)
-    problems.add(`--monitor-query: ${monitorQuery.length} are more than ${LIMITS.monitoredSeries}`);
+    problems.add(`--monitor: ${monitorQuery.length} series are more than ${LIMITS.monitoredSeries}`);
   if (monitor.some(isApi) && monitorQuery.length === 0 && !isAskedMore) {
     problems.add(
-      '--monitor-query is missing: a Prometheus is asked for nothing',
-      "For example: --monitor-query 'queue_length=sum(vllm:num_requests_waiting)'.",
+      '--monitor: a Prometheus is asked for nothing',
+      "Name a series, such as --monitor 'queue_length=sum(vllm:num_requests_waiting)'.",
     );
   }
   const isRead = monitor.some(({ kind }) => kind === 'target' || kind === 'scrape');
   for (const { name, promql, selector } of monitorQuery) {
-    if (isTaken(name)) problems.add(`--monitor-query: ${name} is the name of a metric of objectives`);
+    if (isTaken(name)) problems.add(`--monitor ${name}: it is the name of a metric of objectives`);
     if (monitor.some(isApi)) continue;
-    if (!isRead)
-      problems.add(`--monitor-query ${name} has no effect without a --monitor that it can be asked of`);
+    if (!isRead) problems.add(`--monitor ${name}=… has no effect without a source that it can be asked of`);
     else if (selector === null)
       problems.add(
-        `--monitor-query: only a Prometheus answers ${promql}; of metrics that are scraped give a name`,
+        `--monitor ${name}: only a Prometheus answers ${promql}; of metrics that are scraped give a name`,
       );
   }
-  const headers = monitorHeader.flatMap((each): MonitorHeader[] => {
-    const [, of = null, text = each] = SCOPED.exec(each) ?? [];
+  const addressed = headers.map(({ to, header }): MonitorHeader => {
+    const [, of = null] = /^monitor=(.*)$/s.exec(to) ?? [];
     if (of !== null && !monitor.some((place) => placeText(place) === of))
-      problems.add(`--monitor-header: ${of} is no --monitor`, 'Name a source as --monitor has it.');
-    try {
-      return [{ of, header: readHeader(text) }];
-    } catch (thrown) {
-      problems.add(reasonOf(thrown).replace('--header', '--monitor-header'));
-      return [];
-    }
+      problems.add(`--header: ${of} is no --monitor`, 'Name a source as --monitor has it.');
+    return { of, header };
   });
-  return { ...read, headers };
+  return { monitor, monitorQuery, monitorInterval, headers: addressed };
 }
 
 /** The headers for a source: those for all sources, then its own. */

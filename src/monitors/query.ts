@@ -27,7 +27,7 @@ export function parseMonitorQuery(text: string, what: string): MonitorQuery {
       what,
       text,
       'is no NAME=PROMQL',
-      "For example: --monitor-query 'queue_length=sum(my_queue_depth)'.",
+      "For example: --monitor 'queue_length=sum(my_queue_depth)'.",
     );
   }
   return {

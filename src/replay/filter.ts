@@ -132,9 +132,13 @@ export function assertRecorders(
 ): void {
   const missing = asked.filter((id) => !known.some((recorder) => recorder.id === id));
   if (missing.length === 0) return;
-  throw new AppError('OPTION_INVALID', `--recorder: the capture has no recorder ${missing.join(', ')}`, {
-    hint: `It has ${known.map(({ id, host }) => `${id} (${host})`).join(', ') || 'none'}.`,
-  });
+  throw new AppError(
+    'OPTION_INVALID',
+    `--filter recorder: the capture has no recorder ${missing.join(', ')}`,
+    {
+      hint: `It has ${known.map(({ id, host }) => `${id} (${host})`).join(', ') || 'none'}.`,
+    },
+  );
 }
 
 /** `*`: any characters but the separator. `**`: any characters at all. */

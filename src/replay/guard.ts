@@ -148,7 +148,7 @@ export class TargetFence {
   #forbidden(why: string): AppError {
     const name = this.#name;
     return new AppError('TARGET_FORBIDDEN', `The target ${name} ${why}: a replay must not hit production`, {
-      hint: `Give a staging target, or allow this one: --allow-production-host ${name}`,
+      hint: `Give a staging target, or allow this one: --production-host allow=${name}`,
     });
   }
 }
@@ -321,8 +321,9 @@ function certificateRefusal({ authorizationError }: TLSSocket): string | null {
   const code: unknown = authorizationError;
   if (code === null || code === undefined) return null;
   const way =
-    WRONG_FOR_ALL[String(code)] ?? 'Trust its certificate, or the one that signed it: --ca FILE (PEM)';
-  return `${way}; or accept any certificate: --insecure.`;
+    WRONG_FOR_ALL[String(code)] ??
+    'Trust its certificate, or the one that signed it: --target-tls ca=FILE (PEM)';
+  return `${way}; or accept any certificate: --target-tls insecure.`;
 }
 
 /** Fewer ends than this in the window are no ground for a decision. */

@@ -458,9 +458,10 @@ function engineOptionsOf(
 ): EngineOptions {
   return {
     ...picked(target, 'origin', 'socketPath'),
-    ...picked(options, 'startAtUs', 'senders', 'maxInFlight', 'maxInFlightBytes', 'maxConnectionAgeMs'),
+    ...picked(options, 'startAtUs', 'maxInFlight', 'maxInFlightBytes', 'maxConnectionAgeMs'),
     ...picked(options, 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs'),
     ...picked(options, 'caPem', 'acceptAnyCertificate'),
+    senders: options.threads,
     totalTimeoutMs: options.timeoutMs,
     judgedFromNs,
     // The recorded peak is the minimum, because a replay below 1x may still have bursts of the recorded rate.

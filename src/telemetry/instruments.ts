@@ -102,7 +102,7 @@ const FACTS = {
     description: 'Input and output tokens of a request, as its answer counts them.',
     bounds: TOKENS,
   },
-  lag: own('histogram', 'dispatch_lag', 's', 'Time from the planned instant to the send.'),
+  lag: own('histogram', 'lag', 's', 'Time from the planned instant to the send.'),
   inFlight: own('gauge', 'inflight', '{request}', 'Requests that the target has.'),
   offered: own(
     'gauge',

@@ -1,6 +1,15 @@
 import { AppError, type Problems } from '../core/errors.ts';
 import type { HeaderPair } from '../core/headers.ts';
-import { choice, grouped, list, type OptionParser, type ResolvedOptions, value } from '../core/options.ts';
+import {
+  grouped,
+  type OptionParser,
+  part,
+  partsOf,
+  type ResolvedOptions,
+  requiredPart,
+  value,
+  word,
+} from '../core/options.ts';
 import { shownUrl } from '../core/text.ts';
 import { parseShare, parseWaitMs, refused } from '../core/units.ts';
 
@@ -13,7 +22,7 @@ const parseReceiver: OptionParser<string> = (text, what) => {
   if (url.username + url.password + url.search + url.hash !== '') {
     // The URL is stored with the run.
     throw new AppError('OPTION_INVALID', `${what}: the URL holds credentials, a query or a fragment`, {
-      hint: `Give credentials with ${what}-header "Authorization: env:NAME".`,
+      hint: `Give credentials with --header "${what.slice(2)} Authorization: env:NAME".`,
     });
   }
   return url.href.replace(/\/+$/, '');
@@ -25,40 +34,33 @@ const parseInterval: OptionParser<number> = (text, what) => {
   return ms;
 };
 
-const HEADER = '"Name: value", "Name: env:VARIABLE" or "Name: file:PATH"';
-
 const OTLP_HISTOGRAMS = ['exponential', 'explicit'] as const;
 export type OtlpHistograms = (typeof OTLP_HISTOGRAMS)[number];
+
+const EXPORT_MS = 5_000;
 
 /** Receivers of metrics and traces during a run. */
 export const TELEMETRY_OPTIONS = grouped('Telemetry', {
   otlp: value(
-    '--otlp <url>',
-    'OpenTelemetry receiver of metrics and traces, such as http://collector:4318',
-    parseReceiver,
-  ),
-  otlpHeader: list('--otlp-header <header>', `header for it: ${HEADER}`),
-  otlpHistograms: choice(
-    '--otlp-histograms <form>',
-    'buckets of its histograms: exponential, or explicit if what it passes them on to drops exponential ones',
-    OTLP_HISTOGRAMS,
-    { default: 'exponential' },
-  ),
-  traceSample: value(
-    '--trace-sample <share>',
-    'share of requests that are sent with a traceparent and exported as spans (needs --otlp)',
-    parseShare,
-    { default: '1%' },
+    '--otlp <url|parts>',
+    'OpenTelemetry receiver of metrics and traces, such as http://collector:4318; traces=SHARE of requests are sent with ' +
+      'a traceparent and exported as spans (default: 1%); histograms=explicit if what it passes them on to drops ' +
+      'exponential ones; interval=TIME between two exports (default: 5s)',
+    partsOf(
+      {
+        url: requiredPart(parseReceiver),
+        traces: part(parseShare, '1%'),
+        histograms: part(word(OTLP_HISTOGRAMS), 'exponential'),
+        interval: part(parseInterval),
+      },
+      'url',
+    ),
   ),
   remoteWrite: value(
-    '--remote-write <url>',
-    'Prometheus that takes metrics by remote write, such as http://prometheus:9090/api/v1/write',
-    parseReceiver,
+    '--remote-write <url|parts>',
+    'Prometheus that takes metrics by remote write, such as http://prometheus:9090/api/v1/write; interval=TIME between two exports (default: 5s)',
+    partsOf({ url: requiredPart(parseReceiver), interval: part(parseInterval) }, 'url'),
   ),
-  remoteWriteHeader: list('--remote-write-header <header>', `header for it: ${HEADER}`),
-  telemetryInterval: value('--telemetry-interval <time>', 'time between two exports', parseInterval, {
-    default: '5s',
-  }),
 });
 
 /** One receiver. */
@@ -78,27 +80,28 @@ export interface TelemetryOptions {
   readonly otlpHistograms: OtlpHistograms;
 }
 
-/** Reads the headers. @param readHeader reads one header, and a secret in it */
+/** @param headers headers for the receivers: `otlp` or `remote-write` */
 export function telemetryOptionsOf(
-  read: ResolvedOptions<typeof TELEMETRY_OPTIONS>,
+  { otlp, remoteWrite }: ResolvedOptions<typeof TELEMETRY_OPTIONS>,
+  headers: readonly { readonly to: string; readonly header: HeaderPair }[],
   problems: Problems,
-  readHeader: (text: string, what: string) => HeaderPair,
 ): TelemetryOptions {
-  const receiver = (kind: Receiver['kind'], url: string | null, texts: readonly string[], flag: string) => {
-    const headers = texts.flatMap((text) =>
-      problems.attempt<HeaderPair[]>(() => [readHeader(text, `${flag}-header`)], []),
-    );
-    if (url === null && texts.length > 0) problems.add(`${flag}-header has no effect without ${flag}`);
-    return url === null ? [] : [{ kind, url, headers }];
+  const receiver = (kind: Receiver['kind'], name: string, url: string | undefined) => {
+    const own = headers.filter(({ to }) => to === name).map(({ header }) => header);
+    if (url === undefined && own.length > 0)
+      problems.add(`--header "${name} …" has no effect without --${name}`);
+    return url === undefined ? [] : [{ kind, url, headers: own }];
   };
+  const intervals = new Set([otlp?.interval, remoteWrite?.interval].filter((each) => each != null));
+  if (intervals.size > 1) problems.add('--otlp and --remote-write have one interval: give the same to both');
   return {
     receivers: [
-      ...receiver('otlp', read.otlp, read.otlpHeader, '--otlp'),
-      ...receiver('remote_write', read.remoteWrite, read.remoteWriteHeader, '--remote-write'),
+      ...receiver('otlp', 'otlp', otlp?.url),
+      ...receiver('remote_write', 'remote-write', remoteWrite?.url),
     ],
-    traceShare: read.otlp === null ? null : read.traceSample,
-    intervalMs: read.telemetryInterval,
-    otlpHistograms: read.otlpHistograms,
+    traceShare: otlp?.traces ?? null,
+    intervalMs: [...intervals][0] ?? EXPORT_MS,
+    otlpHistograms: otlp?.histograms ?? 'exponential',
   };
 }
 

@@ -148,7 +148,7 @@ describe('in the replay', () => {
       directory,
       ...['--target', target.origin, '--multiplier', '1', '--out', out, '--json'],
       // Bodies of 32 MiB to a server in this very process: on a starved machine they take their time.
-      ...['--drain-deadline', '80s'],
+      ...['--timeout', 'drain=80s'],
     ]);
     expect(stderr).not.toContain('unexpected');
     expect([0, 4]).toContain(status);

@@ -57,7 +57,7 @@ async function search(url: string, slo: string, ...args: string[]): Promise<Capa
   const own = [
     '--slo',
     slo,
-    '--window',
+    '--step',
     `${WINDOW_S}s`,
     '--budget',
     BUDGET,
@@ -203,7 +203,7 @@ it('names the resource that is at its limit before anything is slow', async () =
     await busyServer(35),
     'latency: p(90)<500',
     ...['--slo', resource, '--tier', 'quick=latency: p(90)<400', '--monitor', 'target'],
-    ...['--monitor-interval', '250ms', '--compare-at-1x', 'off', '--width', '50%', '--max-multiplier', '4'],
+    ...['--monitor', 'interval=250ms', '--compare-at-1x', 'off', '--width', '50%', '--multiplier', '4'],
     ...['--budget', '60s'],
   );
   expect(document.limitedBy).toBe('objective');

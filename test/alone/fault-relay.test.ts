@@ -27,7 +27,7 @@ test('a relay without a fault adds at most 0.3 ms to the median, interleaved wit
   const server = createServer((_, response) => response.end('x'.repeat(1_000))).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
   const origin = `127.0.0.1:${(server.address() as { port: number }).port}`;
-  const args = ['faults', '--listen', '127.0.0.1:0', '--upstream', origin, '--control', '127.0.0.1:0'];
+  const args = ['faults', '--listen', '127.0.0.1:0', '--target', origin, '--control', '127.0.0.1:0'];
   const relay = startReprise(args);
   const [, port] = await relay.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/);
   const direct = new Client(`http://${origin}`);

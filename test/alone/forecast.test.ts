@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const RATE = 60;
 const RECORDED_S = repeated(30, 120);
-const SLO = ['--slo', 'latency: p(90)<150', '--window', '3s'];
+const SLO = ['--slo', 'latency: p(90)<150', '--step', '3s'];
 /** A search of this length decides each case; a longer one narrows it. */
 const BUDGET = repeated('50s', '4m');
 const MOST_ERROR = 0.25;
@@ -72,7 +72,7 @@ async function foretold({ service, flags, bytesOf }: Server) {
   const capture = await recorded(url, bytesOf);
   const guessed = await breakingPointOf([capture, '--simulate']);
   const found = await breakingPointOf([
-    ...[capture, '--target', url, '--allow-production-host', '127.0.0.1'],
+    ...[capture, '--target', url, '--production-host', 'allow=127.0.0.1'],
     ...['--budget', BUDGET, '--cool-down', '0s', '--out', join(temporaryDirectory(), 'out')],
   ]);
   const [guess, truth] = [multiplierOf(guessed), multiplierOf(found)];

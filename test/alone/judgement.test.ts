@@ -214,7 +214,7 @@ describe('a tenth of the traffic, recorded on purpose', () => {
 
   it('is made up for by copies, and passes for 1x where those are as many as were left out', async () => {
     const capture = await sampled({ model: 'm', input: 'x' });
-    const result = await replay(capture, (await serverOf(ended)).url, [...SLO, '--jitter', '100ms']);
+    const result = await replay(capture, (await serverOf(ended)).url, [...SLO, '--scaling', 'jitter=100ms']);
     const document = documentOf(result);
     expect(document.coverage).toBeLessThan(0.2);
     expect(document.planned).toBeGreaterThan(document.recorded * 4);

@@ -37,7 +37,12 @@ async function replayInto(flags: readonly string[]) {
 
 describe('a replay into a recorder of production', () => {
   test('is refused by the gateway, request by request, and none reaches the server', async () => {
-    const { server, directory, result, account } = await replayInto(['--mode', 'gateway', '--refuse-marked']);
+    const { server, directory, result, account } = await replayInto([
+      '--mode',
+      'gateway',
+      '--gateway',
+      'refuse-marked',
+    ]);
     expect(documentOf(result)).toMatchObject({ sent: REQUESTS, statuses: { '403': REQUESTS } });
     expect(documentOf(result).reasons.map(({ code }) => code)).toContain('not_comparable');
     expect(result.status).toBe(4);
@@ -129,7 +134,7 @@ describe('each fence alone', () => {
     expect(result.status).toBe(2);
     expect(result.stderr).toContain('a replay must not hit production');
     expect(existsSync(result.out)).toBe(false);
-    const allowed = [...flags, '--allow-production-host', 'prod.invalid'];
+    const allowed = [...flags, '--production-host', 'allow=prod.invalid'];
     const opened = await replay(recordedUnder(host, upstream), 'http://prod.invalid', allowed);
     expect(opened.status).toBe(5);
     expect(opened.stderr).toContain('cannot be reached');
@@ -145,7 +150,7 @@ describe('each fence alone', () => {
   ])('keeps the ceiling on %s', async (_, flags, counts, heldBack) => {
     // Never answered: what is in flight stays there.
     const server = await serverOf(() => {});
-    const limits = ['--json', '--timeout', '2s', '--drain-deadline', '0s', ...flags];
+    const limits = ['--json', '--timeout', '2s,drain=0s', ...flags];
     const result = await replay(captureOf(requestsOf(100)), server.url, limits);
     const document = documentOf(result);
     expect(document).toMatchObject(counts);

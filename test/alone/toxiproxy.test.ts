@@ -274,7 +274,7 @@ describe('Toxiproxy itself', () => {
       }
       return answers;
     };
-    const { origin, control } = await startRelay('127.0.0.1:1', { listen: [], upstream: [] });
+    const { origin, control } = await startRelay('127.0.0.1:1', { listen: [], target: [] });
     expect(await control.proxies()).toEqual([]);
     expect(await answersOf(origin)).toEqual(await answersOf(await startToxiproxy(toxiproxy.path)));
   });
@@ -317,7 +317,7 @@ describe('Toxiproxy itself', () => {
       effects['down'] = await new RedisClient(port).ping();
       return effects;
     };
-    const { origin } = await startRelay('127.0.0.1:1', { listen: [], upstream: [] });
+    const { origin } = await startRelay('127.0.0.1:1', { listen: [], target: [] });
     const theirs = await effectsOf(await startToxiproxy(toxiproxy.path));
     expect(theirs).toMatchObject({ latency: 60, upstream: 40, down: 'ECONNREFUSED' });
     expect(await effectsOf(origin)).toEqual(theirs);

@@ -62,7 +62,7 @@ describe('reprise compare', () => {
     const [a, b] = runsOf(1);
     const folder = temporaryDirectory();
     const [html, md] = [join(folder, 'c.html'), join(folder, 'c.md')];
-    const done = await runCommand(['compare', a, b, '--html', html, '--md', md]);
+    const done = await runCommand(['compare', a, b, '--html', html, '--markdown', md]);
     expect(done, done.stderr).toMatchObject({ status: 0 });
     expect(readFileSync(html, 'utf8')).toContain('Comparison: SAME');
     expect(readFileSync(md, 'utf8')).toMatch(/^# Comparison\n\n\*\*SAME\*\*/);

@@ -19,8 +19,10 @@ function kept(id: string, limit: string | null, at: number): string {
   const facts = { slo, run: { id, startedAtUs, endedAtUs: startedAtUs + 1e6, options: { name: 'nightly' } } };
   const directory = storedRun(SENDS, facts);
   const summary = summaryOf(SENDS, facts);
-  const retainHistory = { kind: 'count', runs: 10 } as const;
-  const told = keepInHistory(ciReportOfRun(summary, runView(summary)), directory, { history, retainHistory });
+  const retain = { kind: 'count', runs: 10 } as const;
+  const told = keepInHistory(ciReportOfRun(summary, runView(summary)), directory, {
+    history: { file: history, retain },
+  });
   expect(told).toEqual([`kept in ${history} as "nightly"`]);
   return directory;
 }

@@ -20,7 +20,7 @@ describe('the labels of a build', () => {
 
   test('are those given, beside those that CI sets', () => {
     const ofCi = { GITHUB_SHA: '0c1f3a', GITHUB_REF_NAME: 'main' };
-    expect(labels({ build: 'v1.4.2', label: ['model=v7', 'image=registry/m@sha256:ab=1'] }, ofCi)).toEqual({
+    expect(labels({ label: ['build=v1.4.2', 'model=v7', 'image=registry/m@sha256:ab=1'] }, ofCi)).toEqual({
       commit: '0c1f3a',
       branch: 'main',
       build: 'v1.4.2',
@@ -42,10 +42,9 @@ describe('the labels of a build', () => {
     [{ label: [`model=${'x'.repeat(201)}`] }],
     [{ label: ['a.b=c'] }],
     [{ label: ['instance=other'] }],
-    [{ build: 'a\nb' }],
-    [{ build: '' }],
+    [{ label: ['build=a\nb'] }],
+    [{ label: ['build='] }],
     [{ label: ['model=a', 'model=b'] }],
-    [{ build: 'a', label: ['build=b'] }],
     [{ label: Array.from({ length: 21 }, (_, at) => `l${at}=x`) }],
   ])('refuse %j', (stated) => {
     expect(() => labels(stated)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }));

@@ -20,7 +20,10 @@ describe('the payloads that a profile looks into', () => {
   );
   const sampled = (payloadSample: string, status?: string) => {
     const options = resolveProfileOptions(
-      byProgram(PROFILE_OPTIONS, { payloadSample, ...(status === undefined ? {} : { status: [status] }) }),
+      byProgram(PROFILE_OPTIONS, {
+        payloadSample,
+        ...(status === undefined ? {} : { filter: [`status=${status}`] }),
+      }),
     );
     return profileCapture({ directory, options }).payloads;
   };

@@ -44,8 +44,7 @@ test('a history that cannot be written to costs a pipeline no verdict', () => {
   const summary = summaryOf(good(20), { slo: ['latency: p(50)<60s'] });
   const request = {
     name: null,
-    history,
-    retainHistory: { kind: 'count', runs: 10 } as const,
+    history: { file: history, retain: { kind: 'count', runs: 10 } as const },
     ciReport: [{ form: 'junit', file } as const],
   };
   expect(() => deliverVerdict(ciReportOfRun(summary, runView(summary)), folder, request)).toThrow();

@@ -39,15 +39,15 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['show CAPTURE --status 4**', /--status: "4\*\*" is no HTTP status\n {2}hint: .*404.*4xx/],
   ['show CAPTURE 1 --full', /--full has no effect without --payload.*\n {2}hint: Add --payload/],
   [
-    'replay CAPTURE --model gpt --dry-run',
+    'replay CAPTURE --filter model=gpt --dry-run',
     /^reprise: No exchange of the window has model gpt\b.*\n {2}hint: /,
   ],
   [
-    'replay CAPTURE --model gpt --target URL',
+    'replay CAPTURE --filter model=gpt --target URL',
     /^reprise: No exchange of the window has model gpt\b.*\n {2}hint: /,
   ],
   [
-    'capacity CAPTURE --model gpt --target URL --slo errors:rate<0.1',
+    'capacity CAPTURE --filter model=gpt --target URL --slo errors:rate<0.1',
     /No exchange of the window has model gpt\b.*\n {2}hint: /,
   ],
   [
@@ -129,9 +129,9 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['replay capture --target URL --multiplier -2', /such as 1, 1\.5 or 2x/],
   ['replay capture --target URL --stages 10s:1x', /10m@1x/],
   ['replay capture --target URL --rate 50rps --duration 1s', /--rate: "50rps".*\n {2}hint: --rate </],
-  ['replay capture --target URL --max-in-flight 0', /\n {2}hint: --max-in-flight <n>: /],
-  ['replay capture --target URL --from yesterday', /ISO 8601/],
-  ['replay capture --target URL --from 2025-01-01T00:00:00Z --to 2025-01-02T00:00:00Z', /It holds 20\d\d-/],
+  ['replay capture --target URL --max-in-flight 0', /\n {2}hint: --max-in-flight <n\|parts>: /],
+  ['replay capture --target URL --window yesterday', /--window: "yesterday" is no window/],
+  ['replay capture --target URL --window 2025-01-01T00:00:00Z..2025-01-02T00:00:00Z', /It holds 20\d\d-/],
   ['report run --tz Berlin', /Europe\/Berlin/],
   // Objectives.
   ['replay capture --target URL --slo "latncy: p(95)<300"', /write latency\b/],

@@ -21,8 +21,8 @@ async function run(...args: string[]): Promise<void> {
 test.each([
   [['status', '--dir', ''], '--dir: the name of the directory is empty'],
   [
-    ['record', '--dir', '/rec', '--target', 'x', '--tls-cert', ''],
-    '--tls-cert: the name of the file is empty',
+    ['record', '--dir', '/rec', '--target', 'x', '--listen-tls', 'cert=,key=k'],
+    '--listen-tls cert: the name of the file is empty',
   ],
   [['forget', '/no/such', '--hash-key-file', ''], '--hash-key-file: the name of the file is empty'],
 ])('a path that an unset variable left empty is refused: %j', async (args, reason) => {
@@ -31,8 +31,8 @@ test.each([
 
 test.each([
   ['replay --taget http://x', '--taget', '--target'],
-  ['replay capture --speeed 2 --slo', '--speeed', '--speed'],
-  ['replay capture --target --spede 2', '--spede', '--speed'],
+  ['replay capture --multiplir 2 --slo', '--multiplir', '--multiplier'],
+  ['replay capture --target --multipleir 2', '--multipleir', '--multiplier'],
   ['replay --config /nonexistent --taget=http://x', '--taget', '--target'],
   ['import arrivals --tme at', '--tme', '--time'],
   ['config print record --listn :80', '--listn', '--listen'],
@@ -44,7 +44,7 @@ test.each([
 });
 
 test.each([
-  ['replay capture --target --speed 2', '--target has no value: --speed follows it'],
+  ['replay capture --target --multiplier 2', '--target has no value: --multiplier follows it'],
   ['rpelay --tarket x', "error: unknown command 'rpelay'\n(Did you mean replay?)"],
 ])('what is wrong besides is told as it is: %s', async (line, message) => {
   await expect(run(...line.split(' '))).rejects.toMatchObject({ message });
@@ -76,9 +76,9 @@ test.each(COMMANDS)(
 
 test.each([
   ['replay capture --dry-run --serve :0', '--serve has no effect with --dry-run'],
-  ['replay capture --dry-run --open', '--open has no effect with --dry-run'],
+  ['replay capture --dry-run --serve open', '--serve has no effect with --dry-run'],
   ['capacity capture --slo realtime --simulate --serve :0', '--serve has no effect with --simulate'],
-  ['capacity capture --slo realtime --dry-run --open', '--open has no effect with --dry-run'],
+  ['capacity capture --slo realtime --dry-run --serve open', '--serve has no effect with --dry-run'],
 ])('a page of what sends nothing is refused: %s', async (line, message) => {
   await expect(run(...line.split(' '))).rejects.toMatchObject({
     code: 'OPTION_INVALID',

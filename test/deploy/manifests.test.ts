@@ -346,7 +346,7 @@ describe('the replay by an indexed job', () => {
   test('plays every shard once, all at the same time, and none again', () => {
     expect(job.completionMode).toBe('Indexed');
     expect(job.parallelism).toBe(job.completions);
-    expect(flagOf(shard, 'shard')).toBe(`$(JOB_COMPLETION_INDEX)/${job.completions}`);
+    expect(flagOf(shard, 'shard')).toBe(`$(JOB_COMPLETION_INDEX)/${job.completions},start=$(START_AT)`);
     expect(job.backoffLimitPerIndex).toBe(0);
     expect(merging.backoffLimit).toBe(0);
     for (const { template } of [job, merging]) expect(template.spec.restartPolicy).toBe('Never');

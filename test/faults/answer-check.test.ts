@@ -96,7 +96,7 @@ function doubtsOf({ document, status }: Awaited<ReturnType<typeof checked>>): st
   return codes.filter((code) => !BUSY.has(code));
 }
 
-describe('replay --compare-responses', () => {
+describe('replay --check', () => {
   it('passes a server that answers the same, but for what every server writes anew', async () => {
     const run = await checked(JSON_CAPTURE(), (at, response) =>
       json(response, { ...answerOf(at), id: `other-${at}`, model_version: '2' }),
@@ -152,7 +152,7 @@ describe('replay --compare-responses', () => {
     const { document, status } = await checked(
       JSON_CAPTURE(),
       (at, response) => json(response, answerOf(at), at === 3 ? 422 : 200),
-      ['--compare-responses', 'status', ...SLO],
+      ['--check', 'status', ...SLO],
     );
     expect(document.check).toMatchObject({ level: 'status', checked: COUNT, byKind: { status: 1 } });
     expect(status).toBe(3);
@@ -185,13 +185,13 @@ describe('replay --compare-responses', () => {
       })),
     );
     const same = (at: number, response: ServerResponse) => json(response, answerOf(at));
-    const run = await checked(capture, same, ['--compare-responses']);
+    const run = await checked(capture, same, ['--check']);
     expect(run.document.check).toMatchObject({
       checked: 0,
       rate: null,
       unchecked: { no_recorded_body: COUNT },
     });
-    expect(doubtsOf(await checked(capture, same, ['--compare-responses=status', ...SLO]))).toEqual([]);
+    expect(doubtsOf(await checked(capture, same, ['--check=status', ...SLO]))).toEqual([]);
   });
 
   it('counts what was masked as unchecked, and compares the rest', async () => {
@@ -205,7 +205,7 @@ describe('replay --compare-responses', () => {
     const run = await checked(capture, same);
     expect(run.document.check).toMatchObject({ checked: 0, mismatched: 0, unchecked: { redacted: COUNT } });
     expect(doubtsOf(run)).toEqual(['answers_unchecked']);
-    const left = await checked(capture, same, ['--response-ignore', '/note', ...SLO]);
+    const left = await checked(capture, same, ['--check', 'ignore=/note', ...SLO]);
     expect(left.document.check).toMatchObject({ checked: COUNT, mismatched: 0 });
     expect(doubtsOf(left)).toEqual([]);
   });

@@ -88,7 +88,7 @@ test('a replica that is added a known time after the load is read out within one
   );
   const result = await replay(captureOf(requestsOf(1_000, 50_000)), url, [
     ...['--json', '--scaling', 'compress', '--stages', '5s@1x,10s@4.5x'],
-    ...['--monitor', 'target', '--monitor-interval', `${INTERVAL_MS}ms`, '--capacity', capacity],
+    ...['--monitor', 'target', '--monitor', `interval=${INTERVAL_MS}ms`, '--capacity', capacity],
     ...['--slo', 'latency: p(90)<400'],
   ]);
   const document = documentOf(result);

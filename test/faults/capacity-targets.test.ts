@@ -74,7 +74,7 @@ describe('a search', () => {
     const stop = new AbortController();
     let played = 0;
     const options = { slo: 'latency: p(90)<500', out: join(temporaryDirectory(), 'out'), window: '1s' };
-    const short = { budget: '10m', compareAt1x: 'off', coolDown: '0s', maxMultiplier: 2 } as const;
+    const short = { budget: '10m', compareAt1x: 'off', coolDown: '0s', multiplier: 2 } as const;
     return capacity(
       capture,
       { ...options, ...short, target, ...asked },
@@ -129,8 +129,7 @@ describe('a search', () => {
     });
     const calibrateBounds = 'p50:1000,status:0.02,size:1000';
     const { noise, steps } = await stepsOf(captureOf(requestsOf(900, 10_000)), server.url, 3, {
-      compareAt1x: 'on',
-      compareAt1xBounds: calibrateBounds,
+      compareAt1x: calibrateBounds,
     });
     expect(noise.source).toBe('none');
     expect(steps[1]?.reasons.map(({ code }) => code)).toContain('repeats_cached');
@@ -163,10 +162,10 @@ describe('a search', () => {
         response.writeHead(/[13579]$/.test(target) ? 404 : 200).end('{"outputs":[]}'),
       );
       const out = join(temporaryDirectory(), 'out');
-      const ceiling = ['--max-multiplier', '0.5', '--min-multiplier', '0.5'];
+      const ceiling = ['--multiplier', '0.5..0.5'];
       const first = await calibrated(server, out, ceiling);
       expect(first).toMatchObject({ endedBy: 'not_representative', calibration: { representative: false } });
-      const wider = [...ceiling, '--compare-at-1x-bounds', 'p50:1000,status:1,size:1000'];
+      const wider = [...ceiling, '--compare-at-1x', 'p50=1000,status=1,size=1000'];
       const second = await calibrated(server, out, wider);
       expect(second.calibration?.representative).toBe(true);
       expect(new Set([first, second].flatMap(({ steps }) => steps.map((step) => step.multiplier)))).toEqual(
@@ -179,8 +178,8 @@ describe('a search', () => {
         setTimeout(() => response.end('{"outputs":[]}'), 700);
       });
       const document = await calibrated(server, join(temporaryDirectory(), 'out'), [
-        '--min-multiplier',
-        '0.5',
+        '--multiplier',
+        '0.5..64',
       ]);
       expect(document).toMatchObject({ endedBy: 'min_multiplier', calibration: { representative: null } });
       expect(document.steps.at(-1)?.multiplier).toBe(0.5);
@@ -217,10 +216,10 @@ describe('a search', () => {
         target: server.url,
         slo: 'latency: p(90)<500',
         out: join(temporaryDirectory(), 'out'),
-        window: '1s',
+        step: '1s',
         budget: '30s',
         compareAt1x: 'off',
-        minMultiplier: 1,
+        multiplier: '1..64',
       },
       { onStep: ({ multiplier }) => seen.push(multiplier) },
     );

@@ -225,7 +225,7 @@ describe('the end of a controller', () => {
   it('ends with a signal and leaves no connection', async () => {
     const port = await echoServer();
     const process = startReprise(
-      ['faults', '--listen', '127.0.0.1:0', '--upstream', `127.0.0.1:${port}`, '--control', '127.0.0.1:0'],
+      ['faults', '--listen', '127.0.0.1:0', '--target', `127.0.0.1:${port}`, '--control', '127.0.0.1:0'],
       {},
     );
     const [, listen] = await process.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/);

@@ -34,7 +34,7 @@ describe('a run of a plan whose sessions were drawn', () => {
       ['1.6', 340, '<0.0001'],
     ] as const) {
       const run = await replay(capture, server.url, [
-        ...['--scaling', 'amplify', '--multiplier', multiplier, '--jitter', '0s'],
+        ...['--scaling', 'amplify,jitter=0s', '--multiplier', multiplier],
         ...['--slo', `latency: p(50)${limit}`, '--json'],
       ]);
       const document = documentOf(run);

@@ -155,7 +155,7 @@ const secrets = exchanges.flatMap((exchange) => exchange.secrets);
 describe('200 planted secrets', () => {
   it.each(['wire', 'gateway'])('leave nothing behind in any file of the %s plane', async (mode) => {
     expect(new Set(secrets).size).toBe(200);
-    const planes = mode === 'gateway' ? ['--mode', 'gateway', '--websocket'] : [];
+    const planes = mode === 'gateway' ? ['--mode', 'gateway', '--gateway', 'websocket'] : [];
     const { answered, haystacks } = await recorded([...LEAK_FLAGS, ...planes], exchanges);
     expect(answered).toBeGreaterThan(190);
     expect(inTheOpen(haystacks)).toBeGreaterThan(150);

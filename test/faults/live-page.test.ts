@@ -23,7 +23,8 @@ test('a page without a terminal ends with the run, and opens a browser where tha
       join(folder, 'run'),
       '--slo',
       'errors: rate<0.1',
-      '--open',
+      '--serve',
+      'open',
     ],
     { env: { PATH: `${folder}:${process.env['PATH']}` } },
   );

@@ -78,8 +78,7 @@ async function recorded(flags: readonly string[]) {
 }
 
 function mirroring(port: number): string[] {
-  const limits = ['--mirror-in-flight', String(IN_FLIGHT), '--mirror-timeout', '1s'];
-  return ['--mirror', `127.0.0.1:${port}`, '--mirror-share', '100%', ...limits];
+  return ['--mirror', `127.0.0.1:${port},share=100%,in-flight=${IN_FLIGHT},timeout=1s`];
 }
 
 describe('a mirror', () => {
@@ -112,14 +111,7 @@ describe('a mirror', () => {
   test('that records omits the copies, and both servers are told apart in status and metrics', async () => {
     const [behind, before] = [join(temporaryDirectory(), 'behind'), join(temporaryDirectory(), 'before')];
     const second = await startRecording(origin.port, behind);
-    const flags = [
-      '--mirror',
-      `127.0.0.1:${second.port}`,
-      '--mirror-share',
-      '100%',
-      '--probe-listen',
-      '127.0.0.1:0',
-    ];
+    const flags = ['--mirror', `127.0.0.1:${second.port},share=100%`, '--probe-listen', '127.0.0.1:0'];
     const first = await startRecording(origin.port, before, flags);
     const [, probe] = await first.process.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
     const traffic = new PacedTraffic(first.port, 20);

@@ -183,7 +183,7 @@ const mayLoseRight =
 
 describe.runIf(process.platform === 'linux')('the priority of reprise record', () => {
   const refusals = (log: readonly LogLine[]) =>
-    log.filter(({ message }) => message.includes('--proxy-niceness'));
+    log.filter(({ message }) => message.includes('--niceness proxy'));
 
   it.runIf(mayBeBefore)(
     'is above that of others for the thread that forwards, and not for the recorder',
@@ -215,7 +215,7 @@ describe.runIf(process.platform === 'linux')('the priority of reprise record', (
   it.runIf(mayLoseRight)(
     'is a warning if the system refuses what was asked for, and nothing else changes',
     async () => {
-      const flags = ['--proxy-niceness', '-5'];
+      const flags = ['--niceness', 'proxy=-5'];
       const options = { through: WITHOUT_RIGHT };
       const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`, flags, options);
       expect(getPriority(recording.children().proxy)).toBe(0);
@@ -225,8 +225,8 @@ describe.runIf(process.platform === 'linux')('the priority of reprise record', (
     },
   );
 
-  it('is what --proxy-niceness says, and the recorder is never before the traffic', async () => {
-    const flags = ['--proxy-niceness', '7', '--recorder-niceness', '0'];
+  it('is what --niceness says, and the recorder is never before the traffic', async () => {
+    const flags = ['--niceness', 'proxy=7,recorder=0'];
     const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`, flags);
     const { proxy, recorder } = recording.children();
     expect(getPriority(proxy)).toBe(7);

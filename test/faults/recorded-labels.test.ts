@@ -12,8 +12,8 @@ test('the builds that served while a capture was recorded are in it, and inspect
   const origin = await new NumberedOrigin().listen();
   const directory = newCapture();
   for (const flags of [
-    ['--build', 'v1', '--label', 'model=m7'],
-    ['--build', 'v2', '--label', 'model=m7'],
+    ['--label', 'build=v1', '--label', 'model=m7'],
+    ['--label', 'build=v2', '--label', 'model=m7'],
     [],
   ]) {
     const recording = await startRecording(origin.port, directory, flags);

@@ -46,7 +46,7 @@ const production: Exchange[] = different.map((exchange, at) => ({
 const sloOf = (workMs: number) => ['--slo', `latency: p(40)<${workMs * 0.75}`, '--json'];
 const SLO = sloOf(WORK_MS);
 const LOOPED = ['--loop', '4'];
-const COPIED = ['--scaling', 'amplify', '--multiplier', '4', '--jitter', '400ms'];
+const COPIED = ['--scaling', 'amplify,jitter=400ms', '--multiplier', '4'];
 
 describe('a server that caches', () => {
   it.each([

@@ -28,13 +28,13 @@ describe('a start that cannot be', () => {
       'a window that ends before it begins',
       2,
       /is not before/,
-      (capture, url) => [capture, '--target', url, '--from', '2026-11-25', '--to', '2026-11-24'],
+      (capture, url) => [capture, '--target', url, '--window', '2026-11-25..2026-11-24'],
     ],
     [
       'a window without exchanges',
       2,
       /lies in the window/,
-      (capture, url) => [capture, '--target', url, '--from', '2026-11-25'],
+      (capture, url) => [capture, '--target', url, '--window', '2026-11-25..'],
     ],
     ['a directory that is no capture', 2, /capture/, (_, url) => [temporaryDirectory(), '--target', url]],
     [
@@ -109,7 +109,7 @@ describe('a dry run', () => {
 
   it('holds what is skipped against the sends there would be, and looks into a sample of those', async () => {
     const capture = captureOf([...requestsOf(300), arrivalAlone(TEST_EPOCH_US + 2_000_000)]);
-    const scaled = ['--scaling', 'amplify', '--multiplier', '20', '--jitter', '0s'];
+    const scaled = ['--scaling', 'amplify,jitter=0s', '--multiplier', '20'];
     const amplified = await runReprise(['replay', capture, '--dry-run', ...scaled]);
     expect(amplified.stdout).toContain('no_payload: 20 of 6020');
     expect(Number(/found in (\d+) sampled/.exec(amplified.stdout)?.[1])).toBeLessThan(300);

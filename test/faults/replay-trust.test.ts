@@ -8,7 +8,7 @@ import { runReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const WINDOW = ['--from', '2026-11-24T15:00:00.300Z'];
+const WINDOW = ['--window', '2026-11-24T15:00:00.300Z..'];
 
 describe('reprise replay --ndjson --warmup --retain-runs', () => {
   it('tells of a run as it goes on, with the warm-up in no figure, and keeps as many runs as asked', async () => {

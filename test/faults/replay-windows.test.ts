@@ -43,10 +43,10 @@ function twoHours(): string {
 describe('the window of a replay', () => {
   it('is found where it was busiest, and where it was slowest', async () => {
     const capture = twoHours();
-    const peak = await plan(capture, ['--peak', '1m']);
+    const peak = await plan(capture, ['--window', 'peak=1m']);
     expect(peak.window.from).toBe('2026-11-24T15:30:00.000000Z');
     expect(peak).toMatchObject({ planned: 60, windowSearch: { kind: 'busiest', exchanges: 60 } });
-    const worst = await plan(capture, ['--worst', '20m']);
+    const worst = await plan(capture, ['--window', 'worst=20m']);
     expect(worst.window.from >= '2026-11-24T16:29:00').toBe(true);
     expect(worst.windowSearch).toMatchObject({ kind: 'slowest', meanLatencyMs: 900 });
   });
@@ -54,11 +54,11 @@ describe('the window of a replay', () => {
   it('is a day of a zone', async () => {
     const capture = twoHours();
     // 15:00 to 17:00 UTC: midnight in Karachi (+5) lies at 19:00, in Tokyo (+9) at 15:00, in Yangon (+6:30) at 17:30.
-    expect(await plan(capture, ['--day', '2026-11-25', '--tz', 'Asia/Tokyo'])).toMatchObject({
+    expect(await plan(capture, ['--window', '2026-11-25', '--tz', 'Asia/Tokyo'])).toMatchObject({
       planned: 179,
     });
-    expect(await plan(capture, ['--day', '2026-11-24'])).toMatchObject({ planned: 179 });
-    const none = await runReprise(['replay', capture, '--dry-run', '--day', '2026-11-25']);
+    expect(await plan(capture, ['--window', '2026-11-24'])).toMatchObject({ planned: 179 });
+    const none = await runReprise(['replay', capture, '--dry-run', '--window', '2026-11-25']);
     expect(none).toMatchObject({ status: 2 });
     expect(none.stderr).toContain('lies in the window');
     expect(none.stderr).toContain('2026-11-24T15:00:00');
@@ -67,14 +67,10 @@ describe('the window of a replay', () => {
   it('may be several, played one after the other, so often, and no longer than asked', async () => {
     const capture = twoHours();
     const pairs = [
-      '--from',
-      at(30 * MINUTE_US),
-      '--to',
-      at(31 * MINUTE_US),
-      '--from',
-      at(0),
-      '--to',
-      at(10 * MINUTE_US),
+      '--window',
+      `${at(30 * MINUTE_US)}..${at(31 * MINUTE_US)}`,
+      '--window',
+      `${at(0)}..${at(10 * MINUTE_US)}`,
     ];
     const both = await plan(capture, pairs);
     expect(both.windows.map(({ selected }) => selected)).toEqual([60, 10]);
@@ -91,18 +87,11 @@ describe('the window of a replay', () => {
 
   it('is told with what filters left of it, which counts as skipped and lowers no multiplier', async () => {
     const capture = twoHours();
-    const filtered = await plan(capture, [
-      '--method',
-      'GET',
-      '--status',
-      '2xx',
-      '--path',
-      '/v2/models/*/infer',
-    ]);
+    const filtered = await plan(capture, ['--filter', 'method=GET,status=2xx,path=/v2/models/*/infer']);
     expect(filtered).toMatchObject({ recorded: 179, selected: 40, planned: 40, skipped: { filtered: 139 } });
     expect(filtered.fidelity.unfiltered).toMatchObject({ count: 179 });
     expect((await plan(capture, [])).fidelity.unfiltered).toBeNull();
-    const text = await runReprise(['replay', capture, '--dry-run', '--method', 'GET']);
+    const text = await runReprise(['replay', capture, '--dry-run', '--filter', 'method=GET']);
     expect(text.stdout).toContain('only method GET');
     expect(text.stdout).toContain('filtered: 119 of 179');
     expect(text.stdout).toContain('before the filter: 179 exchanges (kept: 60)');
@@ -122,9 +111,9 @@ describe('coverage', () => {
     writer.close();
     const capture = resolveCaptureDirectory(directory, 'read');
     expect((await plan(capture, [])).coverage).toBeCloseTo(120 / 180, 9);
-    expect((await plan(capture, ['--to', at(60 * MINUTE_US)])).coverage).toBe(1);
-    expect((await plan(capture, ['--from', at(60 * MINUTE_US)])).coverage).toBeCloseTo(0.5, 9);
-    const half = ['--from', at(90 * MINUTE_US), '--to', at(100 * MINUTE_US)];
+    expect((await plan(capture, ['--window', `..${at(60 * MINUTE_US)}`])).coverage).toBe(1);
+    expect((await plan(capture, ['--window', `${at(60 * MINUTE_US)}..`])).coverage).toBeCloseTo(0.5, 9);
+    const half = ['--window', `${at(90 * MINUTE_US)}..${at(100 * MINUTE_US)}`];
     expect((await plan(capture, half)).coverage).toBeCloseTo(0.5, 9);
   });
 
@@ -138,8 +127,11 @@ describe('coverage', () => {
       captureOf(exchanges, { directory, recorder });
     }
     expect(await plan(directory, [])).toMatchObject({ planned: 21, coverage: 1 });
-    expect(await plan(directory, ['--recorder', 'bbbb0002'])).toMatchObject({ planned: 11, coverage: 1 });
-    const other = await runReprise(['replay', directory, '--dry-run', '--recorder', 'cccc0003']);
+    expect(await plan(directory, ['--filter', 'recorder=bbbb0002'])).toMatchObject({
+      planned: 11,
+      coverage: 1,
+    });
+    const other = await runReprise(['replay', directory, '--dry-run', '--filter', 'recorder=cccc0003']);
     expect(other).toMatchObject({ status: 2 });
     expect(other.stderr).toContain('aaaa0001 (pod-0), bbbb0002 (pod-1)');
   });
@@ -149,7 +141,7 @@ describe('a replay of windows', () => {
   it('sends what was selected, pass by pass, and says so in its summary', async () => {
     const server = await serverOf();
     const capture = captureOf(requestsOf(20));
-    const window = ['--from', at(0), '--to', at(10_000), '--loop', '3', '--path', '/v2/**'];
+    const window = ['--window', `${at(0)}..${at(10_000)}`, '--loop', '3', '--filter', 'path=/v2/**'];
     const document = documentOf(
       await replay(capture, server.url, ['--json', ...window]),
     ) as unknown as ReplayPlanDocument;
@@ -170,7 +162,7 @@ describe('a replay of windows', () => {
 
   it('has nothing to send where the filters leave nothing', async () => {
     const server = await serverOf();
-    const result = await replay(captureOf(requestsOf(5)), server.url, ['--method', 'PUT']);
+    const result = await replay(captureOf(requestsOf(5)), server.url, ['--filter', 'method=PUT']);
     expect(result).toMatchObject({ status: 2 });
     expect(result.stderr).toContain('No exchange');
     expect(server.requests).toHaveLength(0);

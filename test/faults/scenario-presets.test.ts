@@ -45,7 +45,7 @@ const direct = async (target: string) => ({ target, settings: [] as string[] });
 async function relayed(url: string) {
   const relay = startReprise([
     ...['--log-format', 'json', 'faults', '--control', '127.0.0.1:0', '--listen', 'model=127.0.0.1:0'],
-    ...['--upstream', new URL(url).host],
+    ...['--target', new URL(url).host],
   ]);
   const [, listen] = await relay.waitFor('stderr', /"listen":"(127[^"]+)"/);
   const [, control] = await relay.waitFor('stderr', /"control":"(127[^"]+)"/);

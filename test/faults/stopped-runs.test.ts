@@ -88,8 +88,8 @@ test('a run that is stopped while it calibrates gives no reason that is of its o
   const from = new Date(TEST_EPOCH_US / 1e3 + 10_000).toISOString();
   const running = startReprise([
     ...args,
-    '--from',
-    from,
+    '--window',
+    `${from}..`,
     '--compare-at-1x',
     '5s',
     '--warmup',

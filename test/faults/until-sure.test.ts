@@ -27,7 +27,14 @@ async function played(slo: string, { tookMs, fails }: Target = {}, args: readonl
     setTimeout(() => response.end('{"outputs":[]}'), tookMs?.(index) ?? 5);
   });
   const capture = captureOf(requestsOf(COUNT, GAP_US));
-  const finished = await replayHere(capture, server.url, ['--until-sure', '--json', '--slo', slo, ...args]);
+  const finished = await replayHere(capture, server.url, [
+    '--confidence',
+    'until-sure',
+    '--json',
+    '--slo',
+    slo,
+    ...args,
+  ]);
   return { status: finished.status, document: documentOf(finished), received: server.requests.length };
 }
 

@@ -70,7 +70,7 @@ it('a gate on answers that were not recorded plays ten minutes before it says so
   expect(refused.stderr).toContain(capture);
   expect((await runCommand(['replay', capture, '--dry-run', '--slo', 'mismatch: rate<0.01'])).status).toBe(2);
   expect(server.requests).toEqual([]);
-  const byStatus = ['--json', '--slo', 'mismatch: rate<0.01', '--compare-responses=status'];
+  const byStatus = ['--json', '--slo', 'mismatch: rate<0.01', '--check=status'];
   const run = documentOf(await replayHere(capture, server.url, byStatus));
   expect(run.check).toMatchObject({ level: 'status', checked: 20, mismatched: 0 });
 });

@@ -7,7 +7,7 @@ import type { RequestLogServer } from '../support/request-log-server.ts';
 
 export const SLO = ['--slo', 'latency: p(90)<500'];
 /** A search with steps of one second. The budget is enough for all of them on a busy machine. */
-export const SHORT = ['--window', '1s', '--budget', '10m', '--compare-at-1x', 'off', '--cool-down', '0s'];
+export const SHORT = ['--step', '1s', '--budget', '10m', '--compare-at-1x', 'off', '--cool-down', '0s'];
 
 /** Runs `reprise capacity` with the flags above and these arguments. */
 export function search(capture: string, target: string, args: readonly string[]): Promise<Finished> {

@@ -13,11 +13,11 @@ describe('a search', () => {
     const server = await serverOf();
     const result = await search(captureOf(requestsOf(100, 10_000)), server.url, [
       '--dry-run',
-      '--max-multiplier',
+      '--multiplier',
       '6',
     ]);
     expect(result.status).toBe(0);
-    expect(result.stderr).toMatch(/1x, 2x, 4x, 6x \(--max-multiplier\)/);
+    expect(result.stderr).toMatch(/1x, 2x, 4x, 6x \(--multiplier\)/);
     expect(result.stderr).toMatch(/lasts .* at most \(--budget 10\.0 min\)/);
     expect(server.requests).toHaveLength(0);
   });
@@ -34,7 +34,7 @@ describe('a search', () => {
 
   it.each([
     ['no objective', []],
-    ['a budget that is too short', [...SLO, '--budget', '11s', '--window', '5s']],
+    ['a budget that is too short', [...SLO, '--budget', '11s', '--step', '5s']],
   ])('ends with a usage error for %s', async (_, args) => {
     const server = await serverOf();
     const result = await runCommand(['capacity', captureOf(requestsOf(20)), '--target', server.url, ...args]);
@@ -56,7 +56,7 @@ describe('a search', () => {
     const out = join(temporaryDirectory(), 'out');
     const [history, junit] = [join(out, '..', 'history.sqlite'), join(out, '..', 'verdict.xml')];
     const told = ['--name', 'how much', '--history', history, '--ci-report', `junit=${junit}`];
-    const args = ['--json', '--out', out, '--min-multiplier', '1', ...told];
+    const args = ['--json', '--out', out, '--multiplier', '1..64', ...told];
     const first = await search(capture, server.url, args);
     const document = searchedDocument(first);
     expect(first.status).toBe(4);

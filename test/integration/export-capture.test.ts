@@ -10,7 +10,7 @@ describe('reprise export capture', () => {
     const capture = live({ id: 'aa', hours: 1 });
     const out = join(temporaryDirectory(), 'copy');
     const codes = [
-      ['export', 'capture', capture, '--out', out, '--peak', '1m'],
+      ['export', 'capture', capture, '--out', out, '--window', 'peak=1m'],
       ['export', 'csv', capture, capture, '--out', out],
       ['export', 'capture', capture, '--out', capture],
     ];

@@ -11,16 +11,8 @@ const capture = numberedCapture(60);
 
 describe('reprise export', () => {
   test('writes what a replay would plan: window, filter, scaling, copies that are somebody else', async () => {
-    const flags = ['--from', '2026-11-24T15:00:00.1Z', '--status', '200', '--multiplier', '2'];
-    const { out, document } = await exported(
-      'locust',
-      capture,
-      ...flags,
-      '--scaling',
-      'amplify',
-      '--jitter',
-      '20ms',
-    );
+    const flags = ['--window', '2026-11-24T15:00:00.1Z..', '--filter', 'status=200', '--multiplier', '2'];
+    const { out, document } = await exported('locust', capture, ...flags, '--scaling', 'amplify,jitter=20ms');
     const plan = await runCommand([
       'replay',
       capture,
@@ -28,9 +20,7 @@ describe('reprise export', () => {
       '--json',
       ...flags,
       '--scaling',
-      'amplify',
-      '--jitter',
-      '20ms',
+      'amplify,jitter=20ms',
     ]);
     const planned = JSON.parse(plan.stdout) as { planned: number; selected: number };
     expect(document).toMatchObject({ exported: planned.planned, recorded: planned.selected });
@@ -63,12 +53,12 @@ describe('reprise export', () => {
       capture,
       '--out',
       left,
-      '--model',
-      'm',
+      '--filter',
+      'model=m',
       '--max-requests',
       '1',
-      '--from',
-      '2026-11-24T15:00:00.09Z',
+      '--window',
+      '2026-11-24T15:00:00.09Z..',
     ]);
     expect(none.status).toBe(2);
     expect(none.stderr).toMatch(/None of 1 requests fits mooncake: no body that is a JSON object.* 1\n/);
@@ -86,7 +76,7 @@ describe('reprise export', () => {
       ['locust', '--target', 'http://model.internal:1'],
       /must not hit production/,
     ],
-    ['a filter that leaves nothing', ['csv', '--method', 'PUT'], /PUT/],
+    ['a filter that leaves nothing', ['csv', '--filter', 'method=PUT'], /PUT/],
   ])('refuses %s, and leaves nothing behind', async (_, [format = '', ...flags], reason) => {
     const out = join(temporaryDirectory(), 'out');
     const { status, stderr } = await runCommand(['export', format, capture, '--out', out, ...flags]);

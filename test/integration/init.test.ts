@@ -85,10 +85,10 @@ describe('reprise init', () => {
     }));
     const all = [...calm, ...busy].sort((one, other) => one.arrivalUs - other.arrivalUs);
     const { out, text } = await scenarioFor(captureOf(all));
-    expect(text).toMatch(/^peak: 10m$/m);
+    expect(text).toMatch(/^window: peak=10m$/m);
     expect(text).toContain('Recorded p95: 40.0 ms, of 260 completed requests.');
     const { stdout } = await runCommand(['run', out, '--dry-run']);
-    expect(stdout).toContain('--peak=10m');
+    expect(stdout).toContain('--window=peak=10m');
   });
 
   test('names masked headers, each with a variable for a test value', async () => {

@@ -39,7 +39,7 @@ test('what was tested could not be told from a run, its report, its history and 
   ) as [string, string, string];
   const capture = captureOf(requestsOf(50));
   const result = await replayHere(capture, server.url, [
-    ...['--json', '--build', 'v1.4.2', '--label', 'model=v7', '--label', 'commit=0c1f3a'],
+    ...['--json', '--label', 'build=v1.4.2', '--label', 'model=v7', '--label', 'commit=0c1f3a'],
     ...['--history', history, '--ci-report', `junit=${junit}`, '--otlp', receiver.url, '--name', 'nightly'],
     ...['--slo', 'latency: p(50)<60s', '--slo', 'errors: rate<0.5'],
   ]);
@@ -57,7 +57,14 @@ test('what was tested could not be told from a run, its report, its history and 
   const kept = JSON.parse((await runCommand(['history', history, '--json'])).stdout) as HistoryDocument;
   expect(kept.tests[0]?.runs[0]).toMatchObject({ labels: LABELS, captureDigest: digest });
   expect((await runCommand(['history', history])).stdout).toContain('build v1.4.2');
-  const reported = await runCommand(['report', result.out, '--html', page, '--md', join(folder, 'a.md')]);
+  const reported = await runCommand([
+    'report',
+    result.out,
+    '--html',
+    page,
+    '--markdown',
+    join(folder, 'a.md'),
+  ]);
   expect(reported.status, reported.stderr).toBe(0);
   const [top = ''] = readFileSync(page, 'utf8').split('</header>');
   for (const text of [top, readFileSync(join(folder, 'a.md'), 'utf8').replaceAll('\\', '')]) {

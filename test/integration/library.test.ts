@@ -39,7 +39,7 @@ test('the library sent a replay and a search that were to be dry runs', async ()
   const asked = { target: server.url, dryRun: true, out, slo: ['latency: p(90)<500'] } as const;
   const planned = await replay(capture, asked);
   expect(planned).toMatchObject({ directory: null, document: { kind: 'replay_plan', planned: 200 } });
-  expect(await capacity(capture, { ...asked, maxMultiplier: 6 })).toMatchObject({
+  expect(await capacity(capture, { ...asked, multiplier: 6 })).toMatchObject({
     kind: 'capacity_plan',
     multipliers: [1, 2, 4, 6],
   });

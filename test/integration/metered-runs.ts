@@ -5,7 +5,7 @@ import { requestsOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 
 /** Flags for a document, and for looks at the shortest interval. */
-export const FAST = ['--json', '--monitor-interval', '100ms'];
+export const FAST = ['--json', '--monitor', 'interval=100ms'];
 
 /** A capture that is long enough for some looks at the shortest interval. */
 export function meteredCapture(): string {

@@ -10,7 +10,7 @@ test('metrics found at the target are kept with the run, and counters grow by wh
   const server = await serverOf(metered(0.5, (served) => `my_depth ${served > 30 ? 7 : 2}\n`));
   const result = await replayHere(meteredCapture(), server.url, [
     ...FAST,
-    ...['--monitor', 'target', '--monitor-query', 'depth=my_depth'],
+    ...['--monitor', 'target', '--monitor', 'depth=my_depth'],
     ...['--slo', 'gpu_utilization: max<95%, p(50)<=0.5; depth: max<8; requests: count<61; latency: p(50)<5s'],
   ]);
   const document = documentOf(result);
@@ -75,12 +75,12 @@ test('what cannot be meant is refused before anything is sent', async () => {
     [['--monitor', 'target', '--slo', 'gpu_utilisation: max<0.9'], 'unknown metric gpu_utilisation'],
     [['--monitor', 'target', '--slo', 'gpu_utilization{model=m}: max<0.9'], 'of the whole run'],
     [['--monitor', 'target', '--slo', 'generator_cpu: max<0.9'], 'unknown metric generator_cpu'],
-    [['--monitor', 'prom=http://127.0.0.1:9'], '--monitor-query is missing'],
+    [['--monitor', 'prom=http://127.0.0.1:9'], '--monitor: a Prometheus is asked for nothing'],
     [['--monitor', 'http://user:word@127.0.0.1:9/metrics'], 'holds credentials'],
     [['--monitor', 'everything'], 'is no monitor'],
-    [['--monitor', 'target', '--monitor-query', 'latency=x'], 'metric of objectives'],
-    [['--monitor', 'target', '--monitor-query', 'depth=sum(x)'], 'only a Prometheus answers'],
-    [['--monitor', 'target', '--monitor-interval', '10ms'], 'below 100ms'],
+    [['--monitor', 'target', '--monitor', 'latency=x'], 'metric of objectives'],
+    [['--monitor', 'target', '--monitor', 'depth=sum(x)'], 'only a Prometheus answers'],
+    [['--monitor', 'target', '--monitor', 'interval=10ms'], 'below 100ms'],
   ] as const) {
     const { status, stderr } = await replayHere(directory, server.url, args);
     expect({ args, status }).toEqual({ args, status: 2 });
@@ -109,8 +109,8 @@ test('a Prometheus is asked for the run and for the recorded window, which may h
   const asked: URL[] = [];
   const server = await serverOf(api(asked));
   const result = await replayHere(meteredCapture(), server.url, [
-    ...[...FAST, '--monitor', `prom=${server.url}`, '--monitor-query', 'depth=sum(x)'],
-    ...['--monitor-query', 'depth@recorded=sum(y)', '--slo', 'depth: max<8'],
+    ...[...FAST, '--monitor', `prom=${server.url}`, '--monitor', 'depth=sum(x)'],
+    ...['--monitor', 'depth@recorded=sum(y)', '--slo', 'depth: max<8'],
   ]);
   const document = documentOf(result);
   expect(seriesOf(document, 'depth')).toMatchObject({

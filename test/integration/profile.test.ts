@@ -44,10 +44,10 @@ describe('reprise profile', () => {
   test('takes windows, filters and samples as a replay does', async () => {
     const day = await profile(
       capture,
-      '--day',
-      ODD_DAY,
-      '--model',
-      'resnet',
+      '--window',
+      `${ODD_DAY}`,
+      '--filter',
+      'model=resnet',
       '--payload-sample',
       '10',
       '--omit-names',
@@ -124,7 +124,7 @@ test('--document shows a document, and is refused beside a capture and flags tha
   writeFileSync(file, JSON.stringify(whole));
   expect(await profile('--document', file)).toEqual(whole);
   expect(await profile('--document', file, '--omit-names')).toMatchObject({ privacy: { shared: true } });
-  for (const args of [[], [capture, '--document', file], ['--document', file, '--day', '2026-11-24']]) {
+  for (const args of [[], [capture, '--document', file], ['--document', file, '--window', '2026-11-24']]) {
     expect(await runCommand(['profile', ...args])).toMatchObject({ status: 2 });
   }
   writeFileSync(file, '{"kind":"replay"}');

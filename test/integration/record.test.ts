@@ -178,8 +178,8 @@ describe('reprise record, asked for what cannot be', () => {
     [['--target', 'nonsense', '--dir', 'x'], '--target: "nonsense" is not an address'],
     [['--target', 'http://127.0.0.1:1/v1', '--dir', 'x'], 'paths pass through'],
     [['--target', '127.0.0.1:1', '--dir', 'x', '--max-disk', 'much'], '--max-disk: "much"'],
-    [['--target', '127.0.0.1:1', '--dir', 'x', '--proxy-niceness', '-21'], '--proxy-niceness: "-21"'],
-    [['--target', '127.0.0.1:1', '--dir', 'x', '--recorder-niceness', '-1'], '--recorder-niceness: "-1"'],
+    [['--target', '127.0.0.1:1', '--dir', 'x', '--niceness', 'proxy=-21'], '--niceness proxy: "-21"'],
+    [['--target', '127.0.0.1:1', '--dir', 'x', '--niceness', 'recorder=-1'], '--niceness recorder: "-1"'],
     [['--dir', 'x'], '--target'],
   ])('%j: one clear error and exit 2', async (flags, text) => {
     const { status, stderr } = await runCommand(['record', ...flags]);

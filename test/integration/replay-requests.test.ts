@@ -251,9 +251,16 @@ it('keeps of each request the size of the body that was sent, whatever was chang
     ),
   );
   const server = await serverOf();
-  const changes = ['--perturb', 'json:/messages/0/content', '--shift-time', '/sent_at', '--request-usage'];
+  const changes = ['--rewrite', 'time=/sent_at,usage'];
   const run = await replayHere(capture, server.url, [
-    ...['--json', '--scaling', 'amplify', '--multiplier', '2.5', '--jitter', '10ms', ...changes],
+    ...[
+      '--json',
+      '--scaling',
+      'amplify,jitter=10ms,perturb=json:/messages/0/content',
+      '--multiplier',
+      '2.5',
+      ...changes,
+    ],
   ]);
   const sentBytes = server.requests.reduce((sum, { body }) => sum + body.length, 0);
   const rows = openForReading(join(run.out, 'run.sqlite'));

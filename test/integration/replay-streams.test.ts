@@ -153,7 +153,7 @@ describe('a replay of streams', () => {
   it('waits for every answer, and has it as long as recorded, where that is asked for', async () => {
     const { document, sends } = await replayed(
       [chat(0), chat(1, {}, null, false), chat(2, left(20_000))],
-      ['--cancels', 'wait', '--pin-output-length', 'vllm'],
+      ['--cancels', 'wait', '--rewrite', 'output-length=vllm'],
     );
     expect(document).toMatchObject({
       completed: 3,

@@ -55,7 +55,7 @@ describe('what a replay leaves behind', () => {
   it('replays the window that was asked for, and no more requests than that', async () => {
     const server = await serverOf();
     const capture = captureOf(requestsOf(100, 10_000));
-    const window = ['--from', '2026-11-24T15:00:00.200Z', '--to', '2026-11-24T15:00:00.500Z'];
+    const window = ['--window', '2026-11-24T15:00:00.200Z..2026-11-24T15:00:00.500Z'];
     const all = documentOf(await replayHere(capture, server.url, ['--json', ...window]));
     expect(all).toMatchObject({ recorded: 30, planned: 30, sent: 30, fidelity: { unordered: 0 } });
     // On a busy machine two connections are read in another order than they were written in.

@@ -26,15 +26,15 @@ slo:
   - 'errors: rate<0.01'
 out: ${join(folder, 'run')}
 ci-report: junit=${join(folder, 'verdict.xml')}
-compare-responses: false
-request-usage: false
+check: false
+compare-at-1x: false
 `,
   );
   const config = join(folder, 'reprise.yaml');
-  writeFileSync(config, 'replay: {request-usage: true}\n');
+  writeFileSync(config, 'replay: {compare-at-1x: true}\n');
   const result = await runCommand(
     ['--config', config, 'run', file, '--target', server.url, '--set', 'multiplier=2', '--json'],
-    { env: { REPRISE_COMPARE_RESPONSES: 'values' } },
+    { env: { REPRISE_CHECK: 'values' } },
   );
   const document = documentOf(result);
   // A busy machine may be late, which is never a FAIL.
@@ -45,7 +45,7 @@ request-usage: false
   expect(document).toMatchObject({
     sent: 200,
     multiplier: 2,
-    options: { name: 'nightly', check: null, requestUsage: false },
+    options: { name: 'nightly', check: null, calibrateMs: null },
   });
   expect(server.requests).toHaveLength(200);
   expect(readFileSync(join(folder, 'verdict.xml'), 'utf8')).toContain('<testsuite name="nightly"');
@@ -57,7 +57,7 @@ test('a preset stands for a whole scenario, and a dry run prints its command wit
       ...['run', '--preset', 'spike', 'captures/monday', '--target', 'http://user:secret@staging:8000'],
       ...[
         '--set',
-        'insecure=false',
+        'check=false',
         '--set',
         'header=authorization: Bearer abc',
         '--set',
@@ -70,7 +70,7 @@ test('a preset stands for a whole scenario, and a dry run prints its command wit
   );
   expect(status).toBe(0);
   expect(stdout).toContain(
-    'REPRISE_INSECURE=false reprise replay captures/monday --peak=15m --stages=5m@1x,1m@4x,5m@1x ',
+    'REPRISE_CHECK=false reprise replay captures/monday --window=peak=15m --stages=5m@1x,1m@4x,5m@1x ',
   );
   expect(stdout).toContain("'--name=spike of monday'");
   expect(stdout).toContain("'--header=authorization: ***' '--header=x-team: env:TEAM'");

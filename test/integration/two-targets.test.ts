@@ -158,13 +158,17 @@ const REFUSED: readonly (readonly [name: string, args: readonly string[], messag
   ['the same target twice', ['--target', ':1', '--target', 'http://127.0.0.1:1'], /same server/],
   ['three targets', [...TWO, '--target', ':3'], /more than two/],
   ['two builds of one target', ['--target', ':1', '--build', 'a', '--build', 'b'], /--build/],
-  ['--until-sure', [...TWO, '--until-sure', '--duration', '1s', '--slo', 'latency: p(50)<9'], /two targets/],
+  [
+    'until-sure',
+    [...TWO, '--confidence', 'until-sure', '--duration', '1s', '--slo', 'latency: p(50)<9'],
+    /two targets/,
+  ],
   ['--concurrency', [...TWO, '--concurrency', '2', '--duration', '1s'], /two targets/],
   ['--shard', [...TWO, '--shard', '0/2'], /two targets/],
   ['--retain-runs', [...TWO, '--retain-runs', '3'], /two targets/],
   ['--history', [...TWO, '--history', 'h.sqlite'], /two targets/],
   ['--ndjson', [...TWO, '--ndjson'], /two targets/],
-  ['--open', [...TWO, '--open'], /two targets/],
+  ['--serve', [...TWO, '--serve', 'open'], /two targets/],
 ];
 test.each(REFUSED)('%s is refused before anything is opened', async (_, args, message) => {
   const { status, stderr } = await runCommand(['replay', '/no/capture', ...args]);

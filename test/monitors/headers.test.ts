@@ -1,11 +1,13 @@
 import { expect, test } from 'vitest';
 import { Problems } from '../../src/core/errors.ts';
+import { addressedHeader } from '../../src/core/headers.ts';
+import { byProgram, readOptions } from '../../src/core/options.ts';
 import { ScrapeSource } from '../../src/monitors/metrics-scrape.ts';
 import {
+  MONITOR_OPTIONS,
   type MonitorOptions,
   monitorOptionsOf,
   monitorSources,
-  parseMonitorPlace,
 } from '../../src/monitors/options.ts';
 import { serverOf } from '../support/replaying.ts';
 import type { RequestLogServer } from '../support/request-log-server.ts';
@@ -32,14 +34,16 @@ test('credentials go to the origin of the target, and to no port that is only gu
 function optionsOf(monitor: readonly string[], headers: readonly string[]) {
   const problems = new Problems();
   const options = monitorOptionsOf(
-    {
-      monitor: monitor.map((each) => parseMonitorPlace(each, '--monitor')),
-      monitorQuery: [],
-      monitorInterval: 100,
-      monitorHeader: [...headers],
-    },
+    readOptions(
+      MONITOR_OPTIONS,
+      byProgram(MONITOR_OPTIONS, { monitor: [...monitor, 'interval=100ms'] }),
+      problems,
+    ),
+    headers.map((each) => {
+      const { to, text } = addressedHeader(each, ['monitor']);
+      return { to: to ?? '', header: text.split(': ') as [string, string] };
+    }),
     problems,
-    (text) => text.split(': ') as [string, string],
     () => false,
   );
   return { problems, options };
@@ -53,13 +57,20 @@ async function lookAtAll(options: MonitorOptions): Promise<void> {
 test('a header that names its source goes to no other, and comes after those of all', async () => {
   const [a, b] = [await metrics(), await metrics()];
   const places = [`${a.url}/metrics`, `${b.url}/metrics`];
-  const { options } = optionsOf(places, [`${places[1]} X-Key: b`, 'X-Key: all', `${places[0]} X-Own: a`]);
+  const { options } = optionsOf(places, [
+    `monitor=${places[1]} X-Key: b`,
+    'monitor X-Key: all',
+    `monitor=${places[0]} X-Own: a`,
+  ]);
   await lookAtAll(options);
   expect([tokensAt(a, 'x-key'), tokensAt(b, 'x-key')]).toEqual([['all'], ['b']]);
   expect([tokensAt(a, 'x-own'), tokensAt(b, 'x-own')]).toEqual([['a'], [null]]);
 });
 
 test('a header of a source that is not watched is refused', () => {
-  const { problems } = optionsOf(['http://127.0.0.1:1/metrics'], ['http://127.0.0.1:2/metrics X-Key: b']);
-  expect(() => problems.throwIfAny()).toThrow('--monitor-header: http://127.0.0.1:2/metrics is no --monitor');
+  const { problems } = optionsOf(
+    ['http://127.0.0.1:1/metrics'],
+    ['monitor=http://127.0.0.1:2/metrics X-Key: b'],
+  );
+  expect(() => problems.throwIfAny()).toThrow('--header: http://127.0.0.1:2/metrics is no --monitor');
 });

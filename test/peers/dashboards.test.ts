@@ -90,9 +90,9 @@ const FIRING: Readonly<Record<string, readonly (readonly [series: string, values
   RepriseTargetDown: [['reprise_proxy_connections_failed_total{failure="upstream_refused"}', '0+1x20']],
   RepriseNotReady: [['reprise_ready', '0x20']],
   RepriseReplayLate: [
-    ['reprise_replay_dispatch_lag_seconds_bucket{le="0.05"}', '0+1x20'],
-    ['reprise_replay_dispatch_lag_seconds_bucket{le="0.1"}', '0+9x20'],
-    ['reprise_replay_dispatch_lag_seconds_bucket{le="+Inf"}', '0+9x20'],
+    ['reprise_replay_lag_seconds_bucket{le="0.05"}', '0+1x20'],
+    ['reprise_replay_lag_seconds_bucket{le="0.1"}', '0+9x20'],
+    ['reprise_replay_lag_seconds_bucket{le="+Inf"}', '0+9x20'],
   ],
   RepriseReplayRefuses: [['reprise_replay_requests_total{outcome="refused"}', '0+1x20']],
   RepriseReplayFails: [

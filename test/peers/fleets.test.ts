@@ -68,7 +68,7 @@ needing(duckdb, 'datasets of recorders are merged by copying them into one direc
   const capture = fleetCapture(300);
   const merged = join(temporaryDirectory(), 'dataset');
   for (const recorder of ['0123', 'ab12']) {
-    const { out } = await exported('parquet', capture, '--partition', '--recorder', recorder);
+    const { out } = await exported('parquet', capture, '--partition', '--filter', `recorder=${recorder}`);
     cpSync(out, merged, { recursive: true });
   }
   const [made, ours] = [read(await profileByDuckdb(python, merged)), await profileOf(capture)];

@@ -61,7 +61,7 @@ const { requests, kind } = await profile(capture);
 const events = [];
 const { document } = await replay(
   capture,
-  { target, out: join(folder, 'run'), allowProductionHost: '127.0.0.1', multiplier: 2 },
+  { target, out: join(folder, 'run'), productionHost: 'allow=127.0.0.1', multiplier: 2 },
   { onEvent: ({ event }) => events.push(event) },
 );
 const refusal = await replay(capture, { target, multiplier: 'fast' }).catch((error) => error);

@@ -124,14 +124,14 @@ test("values are those of Prometheus' API, and those of scrapes and of /proc", {
     arrivalUs: nowUs - 3_500_000 + at * 1_000,
   }));
   const result = await replay(captureOf(exchanges), modelUrl, [
-    ...['--json', '--multiplier', '0.1', '--scaling', 'compress', '--monitor-interval', '1s'],
+    ...['--json', '--multiplier', '0.1', '--scaling', 'compress', '--monitor', 'interval=1s'],
     ...['--monitor', 'target', '--monitor', `pid:${pid}`, '--monitor', `${nodeUrl}/metrics`],
     ...['--monitor', `prom=${apiUrl}`],
-    ...['--monitor-query', 'depth=model_server_queue_depth{job="model"}'],
-    ...['--monitor-query', 'served=model_server_requests_total'],
-    ...['--monitor-query', 'sum_served=sum(model_server_requests_total{job="model"})'],
-    ...['--monitor-query', 'cpu_spent=process_cpu_seconds_total{job="model"}'],
-    ...['--monitor-query', 'host_available=node_memory_MemAvailable_bytes{job="node"}'],
+    ...['--monitor', 'depth=model_server_queue_depth{job="model"}'],
+    ...['--monitor', 'served=model_server_requests_total'],
+    ...['--monitor', 'sum_served=sum(model_server_requests_total{job="model"})'],
+    ...['--monitor', 'cpu_spent=process_cpu_seconds_total{job="model"}'],
+    ...['--monitor', 'host_available=node_memory_MemAvailable_bytes{job="node"}'],
   ]);
   const cpuSpent = cpuOf(pid) - cpuBefore;
   const document = documentOf(result);

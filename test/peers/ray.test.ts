@@ -64,7 +64,7 @@ async function played(
     const program = [cluster, ...programOf, capture, ...asked, '--cpus', '1', '--reprise', reprise, ...flags];
     const ended = await runPeer(python, [...program, '--', '--max-in-flight', '500'], undefined, started);
     said = ended.said;
-    if (!said.includes('--start-at was missed')) return { ...ended, out };
+    if (!said.includes('--shard start was missed')) return { ...ended, out };
   }
   throw new Error(`This machine does not start three shards in two minutes: ${said}`);
 }

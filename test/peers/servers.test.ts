@@ -163,7 +163,7 @@ async function seenBy(kind: Kind, url: string): Promise<Seen> {
 
 const PLANES = [
   { plane: 'wire', flags: [] },
-  { plane: 'gateway', flags: ['--mode', 'gateway', '--websocket'] },
+  { plane: 'gateway', flags: ['--mode', 'gateway', '--gateway', 'websocket'] },
 ] as const;
 
 /** The gateway speaks for the client's connection in these headers and in the status line (docs/guides/gateway.md). */

@@ -185,8 +185,7 @@ test('an OpenTelemetry collector has the figures of the document, and the spans 
   const collecting = await collectorAt(collector.path, exporter, ['metrics', 'traces']);
   const { target, capture } = await chats();
   const result = await replay(capture, target.url, [
-    ...['--json', '--otlp', collecting, '--trace-sample', '50%'],
-    ...['--telemetry-interval', '500ms'],
+    ...['--json', '--otlp', `${collecting},traces=50%,interval=500ms`],
   ]);
   const document = documentOf(result);
   expect(document.sent).toBe(REQUESTS);
@@ -311,7 +310,7 @@ test('a Prometheus has the figures of the document by remote write', { timeout: 
   const { target, capture } = await chats();
   const document = documentOf(
     await replay(capture, target.url, [
-      ...['--json', '--remote-write', `${api}/write`, '--telemetry-interval', '500ms', '--name', 'nightly'],
+      ...['--json', '--remote-write', `${api}/write,interval=500ms`, '--name', 'nightly'],
     ]),
   );
   expect(document.telemetry?.receivers).toMatchObject([{ failed: 0, complete: true, lastError: null }]);
@@ -328,7 +327,7 @@ test('a Prometheus has the figures of the document by remote write', { timeout: 
     document.sent,
   );
   expect(await ask(`sum(reprise_replay_tokens_sum{${of},type="output"})`)).toBe(document.tokens.output);
-  expect(await ask(`sum(reprise_replay_dispatch_lag_seconds_count{${of}})`)).toBe(document.sent);
+  expect(await ask(`sum(reprise_replay_lag_seconds_count{${of}})`)).toBe(document.sent);
   expect(await ask(`sum(reprise_replay_inflight{${of}})`)).toBe(0);
   // The offered rate is what was planned: a hundred a second while the run lasted.
   expect(await ask(`max(max_over_time(reprise_replay_offered_rate{${of}}[1m]))`)).toBe(100);
@@ -393,7 +392,7 @@ async function slowRun(receiver: Pick<Receiver, 'kind' | 'url'>) {
 }
 
 const FIRST_TOKEN = 'reprise_replay_time_to_first_token_seconds';
-const LAG = 'reprise_replay_dispatch_lag_seconds';
+const LAG = 'reprise_replay_lag_seconds';
 
 test.each([
   ['without native histograms, within its bucket', WITHOUT_NATIVE, 2.5],
@@ -560,7 +559,7 @@ test('calls that three instrumentations of the OpenAI client traced are imported
 
   const twin = await openAi();
   const replayed = documentOf(
-    await replay(capture, twin.url, ['--json', '--otlp', collecting, '--trace-sample', '100%']),
+    await replay(capture, twin.url, ['--json', '--otlp', `${collecting},traces=100%`]),
   );
   expect(replayed).toMatchObject({ sent: 15, completed: 15 });
   const asked = (server: typeof model) =>

@@ -8,12 +8,25 @@ import { findSecrets, type Haystack, unpackedBody } from './leak-search.ts';
 import { plantedProtocols } from './planted-protocols.ts';
 import { flagValues, type PlantedExchange, plantedExchanges } from './planted-secrets.ts';
 
+/** What rules that begin like this name. */
+function ruled(start: string): string[] {
+  return flagValues('--redact')
+    .filter((rule) => rule.startsWith(start))
+    .map((rule) => rule.slice(start.length));
+}
+
 const heads = new Redaction({
-  headers: flagValues('--redact-header'),
-  queryKeys: flagValues('--redact-query'),
+  headers: ruled('header:'),
+  queryKeys: ruled('query:'),
 });
 const hash = new KeyedHash(Buffer.alloc(32, 3));
-const bodies = new BodyRedaction(parseBodyRules(flagValues('--redact'), flagValues('--redact-preset')), hash);
+const bodies = new BodyRedaction(
+  parseBodyRules(
+    ruled('/').map((rule) => `/${rule}`),
+    flagValues('--redact-preset'),
+  ),
+  hash,
+);
 
 /** Head, body and trailers of a message as a recorder has them, chunks joined. */
 function partsOf(message: Buffer) {

@@ -3,11 +3,11 @@ import { SeededRandom } from '../../src/core/random.ts';
 
 /** Flags of a recording that must redact every planted secret. */
 export const LEAK_FLAGS: readonly string[] = [
-  ...['--bodies', 'all', '--max-request-body', '64KiB'],
+  ...['--bodies', 'all,max-request=64KiB'],
   ...['--redact-preset', 'chat', '--redact-preset', 'v1', '--redact-preset', 'v2'],
   ...['--redact', '/patient/name=mask', '--redact', '/patient/id=hash', '--redact', '/patient/notes=drop'],
   ...['--redact', '/deep/*/*/secret=mask', '--redact', '/encoded=mask'],
-  ...['--redact-header', 'x-tenant-note', '--redact-query', 'ticket'],
+  ...['--redact', 'header:x-tenant-note', '--redact', 'query:ticket'],
 ];
 
 /** The values of a repeatable flag. */

@@ -33,26 +33,26 @@ describe('a filter of rows', () => {
   });
 
   it.each<[RawFilterOptions, Partial<ExchangeRow>, boolean]>([
-    [{ method: ['post'] }, { method: 'POST' }, true],
-    [{ method: ['GET', 'HEAD'] }, { method: 'POST' }, false],
-    [{ method: ['GET'] }, { method: null }, false],
-    [{ status: ['2xx|429'] }, { status: 204 }, true],
-    [{ status: ['2xx', '429'] }, { status: 429 }, true],
-    [{ status: ['2xx|429'] }, { status: 428 }, false],
-    [{ status: ['2xx'] }, { status: null }, false],
-    [{ status: ['none'] }, { status: null }, true],
-    [{ status: ['none'] }, { status: 200 }, false],
-    [{ model: ['res*'] }, { model: 'resnet' }, true],
-    [{ model: ['*/chat'] }, { model: 'org/sub/chat' }, true],
-    [{ model: ['resnet'] }, { model: null }, false],
-    [{ clientHash: ['0102030405060708'] }, { client: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }, true],
-    [{ clientHash: ['0102030405060709'] }, { client: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }, false],
-    [{ clientHash: ['0102030405060709'] }, { client: null }, false],
-    [{ minBodySize: '1KiB' }, { requestBytes: 1_024 }, true],
-    [{ minBodySize: '1KiB' }, { requestBytes: 1_023 }, false],
-    [{ maxBodySize: '1KiB' }, { requestBytes: 1_024 }, true],
-    [{ maxBodySize: '1KiB' }, { requestBytes: 1_025 }, false],
-    [{ method: ['POST'], status: ['5xx'] }, { method: 'POST', status: 200 }, false],
+    [{ filter: ['method=post'] }, { method: 'POST' }, true],
+    [{ filter: ['method=GET', 'method=HEAD'] }, { method: 'POST' }, false],
+    [{ filter: ['method=GET'] }, { method: null }, false],
+    [{ filter: ['status=2xx|429'] }, { status: 204 }, true],
+    [{ filter: ['status=2xx', 'status=429'] }, { status: 429 }, true],
+    [{ filter: ['status=2xx|429'] }, { status: 428 }, false],
+    [{ filter: ['status=2xx'] }, { status: null }, false],
+    [{ filter: ['status=none'] }, { status: null }, true],
+    [{ filter: ['status=none'] }, { status: 200 }, false],
+    [{ filter: ['model=res*'] }, { model: 'resnet' }, true],
+    [{ filter: ['model=*/chat'] }, { model: 'org/sub/chat' }, true],
+    [{ filter: ['model=resnet'] }, { model: null }, false],
+    [{ filter: ['client-hash=0102030405060708'] }, { client: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }, true],
+    [{ filter: ['client-hash=0102030405060709'] }, { client: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }, false],
+    [{ filter: ['client-hash=0102030405060709'] }, { client: null }, false],
+    [{ filter: ['min-body-size=1KiB'] }, { requestBytes: 1_024 }, true],
+    [{ filter: ['min-body-size=1KiB'] }, { requestBytes: 1_023 }, false],
+    [{ filter: ['max-body-size=1KiB'] }, { requestBytes: 1_024 }, true],
+    [{ filter: ['max-body-size=1KiB'] }, { requestBytes: 1_025 }, false],
+    [{ filter: ['method=POST', 'status=5xx'] }, { method: 'POST', status: 200 }, false],
   ])('%j lets %j pass: %s', (raw, facts, expected) => {
     expect(passes(raw, facts)).toBe(expected);
   });
@@ -68,25 +68,31 @@ describe('a filter of rows', () => {
     ['/orders/*', { route: 'GET /orders/{id}', model: null }, null, true],
     ['/v1/models/a%2Fb', { route: 'GET /v1/models/{model}', model: 'a/b' }, '/v1/models/a%2Fb', true],
     ['/**', { route: null }, null, false],
-  ])('--path %s holds against %j with the target %j: %s', (path, facts, target, expected) => {
-    expect(passes({ path: [path] }, facts, target)).toBe(expected);
+  ])('path=%s holds against %j with the target %j: %s', (path, facts, target, expected) => {
+    expect(passes({ filter: [`path=${path}`] }, facts, target)).toBe(expected);
   });
 
   it('opens no payload for a path that the row gives away', () => {
-    const filter = rowFilterOf(resolved({ path: ['/v2/models/*/infer'] }), () => {
+    const filter = rowFilterOf(resolved({ filter: ['path=/v2/models/*/infer'] }), () => {
       throw new Error('opened');
     });
     expect(filter?.(exchangeRow())).toBe(true);
   });
 
   it.each<[RawFilterOptions, RegExp]>([
-    [{ method: ['GET /'] }, /--method: "GET \/" is not a method/],
-    [{ status: ['6xx'] }, /--status: "6xx"/],
-    [{ status: ['20'] }, /--status/],
-    [{ path: ['models'] }, /--path: "models" is not a path/],
-    [{ clientHash: ['10.0.0.1'] }, /--client-hash: "10.0.0.1" is not the hash of a client/],
-    [{ minBodySize: '2KiB', maxBodySize: '1KiB' }, /is more than --max-body-size/],
-    [{ model: Array.from({ length: 65 }, (_, at) => `m${at}`) }, /65 values are more than 64/],
+    [{ filter: ['method=GET /'] }, /--filter method: "GET \/" is not a method/],
+    [{ filter: ['status=6xx'] }, /--filter status: "6xx"/],
+    [{ filter: ['status=20'] }, /--filter status/],
+    [{ filter: ['path=models'] }, /--filter path: "models" is not a path/],
+    [{ filter: ['client-hash=10.0.0.1'] }, /--filter client-hash: "10.0.0.1" is not the hash of a client/],
+    [{ filter: ['min-body-size=2KiB', 'max-body-size=1KiB'] }, /min-body-size is more than max-body-size/],
+    [{ filter: ['min-body-size=1KiB', 'min-body-size=2KiB'] }, /min-body-size is given twice/],
+    [{ filter: ['modle=a'] }, /--filter: there is no part modle/],
+    [{ filter: ['llama'] }, /--filter: "llama" is not NAME=VALUE/],
+    [
+      { filter: Array.from({ length: 65 }, (_, at) => `model=m${at}`) },
+      /65 values of model are more than 64/,
+    ],
   ])('refuses %j', (raw, message) => {
     expect(() => resolved(raw)).toThrow(message);
   });

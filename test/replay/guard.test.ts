@@ -312,7 +312,14 @@ describe('assertReachable', () => {
   });
 
   it.each([
-    ['is signed by itself', 'localhost', LOCAL_CERTIFICATE_PEM, LOCAL_CERTIFICATE_KEY_PEM, null, '--ca FILE'],
+    [
+      'is signed by itself',
+      'localhost',
+      LOCAL_CERTIFICATE_PEM,
+      LOCAL_CERTIFICATE_KEY_PEM,
+      null,
+      '--target-tls ca=FILE',
+    ],
     ['is of another name', 'localhost', CERTIFICATE_PEM, CERTIFICATE_KEY_PEM, CERTIFICATE_PEM, 'by a name'],
   ])('names the way out where a certificate %s', async (_, host, cert, key, caPem, way) => {
     const server = createTlsServer({ cert, key }).on('tlsClientError', () => undefined);
@@ -323,7 +330,7 @@ describe('assertReachable', () => {
     await expect(refused).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       message: expect.stringMatching(/not trusted: .*(self-signed|altnames)/),
-      hint: expect.stringMatching(`${way}.*--insecure`),
+      hint: expect.stringMatching(`${way}.*--target-tls insecure`),
     });
     await assertReachable(target, { caPem, acceptAnyCertificate: true }, NO_ADDRESS_FENCED);
   });

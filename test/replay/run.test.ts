@@ -232,7 +232,7 @@ describe('Replay.run', () => {
 
   it('asks the engine for no more than the plan and the options allow', async () => {
     const { replay, engines, listener } = replayOf({
-      raw: { multiplier: '3', maxInFlight: '7', timeout: '5s', drainDeadline: '1s' },
+      raw: { multiplier: '3', maxInFlight: '7', timeout: '5s,drain=1s' },
     });
     await replay.run(listener, never);
     expect(engines[0]?.options).toMatchObject({

@@ -42,8 +42,8 @@ describe('a scaled replay', () => {
   it('amplifies by whole sessions that have names of their own, in order, and says so', async () => {
     const server = await serverOf();
     const done = await replay(sessionCapture(), server.url, [
-      ...['--scaling', 'amplify', '--multiplier', '2', '--jitter', '50ms'],
-      ...['--perturb', 'json:/prompt', '--json'],
+      ...['--scaling', 'amplify,jitter=50ms,perturb=json:/prompt', '--multiplier', '2'],
+      '--json',
     ]);
     const document = documentOf(done) as Scaled;
     expect(document).toMatchObject({
@@ -85,7 +85,7 @@ describe('a scaled replay', () => {
     const server = await serverOf();
     const opened = new Date(TEST_EPOCH_US / 1e3 + 150).toISOString();
     const done = await replay(sessionCapture(), server.url, [
-      ...['--from', opened, '--stages', '50ms@1x,50ms@1x..2x,1s@2x', '--json'],
+      ...['--window', `${opened}..`, '--stages', '50ms@1x,50ms@1x..2x,1s@2x', '--json'],
     ]);
     const document = documentOf(done) as Scaled;
     // 30 exchanges, 5 ms apart: 10 in the first stage, 15 in the ramp (75 ms of the recording), 5 after it.
@@ -105,7 +105,7 @@ describe('a scaled replay', () => {
       { durationS: 1.6, planned: 240 },
     ],
     [
-      ['--loop', '9', '--stages', '300ms@1x,300ms@3x', '--scaling', 'amplify', '--jitter', '100ms'],
+      ['--loop', '9', '--stages', '300ms@1x,300ms@3x', '--scaling', 'amplify,jitter=100ms'],
       { durationS: 0.7, planned: 240 },
     ],
     [['--loop', '1', '--stages', '400ms@0.5x', '--scaling', 'compress'], { durationS: 0.4, planned: 40 }],
@@ -124,7 +124,7 @@ describe('a scaled replay', () => {
 
   it('says which filters leave nothing to send', async () => {
     const server = await serverOf();
-    const done = await replay(sessionCapture(), server.url, ['--method', 'GET']);
+    const done = await replay(sessionCapture(), server.url, ['--filter', 'method=GET']);
     expect(done.status).toBe(2);
     expect(done.stderr).toContain('No exchange of the window has method GET');
   });

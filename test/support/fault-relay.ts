@@ -30,7 +30,7 @@ export async function startRelay(
 ): Promise<RelayUnderTest> {
   const asked = {
     listen: ['dep=127.0.0.1:0'],
-    upstream: [upstream],
+    target: [upstream],
     control: '127.0.0.1:0',
     ...stated,
   };

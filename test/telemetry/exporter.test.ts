@@ -330,18 +330,6 @@ describe('the exporter', () => {
 
 test('a header without its receiver is refused', () => {
   const problems = new Problems();
-  telemetryOptionsOf(
-    {
-      otlp: null,
-      otlpHeader: ['A: b'],
-      otlpHistograms: 'exponential',
-      remoteWrite: null,
-      remoteWriteHeader: [],
-      traceSample: 0.01,
-      telemetryInterval: 5_000,
-    },
-    problems,
-    () => ['A', 'b'],
-  );
-  expect(() => problems.throwIfAny()).toThrow(/--otlp-header/);
+  telemetryOptionsOf({ otlp: null, remoteWrite: null }, [{ to: 'otlp', header: ['A', 'b'] }], problems);
+  expect(() => problems.throwIfAny()).toThrow(/--header "otlp …" has no effect without --otlp/);
 });

@@ -55,7 +55,7 @@ const ENDS: Readonly<
   },
   max_multiplier: {
     text: 'the target stands the largest load that is allowed',
-    advice: 'Raise --max-multiplier and repeat the command.',
+    advice: 'Raise --multiplier and repeat the command.',
   },
   max_rate: {
     text: 'the target stands the largest rate that is allowed',
@@ -63,7 +63,7 @@ const ENDS: Readonly<
   },
   min_multiplier: {
     text: 'the target does not even stand the least load that is tried',
-    advice: 'See what breaks at 1x by reprise replay, or lower --min-multiplier.',
+    advice: 'See what breaks at 1x by reprise replay, or go lower, such as --multiplier 0.01..1.',
   },
   budget: {
     text: 'the time is over before the interval is as narrow as asked',
@@ -71,15 +71,16 @@ const ENDS: Readonly<
   },
   unjudged: {
     text: 'windows say nothing of the target: they hold too few requests, or their answers are none of production’s',
-    advice: 'See the reasons of the steps. A longer --window holds more requests.',
+    advice: 'See the reasons of the steps. A longer --step holds more requests.',
   },
   recording: {
     text: 'hardly a recorded request waited, so the number of requests that the server can process together is unknown',
-    advice: 'Choose a busier part of the recording (--peak), or search the server itself with --target.',
+    advice:
+      'Choose a busier part of the recording (--window peak=1h), or search the server itself with --target.',
   },
   not_representative: {
     text: 'the target at 1x does not answer as was recorded, so that its breaking point would be another one',
-    advice: 'Point --target at the same model with the same data, or widen --compare-at-1x-bounds.',
+    advice: 'Point --target at the same model with the same data, or widen the bounds of --compare-at-1x.',
   },
   not_ready: {
     text: 'what --ready-when asks for did not hold in time',
@@ -116,7 +117,7 @@ function noiseText({ noise }: CapacityDocument): { text: string; advice: string 
   const anew = noise.source === 'file' ? 'another --out and --noise file' : 'another --out';
   return {
     text: `the search ended because its result cannot be narrower: sent twice, the same requests took ${by} longer or shorter`,
-    advice: `Give target and generator idle cores, or a longer --window. Then search with ${anew}.`,
+    advice: `Give target and generator idle cores, or a longer --step. Then search with ${anew}.`,
   };
 }
 
@@ -560,7 +561,7 @@ export function capacityPlanLines(plan: CapacityPlanDocument): string[] {
       `  a window at 1x holds fewer than the ${samples} requests that its objectives need: small multipliers are judged roughly`,
     plan.calibrates &&
       `  first ${loads[0]}x twice: is the target as recorded, and how far does it differ from itself?`,
-    `  then, while it passes: ${loads.join('x, ')}x (--${plan.ceilingBy.replace('_', '-')}); then between the last that passed and the first that failed`,
+    `  then, while it passes: ${loads.join('x, ')}x (${plan.ceilingBy === 'max_rate' ? '--max-rate' : '--multiplier'}); then between the last that passed and the first that failed`,
     `  scaling ${plan.scaling}: changes ${plan.scalingBends}`,
     `  lasts ${seconds(plan.longestS)} at most (--budget ${seconds(plan.budgetS)}); ends earlier where the interval is ${(plan.width * 100).toFixed(0)} % wide`,
   );

@@ -32,7 +32,7 @@ type Stopped = NonNullable<ComparedSide['stopped']>;
 const REPEAT_ADVICE = 'Replay more often: a greater --repeat, or more runs of each side.';
 const OPEN_ADVICE = 'Replay a longer window on both sides, or a lower multiplier, where queues vary less.';
 const MISMATCH_ADVICE =
-  'See the mismatches of B by kind: reprise report B. What may vary is left out by --response-ignore, or allowed by --response-tolerance.';
+  'See the mismatches of B by kind: reprise report B. What may vary is left out by --check ignore=POINTER, or allowed by --check rel=SHARE.';
 
 /** Every reason that `compare` can give. A code may also name the metric or the side. */
 const COMPARISONS = {
@@ -64,7 +64,7 @@ const COMPARISONS = {
     text: ({ name, windows, blindWindows }) =>
       `${metricName(name)} is undecided: in ${blindWindows} of ${windows} windows neither side has an answer at this percentile`,
     advice:
-      'See the failures of both: reprise show A --failed, and reprise show B --failed. Replayed without what fails (--path, --status), the rest can be compared.',
+      'See the failures of both: reprise show A --failed, and reprise show B --failed. Replayed without what fails (--filter), the rest can be compared.',
   }),
   our_lag: words<ComparedMetric>({
     text: ({ name, ratio, ratioLessLag }) =>
@@ -108,8 +108,7 @@ const COMPARISONS = {
   }),
   b_unchecked: words<null>({
     text: () => 'the answers of A were compared with the recorded ones, those of B were not',
-    advice:
-      'Replay B with --compare-responses as well: a build that answers otherwise may be faster for that alone.',
+    advice: 'Replay B with --check as well: a build that answers otherwise may be faster for that alone.',
   }),
   left_out: words<{ side: string; all: number; late: number }>({
     text: ({ side, all, late }) =>

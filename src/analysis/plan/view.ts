@@ -272,12 +272,10 @@ function scalingLines(plan: PlanFacts): string[] {
       `  plays each session ${rangeText(timesEach, (times) => times.toFixed(2))} times; copies have names of their own and begin up to ${formatMs(jitterMs)} later`,
       `    made new in them: the session's key, trace, request and idempotency headers, and in JSON bodies ${ID_MEMBERS}`,
       perturb.length === 0
-        ? '    copies repeat payloads and may be answered from a cache; --perturb makes them differ'
+        ? '    copies repeat payloads and may be answered from a cache; --scaling perturb makes them differ'
         : `    copies differ in ${perturb.join(', ')}`,
     ],
-    !repeats &&
-      perturb.length > 0 &&
-      '  no session is played more often than once: --perturb changes nothing',
+    !repeats && perturb.length > 0 && '  no session is played more often than once: perturb changes nothing',
     layers.map(
       ({ from, to, exchanges, share }) =>
         `  laid over it: ${from} to ${to}, ${countOf(exchanges, 'exchange')}, ${share < 1 ? shareText(share) : 'all'} of its sessions`,
@@ -323,11 +321,11 @@ function shardLines({ shard, startAt }: PlanFacts): string[] {
     startAt !== null && `  starts at ${startAt}, by the clock of this host`,
     shard !== null &&
       startAt === null &&
-      '    no --start-at: shards that do not begin together are late by the difference',
+      '    no --shard start: shards that do not begin together are late by the difference',
   );
 }
 
-/** The answers that objectives need: of all of them with `--until-sure`, otherwise of those out of reach. */
+/** The answers that objectives need: of all of them with `--confidence until-sure`, otherwise of those out of reach. */
 function needLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
   const { untilSure = null, needs = [] } = plan;
   const requests = Math.min(plan.expected.requests, requestsOf(plan).left);
@@ -419,7 +417,7 @@ function payloadLines({
     refused,
     findings,
     refused.length + findings.length === 0 && `  nothing was found in ${sampled} sampled payloads`,
-    `  answers that --compare-responses can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
+    `  answers that --check can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
   );
 }
 

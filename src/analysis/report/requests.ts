@@ -210,7 +210,7 @@ export function answerTable({ check }: Pick<ReplayDocument, 'check'>): Table | n
   return {
     title: 'Answers compared with the recorded ones',
     unit: 'requests; share of all answers',
-    source: `replay --compare-responses, by ${level}; examples are the first of each kind`,
+    source: `replay --check, by ${level}; examples are the first of each kind`,
     lookFor: 'any mismatch: a build may be faster only because it answers something else',
     columns: columnsOf(['what', 'what it means', 'examples'], ['requests', 'share']),
     rows: [

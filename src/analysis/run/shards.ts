@@ -55,7 +55,7 @@ function assertOnePlan(first: ShardRun, other: ShardRun): void {
   throw refused(
     [first, other],
     `are shards of different plans (${a.planDigest.slice(0, 12)} of ${a.count}, ${b.planDigest.slice(0, 12)} of ${b.count})`,
-    'Shards need the same version, capture, target and options, --start-at included; --shard alone differs.',
+    'Shards need the same version, capture, target, options and start; only the part of --shard differs.',
   );
 }
 
@@ -71,7 +71,7 @@ function assertOneCheck(runs: readonly ShardRun[]): void {
   throw refused(
     [first, other],
     `compared answers by different bounds: ${textOf(first)}, ${textOf(other)}`,
-    'Give all shards the same --compare-responses, --response-tolerance and --response-ignore.',
+    'Give all shards the same --check.',
   );
 }
 

@@ -111,7 +111,7 @@ export function failureAdvice({ failed, commonest: code, scaling, answered }: Fa
 const STATUS_ADVICE: Readonly<Record<string, string>> = {
   '401': 'Give the replay credentials: --header "authorization: …" from the environment or a file.',
   '403': 'Give the replay credentials that may use the target: --header "authorization: …".',
-  '404': 'Check that the target has these paths and models; --map-path changes a prefix.',
+  '404': 'Check that the target has these paths and models; --rewrite path changes a prefix.',
   '413': 'Raise the limit on the size of a request at the target.',
   '429': 'Lift the rate limit of the target that is meant for clients.',
 };
@@ -131,7 +131,7 @@ export function timeAdvice(isTooFast: boolean, shown = ''): string {
     : `See what was slow: reprise show RUN --slowest 20${shown}. Then give the target more capacity, or less load.`;
 }
 
-/** The intermediate judgements of a run with `--until-sure`. */
+/** The intermediate judgements of a run with `--confidence until-sure`. */
 export interface LooksTaken {
   readonly looks: number;
   readonly planned: number;
@@ -178,7 +178,7 @@ export function undecidedAdvice({ more, late, paused }: Undecided): string {
     paused == null ? 'Requests left late' : `${percent(paused)} of the answers may have waited for us`;
   if (late != null) return `${what}: mend that first. ${latenessAdvice(late)}`;
   if (more === 'longer')
-    return 'Replay with a longer --duration, or without --until-sure, which judges what was observed.';
+    return 'Replay with a longer --duration, or without --confidence until-sure, which judges what was observed.';
   return more === null
     ? 'The percentile lies at its limit: no longer run decides. Change the limit, or give --confidence point.'
     : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), by a longer window, --loop or --duration. Or give --confidence point, which judges what was observed.`;

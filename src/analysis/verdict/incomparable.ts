@@ -14,7 +14,7 @@ export type Incomparable =
       readonly whole: number;
       readonly violated: readonly string[];
     }
-  /** Contents of answers, as `--compare-responses` compared them. */
+  /** Contents of answers, as `--check` compared them. */
   | { readonly kind: 'mismatches'; readonly mismatched: number; readonly checked: number }
   /** Differences by route, with both figures. */
   | { readonly kind: 'answers'; readonly differences: readonly string[] };
@@ -73,7 +73,7 @@ export function incomparableAdvice(facts: Incomparable): string {
     case 'unserved':
       return 'See by which statuses and types: the target must serve what production served.';
     case 'mismatches':
-      return "See them by kind: reprise report RUN. Leave out what may vary with --response-ignore, or set your own limit: --slo 'mismatch: rate<0.1'.";
+      return "See them by kind: reprise report RUN. Leave out what may vary with --check ignore=POINTER, or set your own limit: --slo 'mismatch: rate<0.1'.";
     case 'answers':
       return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it anew.';
   }

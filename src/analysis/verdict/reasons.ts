@@ -274,7 +274,7 @@ const CATALOGUE = {
       `the shards began up to ${formatMs(spreadMs)} apart, so that together they were not the planned arrivals`,
     means: 'The peaks of the plan were spread out, which makes the test easier than it says.',
     advice:
-      'Give all of them the same --start-at, far enough ahead that each is ready, and keep their clocks by NTP.',
+      'Give all of them the same start (--shard I/N,start=TIME), far enough ahead that each is ready, and keep their clocks by NTP.',
   }),
   too_few_samples: entry<{
     expression: string;
@@ -405,7 +405,7 @@ const CATALOGUE = {
       `${expression}: ${unknown} of ${countOf(all, 'answer')} lack a time that has a limit`,
     means: 'A content coding hides tokens, and without a count of tokens there is no time per token.',
     advice:
-      'Send no Accept-Encoding (--remove-header accept-encoding), ask for counts (--request-usage), or limit ttft and latency only.',
+      'Send no Accept-Encoding (--header "Accept-Encoding:"), ask for counts (--rewrite usage), or limit ttft and latency only.',
   }),
   streams_unread: entry<{ share: number }>({
     severity: 'doubt',
@@ -413,7 +413,7 @@ const CATALOGUE = {
     text: ({ share }) =>
       `${percent(share)} of the streams came under a content coding, so their tokens are unknown`,
     means: 'Objectives of streams say nothing of these answers.',
-    advice: 'Send no Accept-Encoding: --remove-header accept-encoding.',
+    advice: 'Send no Accept-Encoding: --header "Accept-Encoding:".',
   }),
   answers_unchecked: entry<{
     unchecked: number;
@@ -451,7 +451,7 @@ const CATALOGUE = {
         : `${expression}: ${countOf(samples, 'value')} during the run, ${missing} missed${unkept === 0 ? '' : `, and ${unkept} beyond what is kept`}; needed: ${floor}, with at most ${percent(mostMissed)} missed`,
     means: 'The monitor missed too many readings, so the limit may have been broken unseen.',
     advice: ({ scaling }) =>
-      `See monitors.sources of the document for the errors. Give a shorter --monitor-interval or ${longerRun(scaling)}, mend the source, or ask it for fewer series.`,
+      `See monitors.sources of the document for the errors. Give a shorter interval (--monitor interval=500ms) or ${longerRun(scaling)}, mend the source, or ask it for fewer series.`,
   }),
   coverage_unexplained: entry<{ share: number }>({
     severity: 'doubt',
@@ -515,8 +515,8 @@ const CATALOGUE = {
     means: 'A cache answered what --loop or copies repeated, and production would not have sent that again.',
     advice: ({ scaling }) =>
       followsRecordedTimes(scaling)
-        ? 'Turn off the cache of the target, or give it --warmup if it was cold at first. Else give a longer window instead of --loop, --scaling compress instead of amplify, or --perturb.'
-        : 'Turn off the cache of the target. Else record for longer, so that nothing is sent twice, or give --perturb.',
+        ? 'Turn off the cache of the target, or give it --warmup if it was cold at first. Else give a longer window instead of --loop, --scaling compress instead of amplify, or --scaling perturb.'
+        : 'Turn off the cache of the target. Else record for longer, so that nothing is sent twice, or give --scaling perturb.',
   }),
   staging_not_representative: entry<{ differences: readonly string[] }>({
     severity: 'doubt',
@@ -524,7 +524,7 @@ const CATALOGUE = {
     text: ({ differences }) => `at 1x the target does not answer as was recorded: ${differences.join('; ')}`,
     means: 'Even at recorded speed it answers otherwise, so its capacity is not that of production.',
     advice:
-      'Serve the same model from the same kind of machine, without a cache; or widen --compare-at-1x-bounds if that is meant.',
+      'Serve the same model from the same kind of machine, without a cache; or widen the bounds of --compare-at-1x if that is meant.',
   }),
   uncalibrated: entry<{ why: 'not_asked' | 'no_latency' | 'few_pairs'; pairs: number }>({
     severity: 'note',
@@ -586,8 +586,7 @@ const CATALOGUE = {
     title: 'Answers came far sooner than recorded',
     text: ({ faster }) => `answers came far sooner than recorded: ${listed(faster)}`,
     means: 'A faster build passes rightly; a cache or a stub would look the same.',
-    advice:
-      'Check that the target did the work: compare some answers with --compare-responses, or give --compare-at-1x.',
+    advice: 'Check that the target did the work: compare some answers with --check, or give --compare-at-1x.',
   }),
   unknown: entry<{ what: readonly string[] }>({
     severity: 'note',

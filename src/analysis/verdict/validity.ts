@@ -140,7 +140,7 @@ function capsThatRefused({ figures: { outcomes }, health: { refusedForBytes, cap
   const bytes = maxInFlightBytes === null ? null : formatBytes(maxInFlightBytes);
   return [
     { flag: '--max-in-flight', limit: maxInFlight === null ? null : String(maxInFlight), refused: inFlight },
-    { flag: '--max-in-flight-bytes', limit: bytes, refused: refusedForBytes },
+    { flag: '--max-in-flight bytes', limit: bytes, refused: refusedForBytes },
     {
       flag: '--max-rate',
       limit: maxRatePerSecond === null ? null : `${Math.round(maxRatePerSecond * 10) / 10}/s`,
@@ -635,11 +635,10 @@ function isCheckedEnough(check: CheckFigures | null, { uncheckedShare }: Judgeme
 }
 
 const UNCHECKED_ADVICE: Readonly<Partial<Record<UncheckedReason, string>>> = {
-  no_recorded_body: 'Record with --bodies all, or compare by what was recorded: --compare-responses status.',
-  recorded_truncated:
-    'Record with a higher cap on response bodies, or compare by --compare-responses status.',
+  no_recorded_body: 'Record with --bodies all, or compare by what was recorded: --check status.',
+  recorded_truncated: 'Record with a higher cap on response bodies, or compare by --check status.',
   redacted:
-    'Leave what is masked out of it on purpose (--response-ignore /POINTER), or compare by --compare-responses status.',
+    'Leave what is masked out of it on purpose (--check ignore=/POINTER), or compare by --check status.',
 };
 
 function commonestUnchecked(check: CheckFigures | null): UncheckedReason | null {
@@ -649,11 +648,11 @@ function commonestUnchecked(check: CheckFigures | null): UncheckedReason | null 
 
 /** @param reason the most frequent one; null if nothing was compared */
 export function uncheckedAdvice(reason: UncheckedReason | null, scaling?: string): string {
-  if (reason === null) return 'Replay with --compare-responses.';
+  if (reason === null) return 'Replay with --check.';
   if (reason === 'backlog') return `Give the generator idle cores of its own, or ${lessLoad(scaling)}.`;
   return (
     UNCHECKED_ADVICE[reason] ??
-    `Most of them: ${UNCHECKED_TEXTS[reason]}. Replay what was recorded whole, or compare by --compare-responses status.`
+    `Most of them: ${UNCHECKED_TEXTS[reason]}. Replay what was recorded whole, or compare by --check status.`
   );
 }
 

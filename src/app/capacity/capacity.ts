@@ -135,7 +135,7 @@ async function searchCapacity(
   if (search.wasOver) {
     deps.reporter.note(
       `The search in ${directory} was over at ${document.endedAt}: nothing was sent, and its result is not delivered again`,
-      '  for another search give a new directory to --out, or ask this one for more (--budget, --max-multiplier)',
+      '  for another search give a new directory to --out, or ask this one for more (--budget, --multiplier)',
     );
     return document;
   }

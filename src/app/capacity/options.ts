@@ -3,12 +3,13 @@ import { Problems } from '../../core/errors.ts';
 import {
   type Asked,
   askedFor,
-  choice,
   grouped,
-  isOnCommandLine,
   listOf,
   type OptionParser,
   ofSteps,
+  part,
+  partDefaults,
+  partsOf,
   readOptions,
   text,
   toggle,
@@ -33,12 +34,14 @@ import {
 import type { CalibrationLimits } from '../../documents/replay.ts';
 import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
+import { BOUND_PARTS, BOUNDS_HELP, calibrationLimitsOf, switched } from '../../replay/options/parsers.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/options.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict/options.ts';
 
 /** Options of a replay that its steps can have: those that the search does not set itself. */
 const STEP_OPTIONS = ofSteps(RUN_OPTIONS);
+const SCALING = { scaling: RUN_OPTIONS.scaling };
 
 const parseWidth: OptionParser<number> = (given, what) => {
   const share = parseShare(given, what);
@@ -51,6 +54,17 @@ const parseCost: OptionParser<number> = (given, what) => {
   if (given.trim() !== '' && Number.isFinite(cost) && cost >= 0) return cost;
   throw refused(what, given, 'is not an amount of money, such as 2.5');
 };
+
+/** Parses `64`, or `0.5..64`. */
+const parseMultipliers: OptionParser<{ readonly min: number; readonly max: number }> = (given, what) => {
+  const [, least, most = given] = /^(.+)\.\.(.+)$/.exec(given) ?? [];
+  const max = parseMultiplier(most, what);
+  const min = least === undefined ? Math.min(LEAST_MULTIPLIER, max) : parseMultiplier(least, what);
+  if (min <= max) return { min, max };
+  throw refused(what, given, 'has a least multiplier above the greatest', 'Give MIN..MAX, such as 0.5..64.');
+};
+
+const LEAST_MULTIPLIER = 0.1;
 
 interface StatedTier {
   readonly name: string;
@@ -73,24 +87,23 @@ const SEARCH_OPTIONS = grouped('The search', {
   width: value('--width <share>', 'stop when the interval of the breaking point is this narrow', parseWidth, {
     default: '10%',
   }),
-  window: value(
-    '--window <time>',
+  step: value(
+    '--step <time>',
     'length of the windows that are judged (default: by the objectives and the budget)',
     parsePositiveMs,
   ),
-  maxMultiplier: value('--max-multiplier <m>', 'never play more than this', parseMultiplier, {
-    default: '64',
-  }),
-  minMultiplier: value('--min-multiplier <m>', 'give up if even this fails', parseMultiplier, {
-    default: '0.1',
-  }),
-  compareAt1x: choice(
-    '--compare-at-1x <which>',
-    'first play 1x twice: compare with the recording and measure the noise',
-    ['on', 'off'],
+  multiplier: value(
+    '--multiplier <max|min..max>',
+    'never play more than this; give up if even the least fails',
+    parseMultipliers,
+    { default: '0.1..64' },
+  ),
+  compareAt1x: value(
+    '--compare-at-1x <on|off|parts>',
+    `first play 1x twice: compare with the recording and measure the noise; ${BOUNDS_HELP}`,
+    switched(partsOf(BOUND_PARTS), partDefaults(BOUND_PARTS)),
     { default: 'on' },
   ),
-  compareAt1xBounds: RUN_OPTIONS.compareAt1xBounds,
   noise: text('--noise <file>', 'file that keeps the measured noise of each target'),
   readyWhen: text(
     '--ready-when <url|query>',
@@ -106,8 +119,12 @@ const SEARCH_OPTIONS = grouped('The search', {
     'a named set of objectives with a result of its own, such as "gold=latency: p(99)<200"; those of --slo hold for every tier',
     parseTier,
   ),
-  replicas: value('--replicas <n>', 'replicas that the target has', parseCount, { default: '1' }),
-  replicaCost: value('--replica-cost <amount>', 'cost of one replica per hour', parseCost),
+  replicas: value(
+    '--replicas <n|parts>',
+    'replicas that the target has; cost=AMOUNT: of one replica per hour',
+    partsOf({ count: part(parseCount, '1'), cost: part(parseCost) }, 'count'),
+    { default: '1' },
+  ),
   ...VERDICT_OPTIONS,
 });
 
@@ -164,6 +181,7 @@ export function resolveCapacityOptions(
 ): CapacityOptions {
   const own = readOptions(SEARCH_OPTIONS, askedFor(SEARCH_OPTIONS, asked), problems);
   const forSteps = askedFor(STEP_OPTIONS, asked);
+  const { scaling } = readOptions(SCALING, askedFor(SCALING, asked), new Problems());
   // A simulation is like a dry run here: it sends nothing and needs no target.
   const stated = own.simulate ? { ...forSteps.stated, dryRun: true } : forSteps.stated;
   const ofRun = { ...forSteps, stated };
@@ -196,11 +214,8 @@ export function resolveCapacityOptions(
     problems.add('--scaling superpose cannot be searched: it has as many steps as there are other stretches');
   }
   const readyWhen = problems.optional(own.readyWhen, (given) => readyWhenOf(given, run?.monitors ?? null));
-  if (own.minMultiplier > own.maxMultiplier) problems.add('--min-multiplier is more than --max-multiplier');
   if (own.budget < SHORTEST_BUDGET_S * 1e3) problems.add(`--budget is less than ${SHORTEST_BUDGET_S}s`);
-  const calibrates = own.compareAt1x === 'on' && !own.simulate;
-  if (!calibrates && isOnCommandLine(asked, 'compareAt1xBounds'))
-    problems.add('--compare-at-1x-bounds has no effect without a calibration');
+  const calibrates = own.compareAt1x !== null && !own.simulate;
   problems.throwIfAny();
   if (run === null) throw new Error('a problem was not thrown');
   return {
@@ -211,17 +226,21 @@ export function resolveCapacityOptions(
     },
     objectives,
     tiers,
-    ...picked(own, 'out', 'width', 'maxMultiplier', 'minMultiplier', 'replicas', 'replicaCost'),
+    ...picked(own, 'out', 'width'),
     budgetS: own.budget / 1e3,
-    windowS: own.window === null ? null : own.window / 1e3,
+    windowS: own.step === null ? null : own.step / 1e3,
+    maxMultiplier: own.multiplier.max,
+    minMultiplier: own.multiplier.min,
     calibrates,
-    calibrationBounds: own.compareAt1xBounds,
+    calibrationBounds: calibrationLimitsOf(own.compareAt1x),
     simulates: own.simulate,
     noiseFile: own.noise,
     readyWhen,
     coolDownMs: own.coolDown,
-    verdict: picked(own, 'name', 'ciReport', 'history', 'retainHistory'),
-    isScalingStated: asked.stated.scaling !== undefined,
+    replicas: own.replicas.count,
+    replicaCost: own.replicas.cost,
+    verdict: picked(own, 'name', 'ciReport', 'history'),
+    isScalingStated: scaling.way !== null,
   };
 }
 

@@ -127,9 +127,9 @@ export function withWindow(plan: CapacityPlan, windowS: number): CapacityPlan {
   if (stated !== null && stated !== windowS) {
     throw new AppError(
       'OPTION_INVALID',
-      `--window: this search began with windows of ${formatMs(windowS * 1e3)}`,
+      `--step: this search began with windows of ${formatMs(windowS * 1e3)}`,
       {
-        hint: 'Leave --window out to go on, or give a new directory to --out.',
+        hint: 'Leave --step out to go on, or give a new directory to --out.',
       },
     );
   }
@@ -270,7 +270,7 @@ function assertWorth({ budgetS, calibrates }: CapacityOptions, windowS: number, 
   throw new AppError(
     'OPTION_INVALID',
     `--budget ${formatMs(budgetS * 1e3)} is too short for two steps with windows of ${formatMs(windowS * 1e3)}: they take ${formatMs(leastS * 1e3)}`,
-    { hint: 'Raise --budget, or shorten --window or --drain-deadline.' },
+    { hint: 'Raise --budget, or shorten --step or --timeout drain.' },
   );
 }
 
@@ -340,7 +340,7 @@ function settingsOf(
   { run, isScalingStated, calibrates }: CapacityOptions,
   { window }: ReplayPlan,
 ): Pick<CapacityPlan, 'settings' | 'generator'> {
-  const { senders, maxInFlight, maxInFlightBytes, maxRatePerSecond, ...options } = describeReplayOptions(
+  const { threads, maxInFlight, maxInFlightBytes, maxRatePerSecond, ...options } = describeReplayOptions(
     run.options,
     window,
   );
@@ -359,7 +359,7 @@ function settingsOf(
   };
   return {
     settings: createHash('sha256').update(JSON.stringify(asked)).digest('hex'),
-    generator: JSON.stringify({ senders, maxInFlight, maxInFlightBytes, maxRatePerSecond }),
+    generator: JSON.stringify({ threads, maxInFlight, maxInFlightBytes, maxRatePerSecond }),
   };
 }
 

@@ -43,7 +43,7 @@ export function readState(directory: string, settings: string): CapacityState | 
   const state = parsed(path, (json) => capacityStateSchema.parse(json));
   if (state.settings === settings) return state;
   throw new AppError('OPTION_INVALID', `--out: the search in ${directory} asked for something else`, {
-    hint: 'Repeat its command to go on with it (--budget, --max-multiplier and what limits the generator may change), or give a new directory.',
+    hint: 'Repeat its command to go on with it (--budget, --multiplier and what limits the generator may change), or give a new directory.',
   });
 }
 

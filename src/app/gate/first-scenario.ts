@@ -41,7 +41,7 @@ export async function writeFirstScenario(
 ): Promise<readonly string[]> {
   const file = new StagedFile(options.out, 'writing');
   const facts = factsOf(capture, options.encryptionKeyFile);
-  const stated = { payloadSample: 0, ...(facts.isLong ? { peak: WINDOW.text } : {}) };
+  const stated = { payloadSample: 0, ...(facts.isLong ? { window: [`peak=${WINDOW.text}`] } : {}) };
   const profile = await profileInThread({
     directory: capture,
     options: resolveProfileOptions(byProgram(PROFILE_OPTIONS, stated)),
@@ -198,8 +198,8 @@ function keyLines({ encrypted }: CaptureFacts, keyFile: string | null): string[]
 function windowLines({ window, requests, rate }: ProfileDocument, { isLong }: CaptureFacts): string[] {
   const perSecond = rate.mean === null ? '' : `, ${Number(rate.mean.toPrecision(3))} a second`;
   const traffic = `${countOf(requests, 'request')}${perSecond}, from ${window?.from ?? 'its start'}`;
-  if (isLong) return [`# Window: the busiest 10 minutes (${traffic}).`, `peak: ${WINDOW.text}`];
-  return [`# Window: the whole recording (${traffic}).`, '# A shorter one: peak: 1m'];
+  if (isLong) return [`# Window: the busiest 10 minutes (${traffic}).`, `window: peak=${WINDOW.text}`];
+  return [`# Window: the whole recording (${traffic}).`, '# A shorter one: window: peak=1m'];
 }
 
 function redactionLines({ maskedHeaders, hidesMore }: CaptureFacts): string[] {

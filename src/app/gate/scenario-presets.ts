@@ -23,12 +23,12 @@ const SLO = ['errors: rate<0.01'];
 export const SCENARIO_PRESETS = {
   sustained: {
     asks: 'Does the target carry the busiest half hour, for as long as it lasted?',
-    window: { peak: '30m', duration: '30m' },
+    window: { window: 'peak=30m', duration: '30m' },
     settings: { warmup: '1m', slo: SLO },
   },
   spike: {
     asks: 'Does the target survive a minute of four times the load, and recover?',
-    window: { peak: '15m' },
+    window: { window: 'peak=15m' },
     settings: { stages: '5m@1x,1m@4x,5m@1x', duration: '11m', slo: SLO },
   },
   soak: {
@@ -38,21 +38,21 @@ export const SCENARIO_PRESETS = {
   },
   'dependency-outage': {
     asks: 'What do users see while a dependency fails, and how soon is it over?',
-    window: { peak: '10m', duration: '10m' },
+    window: { window: 'peak=10m', duration: '10m' },
     needs: 'faults',
     settings: { slo: SLO },
   },
   capacity: {
     asks: 'How many times the recorded traffic does the target carry, and what gives first?',
     command: 'capacity',
-    window: { peak: '10m' },
+    window: { window: 'peak=10m' },
     settings: { budget: '30m', slo: SLO },
   },
   'release-gate': {
     asks: 'Does the new build answer as well as recorded, at the load that production had?',
-    window: { peak: '10m', duration: '10m' },
+    window: { window: 'peak=10m', duration: '10m' },
     mismatch: 'mismatch: rate<0.01',
-    settings: { 'compare-at-1x': true, 'compare-responses': 'shape', slo: SLO },
+    settings: { 'compare-at-1x': true, check: 'shape', slo: SLO },
   },
 } as const satisfies Readonly<Record<string, ScenarioPreset>>;
 export type PresetName = keyof typeof SCENARIO_PRESETS;

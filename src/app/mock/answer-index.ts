@@ -24,7 +24,7 @@ const UNANSWERABLE = [
   'no_answer',
   /** The body of the answer is not stored: `record --bodies all` stores it. */
   'body_not_stored',
-  /** Only the start of the body is stored (`record --max-response-body`). */
+  /** Only the start of the body is stored (`record --bodies max-response=…`). */
   'body_cut',
   /** A redaction rule dropped the body. */
   'body_dropped',

@@ -29,6 +29,7 @@ import { Redaction } from '../../redaction/head-redaction.ts';
 import { HASH_KEY_FILE, resolveCaptureDirectory } from '../../storage/capture/directory.ts';
 import { latestMetas, readHashKey } from '../../storage/capture/keys.ts';
 import { encryptionKeyOf, encryptionKeyOption, openForReplay } from '../open-capture.ts';
+import { LISTEN_TLS_OPTION } from '../tls-options.ts';
 import {
   AnswerIndex,
   type AskedRequest,
@@ -298,8 +299,7 @@ export const MOCK_OPTIONS = {
   maxConnections: value('--max-connections <n>', 'most client connections at once', parseCount, {
     default: '1000',
   }),
-  tlsCert: text('--tls-cert <file>', 'certificate chain (PEM) to answer by TLS with'),
-  tlsKey: text('--tls-key <file>', 'private key (PEM) of --tls-cert'),
+  ...LISTEN_TLS_OPTION,
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
   hashKeyFile: text(
     '--hash-key-file <file>',
@@ -315,15 +315,12 @@ function speedOf(stated: string, what: string): number {
 export function resolveMockOptions(asked: Asked<typeof MOCK_OPTIONS>) {
   const problems = new Problems();
   const options = readOptions(MOCK_OPTIONS, asked, problems);
-  const { listen, tlsCert, tlsKey } = options;
-  if ((tlsCert === null) !== (tlsKey === null)) {
-    problems.add('--tls-cert and --tls-key belong together', 'Give both, or neither.');
-  }
-  const tls = tlsCert !== null;
+  const { listen } = options;
+  const tls = options.listenTls !== null;
   const reading = { anyPort: true, tls };
   const endpoint = problems.attempt(() => parseEndpoint(listen, '--listen', reading), null);
   if (endpoint?.kind === 'tcp' && endpoint.tls && !tls) {
-    problems.add(`--listen ${listen}: TLS needs a certificate`, 'Give --tls-cert and --tls-key.');
+    problems.add(`--listen ${listen}: TLS needs a certificate`, 'Give --listen-tls cert=FILE,key=FILE.');
   }
   problems.throwIfAny();
   return { ...options, endpoint: endpoint as Endpoint };
@@ -355,8 +352,8 @@ export async function startMock(
   logger: Logger,
   onRead: (exchanges: number) => void = () => undefined,
 ): Promise<RunningMock> {
-  const { endpoint, from, to, speed, unknown, maxConnections, tlsCert: cert, tlsKey: key } = options;
-  const tls = cert === null || key === null ? null : new TlsFiles({ cert, key }, '--tls-cert and --tls-key');
+  const { endpoint, from, to, speed, unknown, maxConnections, listenTls } = options;
+  const tls = listenTls === null ? null : new TlsFiles(listenTls, '--listen-tls');
   const { source } = openForReplay(directory, encryptionKeyOf(options));
   try {
     const hash = hashOf(directory, options);

@@ -24,14 +24,14 @@ export type RouteSetting = z.infer<typeof routeSetting>;
 interface AddressFlags {
   readonly listen: readonly string[];
   readonly target: readonly string[];
-  readonly tlsCert: string | null;
+  readonly listenTls: object | null;
 }
 
 /**
  * The listen addresses and targets by their order; one target may serve them all.
  * @throws AppError OPTION_INVALID if an address is invalid, is given twice, or is its own target
  */
-export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pair[] {
+export function pairsOf({ listen, target: targets, listenTls }: AddressFlags): Pair[] {
   if (listen.length === 0) {
     throw new AppError('OPTION_INVALID', '--listen: no address is given', {
       hint: 'Give an address to listen on, such as :8080.',
@@ -49,7 +49,7 @@ export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pai
       { hint: 'Give one --target for each --listen, in the same order, or one --target for all.' },
     );
   }
-  const tls = tlsCert !== null;
+  const tls = listenTls !== null;
   const pairs = listen.map((address, index) => ({
     listen: parseEndpoint(address, '--listen', { anyPort: true, tls }),
     target: parseEndpoint((targets[index] ?? targets[0]) as string, '--target'),

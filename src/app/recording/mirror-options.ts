@@ -1,8 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { AppError, type Problems, reasonOf } from '../../core/errors.ts';
-import { type HeaderPair, parseAddedHeader } from '../../core/headers.ts';
+import { addressedHeader, type HeaderPair, parseAddedHeader } from '../../core/headers.ts';
 import { MIRROR } from '../../core/limits.ts';
-import { list, type ResolvedOptions, text, value } from '../../core/options.ts';
+import {
+  fileName,
+  list,
+  part,
+  partsOf,
+  type ResolvedOptions,
+  requiredPart,
+  value,
+} from '../../core/options.ts';
 import { parseCount, parseShare, parseTimeLimitMs } from '../../core/units.ts';
 import type { Pair } from '../../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint, isReachedAs, parseEndpoint } from '../../proxy/net/endpoint.ts';
@@ -11,32 +19,25 @@ import { type Endpoint, formatEndpoint, isReachedAs, parseEndpoint } from '../..
 type TcpEndpoint = Extract<Endpoint, { kind: 'tcp' }>;
 
 export const MIRROR_OPTIONS = {
-  mirror: text(
-    '--mirror <url>',
-    'second server that gets a copy of sampled requests, off the path of traffic',
+  mirror: value(
+    '--mirror <url|parts>',
+    'second server that gets a copy of sampled requests, off the path of traffic: of share=10% of the recorded sessions, ' +
+      `at most in-flight=${MIRROR.inFlight} at once, each given up after timeout=${MIRROR.timeoutMs / 1000}s; ca=FILE: certificates (PEM) to verify it with`,
+    partsOf(
+      {
+        url: requiredPart((url) => url),
+        share: part(parseShare, '10%'),
+        inFlight: part(parseCount, String(MIRROR.inFlight)),
+        timeout: part(parseTimeLimitMs, `${MIRROR.timeoutMs / 1000}s`),
+        ca: part(fileName),
+      },
+      'url',
+    ),
   ),
-  mirrorShare: value('--mirror-share <share>', 'mirror this share of the recorded sessions', parseShare, {
-    default: '10%',
-  }),
-  mirrorHeader: list(
-    '--mirror-header <header>',
-    'header for the mirror: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
+  header: list(
+    '--header <header>',
+    'header for the mirror: "mirror Name: value", "mirror Name: env:VARIABLE" or "mirror Name: file:PATH"',
   ),
-  mirrorInFlight: value(
-    '--mirror-in-flight <n>',
-    'most mirrored requests at once; others are dropped and counted',
-    parseCount,
-    { default: String(MIRROR.inFlight) },
-  ),
-  mirrorTimeout: value(
-    '--mirror-timeout <time>',
-    'give a mirrored request up after this time',
-    parseTimeLimitMs,
-    {
-      default: `${MIRROR.timeoutMs / 1000}s`,
-    },
-  ),
-  mirrorCa: text('--mirror-ca <file>', 'CA certificates (PEM) to verify an https mirror with'),
 };
 
 /** The settings of a mirror. Plain data, because it is sent to the recorder process, and only there. */
@@ -63,27 +64,35 @@ const SECRETS = {
  * @param targets all servers that traffic is forwarded to
  */
 export function mirrorOf(
-  flags: ResolvedOptions<typeof MIRROR_OPTIONS> & { readonly bodies: 'requests' | 'all' | 'none' },
+  flags: ResolvedOptions<typeof MIRROR_OPTIONS> & {
+    readonly bodies: { readonly store: 'requests' | 'all' | 'none' };
+  },
   { pairs, targets }: { readonly pairs: readonly Pair[]; readonly targets: readonly Endpoint[] },
-  isGiven: (flag: keyof typeof MIRROR_OPTIONS) => boolean,
   problems: Problems,
 ): MirrorSettings | null {
+  const headers = flags.header.flatMap((each) => {
+    const { to, text } = addressedHeader(each, ['mirror']);
+    if (to === null) {
+      problems.add(
+        '--header: a recording changes no request',
+        'For the mirror: --header "mirror Name: value".',
+      );
+      return [];
+    }
+    return problems.attempt<HeaderPair[]>(() => [parseAddedHeader(text, SECRETS)], []);
+  });
   if (flags.mirror === null) {
-    const idle = (Object.keys(MIRROR_OPTIONS) as (keyof typeof MIRROR_OPTIONS)[]).some(isGiven);
-    if (idle) problems.add('the --mirror- flags have no effect without --mirror', 'Give --mirror.');
+    if (headers.length > 0) problems.add('--header "mirror …" has no effect without --mirror');
     return null;
   }
-  if (flags.bodies === 'none') {
+  if (flags.bodies.store === 'none') {
     problems.add('--mirror has nothing to send with --bodies none', 'Use --bodies requests or all.');
   }
+  const { url, share, inFlight, timeout: timeoutMs, ca } = flags.mirror;
   const listens = pairs.map(({ listen }) => listen);
-  const endpoint = problems.attempt(() => mirrorEndpoint(flags.mirror as string, targets, listens), null);
-  const headers = flags.mirrorHeader.flatMap((header) =>
-    problems.attempt<HeaderPair[]>(() => [parseAddedHeader(header, SECRETS, '--mirror-header')], []),
-  );
-  const caPem = problems.optional(flags.mirrorCa, certificatesIn);
+  const endpoint = problems.attempt(() => mirrorEndpoint(url, targets, listens), null);
+  const caPem = problems.optional(ca, certificatesIn);
   if (endpoint === null) return null;
-  const { mirrorShare: share, mirrorInFlight: inFlight, mirrorTimeout: timeoutMs } = flags;
   return { endpoint, share, headers, inFlight, timeoutMs, caPem, targets, listens };
 }
 
@@ -110,8 +119,8 @@ function certificatesIn(path: string): string {
   try {
     pem = readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new AppError('OPTION_INVALID', `--mirror-ca ${path} cannot be read: ${reasonOf(cause)}`, { cause });
+    throw new AppError('OPTION_INVALID', `--mirror ca ${path} cannot be read: ${reasonOf(cause)}`, { cause });
   }
   if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
-  throw new AppError('OPTION_INVALID', `--mirror-ca ${path} holds no certificate (PEM)`);
+  throw new AppError('OPTION_INVALID', `--mirror ca ${path} holds no certificate (PEM)`);
 }

@@ -6,13 +6,20 @@ import {
   type Asked,
   choice,
   grouped,
+  kebab,
   list,
+  listOf,
+  part,
+  partDefaults,
+  partSwitch,
+  partsOf,
   type ResolvedOptions,
   readOptions,
   structure,
   text,
   toggle,
   value,
+  word,
 } from '../../core/options.ts';
 import { picked } from '../../core/picked.ts';
 import {
@@ -27,7 +34,7 @@ import {
 import type { HostLimits } from '../../monitors/host.ts';
 import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions } from '../../proxy/control/messages.ts';
-import type { ListenerTls, Pair, UpstreamTls } from '../../proxy/data-plane.ts';
+import type { Pair } from '../../proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../../proxy/http/options.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint, speaksTls } from '../../proxy/net/endpoint.ts';
 import { parseBodyRules } from '../../redaction/body-rules.ts';
@@ -39,6 +46,7 @@ import {
   recordingParts,
 } from '../../redaction/recording-policy.ts';
 import { LABEL_OPTIONS, labelsOf } from '../labels.ts';
+import { LISTEN_TLS_OPTION, listenerTls, TARGET_TLS_OPTION, upstreamTls } from '../tls-options.ts';
 import { LISTEN, pairsOf, routeSetting, routesOf } from './addresses.ts';
 import type { RecorderSettings } from './capture.ts';
 import { MIRROR_OPTIONS, mirrorOf } from './mirror-options.ts';
@@ -91,14 +99,8 @@ const TRANSPORT_OPTIONS = grouped('Connections and TLS', {
     '--refuse-when-down',
     'wire: do not listen while the target refuses connections; it is asked once a second',
   ),
-  tlsCert: text('--tls-cert <file>', 'certificate chain (PEM) to terminate TLS with'),
-  tlsKey: text('--tls-key <file>', 'private key (PEM) of --tls-cert'),
-  upstreamCa: text('--upstream-ca <file>', 'CA certificates (PEM) to verify an https target with'),
-  upstreamServerName: text(
-    '--upstream-server-name <name>',
-    'server name (SNI) sent to an https target and verified in its certificate',
-  ),
-  upstreamInsecure: toggle('--upstream-insecure', 'accept any certificate of the target'),
+  ...LISTEN_TLS_OPTION,
+  ...TARGET_TLS_OPTION,
   acceptProxyProtocol: toggle(
     '--accept-proxy-protocol',
     'expect a PROXY protocol header on each client connection',
@@ -110,25 +112,19 @@ const TRANSPORT_OPTIONS = grouped('Connections and TLS', {
   ),
 });
 
+const STORED_BODIES = ['requests', 'all', 'none'] as const;
+const BODY_PARTS = {
+  store: part(word(STORED_BODIES), 'requests'),
+  maxRequest: part(parseBytes, formatBytes(LIMITS.requestBodyBytes)),
+  maxResponse: part(parseBytes, formatBytes(LIMITS.responseBodyBytes)),
+};
+
 const STORED_OPTIONS = grouped('What is stored', {
-  bodies: choice('--bodies <which>', 'which bodies to store', ['requests', 'all', 'none'], {
-    default: 'requests',
-  }),
-  maxRequestBody: value(
-    '--max-request-body <size>',
-    'store at most this much of a request body',
-    parseBytes,
-    {
-      default: formatBytes(LIMITS.requestBodyBytes),
-    },
-  ),
-  maxResponseBody: value(
-    '--max-response-body <size>',
-    'store at most this much of a response body',
-    parseBytes,
-    {
-      default: formatBytes(LIMITS.responseBodyBytes),
-    },
+  bodies: value(
+    '--bodies <which|parts>',
+    `which bodies to store: ${STORED_BODIES.join(', ')}; at most max-request=SIZE of a request body and max-response=SIZE of a response body`,
+    partsOf(BODY_PARTS, 'store'),
+    { default: partDefaults(BODY_PARTS) },
   ),
   identifySession: list(
     '--identify-session <key>',
@@ -159,11 +155,25 @@ const STORED_OPTIONS = grouped('What is stored', {
   ),
 });
 
+/** What is redacted besides credentials: a place in bodies, a header or a query key. */
+interface Redacted {
+  readonly of: 'body' | 'header' | 'query';
+  readonly text: string;
+}
+
+function redactionOf(given: string): Redacted {
+  const [, of, text = ''] = /^(header|query):(.+)$/s.exec(given.trim()) ?? [];
+  return of === 'header' || of === 'query' ? { of, text } : { of: 'body', text: given };
+}
+
 const PRIVACY_OPTIONS = grouped('Privacy', {
-  redact: list('--redact <rule>', 'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask'),
+  redact: listOf(
+    '--redact <rule>',
+    'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask; header:NAME and query:KEY mask more than the ' +
+      'headers and query keys of credentials, which are always masked',
+    redactionOf,
+  ),
   redactPreset: list('--redact-preset <name>', 'rules for known bodies: llm (all but a list), chat, v1, v2'),
-  redactHeader: list('--redact-header <name>', 'mask this header too; credential headers are always masked'),
-  redactQuery: list('--redact-query <key>', 'mask this query key too; credential keys are always masked'),
   encryptionKeyFile: text(
     '--encryption-key-file <file>',
     'encrypt stored heads and bodies with this key',
@@ -195,6 +205,11 @@ const DISK_OPTIONS = grouped('Disk', {
 const NICENESS_MAX = 19;
 const NICENESS_MIN = -20;
 
+const NICENESS_PARTS = {
+  proxy: part(nicenessFrom(NICENESS_MIN), String(SUPERVISION.proxyNiceness)),
+  recorder: part(nicenessFrom(0), String(SUPERVISION.recorderNiceness)),
+};
+
 const OPERATION_OPTIONS = grouped('Operation', {
   failOpen: toggle(
     '--fail-open',
@@ -224,60 +239,43 @@ const OPERATION_OPTIONS = grouped('Operation', {
       default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
     },
   ),
-  proxyNiceness: value(
-    '--proxy-niceness <n>',
-    'niceness of the process that forwards, -20 to 19, if the system allows it; below 0, clients wait less beside a model server that takes every processor',
-    nicenessFrom(NICENESS_MIN),
-    { default: String(SUPERVISION.proxyNiceness) },
-  ),
-  recorderNiceness: value(
-    '--recorder-niceness <n>',
-    'niceness of the recorder process, 0 to 19; it eases to 0 as the queue fills',
-    nicenessFrom(0),
-    { default: String(SUPERVISION.recorderNiceness) },
+  niceness: value(
+    '--niceness <parts>',
+    'niceness of the process that forwards (proxy, -20 to 19, if the system allows it; below 0, clients wait less beside a model server that takes every processor) and of the recorder process (0 to 19; it eases to 0 as the queue fills)',
+    partsOf(NICENESS_PARTS),
+    { default: partDefaults(NICENESS_PARTS) },
   ),
 });
 
+const TIMEOUT_PARTS = {
+  total: part(limitMs, seconds(GATEWAY_TIMEOUTS.totalMs)),
+  connect: part(parseTimeLimitMs, seconds(GATEWAY_TIMEOUTS.connectMs)),
+  firstByte: part(limitMs, seconds(GATEWAY_TIMEOUTS.firstByteMs)),
+  idle: part(limitMs, seconds(GATEWAY_TIMEOUTS.idleMs)),
+};
+
 const GATEWAY_OPTIONS = grouped('Gateway (--mode gateway)', {
-  forwardedHeaders: toggle(
-    '--forwarded-headers',
-    'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded; replaces those of the client',
+  gateway: value(
+    '--gateway <parts>',
+    'gateway: forwarded-headers (set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded in place of those of the client), ' +
+      'websocket (allow upgrades), refuse-marked (answer 403 to replayed traffic), reuse=off (a connection to the target for each request)',
+    partsOf({
+      forwardedHeaders: partSwitch(),
+      websocket: partSwitch(),
+      refuseMarked: partSwitch(),
+      reuse: partSwitch('on'),
+    }),
+    { default: 'reuse=on' },
   ),
-  websocket: toggle('--websocket', 'gateway: allow WebSocket upgrades'),
-  refuseMarked: toggle('--refuse-marked', 'gateway: answer 403 to replayed traffic'),
   maxInFlight: value('--max-in-flight <n>', 'gateway: most requests at once; others get 503', parseCount, {
     default: String(GATEWAY_DEFAULTS.maxInFlight),
   }),
-  connectTimeout: value(
-    '--connect-timeout <time>',
-    'gateway: limit for connecting to the target',
-    parseTimeLimitMs,
-    {
-      default: seconds(GATEWAY_TIMEOUTS.connectMs),
-    },
-  ),
-  firstByteTimeout: value(
-    '--first-byte-timeout <time>',
-    'gateway: limit from the end of the request to the first byte of the response, or off',
-    limitMs,
-    { default: seconds(GATEWAY_TIMEOUTS.firstByteMs) },
-  ),
-  idleTimeout: value(
-    '--idle-timeout <time>',
-    'gateway: limit for a pause in the request or response, or off',
-    limitMs,
-    {
-      default: seconds(GATEWAY_TIMEOUTS.idleMs),
-    },
-  ),
-  totalTimeout: value('--total-timeout <time>', 'gateway: limit for the whole exchange, or off', limitMs, {
-    default: seconds(GATEWAY_TIMEOUTS.totalMs),
-  }),
-  upstreamReuse: choice(
-    '--upstream-reuse <which>',
-    'gateway: reuse connections to the target for several requests',
-    ['on', 'off'],
-    { default: 'on' },
+  timeout: value(
+    '--timeout <time|parts>',
+    'gateway: limits for the whole exchange (total), for connecting to the target (connect), from the end of the request to the ' +
+      'first byte of the response (first-byte), and for a pause in the request or response (idle); a time or off',
+    partsOf(TIMEOUT_PARTS, 'total'),
+    { default: partDefaults(TIMEOUT_PARTS) },
   ),
   routes: structure(
     z.array(routeSetting).describe('paths that a gateway forwards to other targets'),
@@ -325,8 +323,8 @@ function planeOf(
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
   const { mode, maxConnections, refused, refuseWhenDown, acceptProxyProtocol, sendProxyProtocol } = flags;
   const ofWire = { refused, refuseWhenDown, connectRetryMs: flags.connectRetry };
-  const tls = problems.attempt(() => listenerTls(flags), null);
-  const common = { pairs, maxConnections, tls, upstreamTls: upstreamTls(flags) };
+  const tls = listenerTls(flags.listenTls);
+  const common = { pairs, maxConnections, tls, upstreamTls: upstreamTls(flags.targetTls) };
   return mode === 'wire'
     ? { mode, ...common, ...ofWire, acceptProxyProtocol, sendProxyProtocol }
     : { mode, ...common, routes, ...gatewayOf(flags) };
@@ -358,62 +356,42 @@ function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFla
  */
 function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readonly GatewayRoute[]): void {
   const secure = pairs.find(({ listen }) => speaksTls(listen));
-  if (secure && flags.tlsCert === null) {
+  if (secure && flags.listenTls === null) {
     throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(secure.listen)} needs a certificate`, {
-      hint: 'Give --tls-cert and --tls-key, or listen without https.',
+      hint: 'Give --listen-tls cert=FILE,key=FILE, or listen without https.',
     });
   }
-  if (!secure && flags.tlsCert !== null) {
-    throw new AppError('OPTION_INVALID', '--tls-cert has no effect: no --listen address uses TLS', {
+  if (!secure && flags.listenTls !== null) {
+    throw new AppError('OPTION_INVALID', '--listen-tls has no effect: no --listen address uses TLS', {
       hint: 'Remove http:// from --listen; a unix socket cannot use TLS.',
     });
   }
   if ([...pairs, ...routes].some(({ target }) => speaksTls(target))) return;
-  const idle = (['upstreamCa', 'upstreamServerName', 'upstreamInsecure'] as const).find(
-    (name) => flags[name],
-  );
-  if (idle === undefined) return;
-  throw new AppError('OPTION_INVALID', `${flagOf(idle)} has no effect: no target uses TLS`, {
+  if (flags.targetTls === null) return;
+  throw new AppError('OPTION_INVALID', `--target-tls has no effect: no target uses TLS`, {
     hint: 'Write the target as https://host, or remove the flag.',
   });
 }
 
-function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {
-  if (tlsCert === null && tlsKey === null) return null;
-  if (tlsCert === null || tlsKey === null) {
-    throw new AppError('OPTION_INVALID', '--tls-cert and --tls-key belong together', {
-      hint: 'Give both to terminate TLS, or neither.',
-    });
-  }
-  return { certPath: tlsCert, keyPath: tlsKey };
-}
-
-function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: RecordFlags): UpstreamTls | null {
-  if (upstreamCa === null && upstreamServerName === null && !upstreamInsecure) return null;
+function gatewayOf({ gateway, maxInFlight, timeout }: RecordFlags) {
+  const { reuse: upstreamReuse, ...switches } = gateway;
   return {
-    caPath: upstreamCa,
-    serverName: upstreamServerName,
-    verify: !upstreamInsecure,
-  };
-}
-
-function gatewayOf(flags: RecordFlags) {
-  return {
-    ...picked(flags, 'forwardedHeaders', 'websocket', 'maxInFlight', 'refuseMarked'),
+    ...switches,
+    maxInFlight,
     timeouts: {
       ...GATEWAY_TIMEOUTS,
-      connectMs: flags.connectTimeout,
-      firstByteMs: flags.firstByteTimeout,
-      idleMs: flags.idleTimeout,
-      totalMs: flags.totalTimeout,
+      connectMs: timeout.connect,
+      firstByteMs: timeout.firstByte,
+      idleMs: timeout.idle,
+      totalMs: timeout.total,
     },
-    upstreamReuse: flags.upstreamReuse === 'on',
+    upstreamReuse,
     freeSocketMs: GATEWAY_DEFAULTS.freeSocketMs,
   };
 }
 
 function flagOf(name: string): string {
-  return name === 'routes' ? 'routes' : `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return name === 'routes' ? name : `--${kebab(name)}`;
 }
 
 /**
@@ -476,11 +454,13 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   const plane = planeOf(flags, given, problems);
   const policy = policyOf(flags, problems);
   const labels = problems.attempt(() => labelsOf(flags, process.env), {});
-  const mirror = mirrorOf(flags, { pairs: plane.pairs, targets: endpointsOf(plane) }, given, problems);
+  const mirror = mirrorOf(flags, { pairs: plane.pairs, targets: endpointsOf(plane) }, problems);
   problems.throwIfAny();
   return {
     plane,
-    ...picked(flags, 'probeListen', 'proxyNiceness', 'recorderNiceness', 'failOpen', 'estimate'),
+    ...picked(flags, 'probeListen', 'failOpen', 'estimate'),
+    proxyNiceness: flags.niceness.proxy,
+    recorderNiceness: flags.niceness.recorder,
     drainDelayMs: flags.drainDelay,
     drainDeadlineMs: flags.drainDeadline,
     recorder: {
@@ -524,13 +504,15 @@ export function probeAddressOf(text: string, what: string): ProbeAddress | null 
 }
 
 function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
-  const rules = flags.redact;
+  const redacted = (of: Redacted['of']) =>
+    flags.redact.filter((each) => each.of === of).map(({ text }) => text);
+  const rules = redacted('body');
   const presets = flags.redactPreset;
   problems.attempt(() => parseBodyRules(rules, presets), null);
   const policy: RecordingPolicy = {
-    bodies: flags.bodies,
-    requestBodyBytes: flags.maxRequestBody,
-    responseBodyBytes: flags.maxResponseBody,
+    bodies: flags.bodies.store,
+    requestBodyBytes: flags.bodies.maxRequest,
+    responseBodyBytes: flags.bodies.maxResponse,
     sample: flags.sample,
     session: flags.identifySession,
     client: flags.identifyClient,
@@ -538,8 +520,8 @@ function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
     redact: {
       rules: [],
       presets: [],
-      headers: flags.redactHeader,
-      queryKeys: flags.redactQuery,
+      headers: redacted('header'),
+      queryKeys: redacted('query'),
     },
   };
   // Parsed once here, so that an invalid rule stops the command and not the recorder.

@@ -99,10 +99,10 @@ function checkSides({ A, B }: Alternation['sides'], problems: Problems): void {
   const same = 'both targets are the same server, so every build would be the same';
   if (options.target?.url === B.options.target?.url) problems.add(`--target: ${same}`);
   const withoutSense = {
-    '--until-sure': options.untilSure && 'runs that end at different times have different requests',
+    'until-sure': options.untilSure && 'runs that end at different times have different requests',
     '--concurrency': options.concurrency !== null && 'a closed loop has no scheduled latency to compare',
     '--shard': options.shard !== null && 'one shard has not all requests',
-    '--start-at': options.startAtUs !== null && 'only the first run could start then',
+    '--shard start': options.startAtUs !== null && 'only the first run could start then',
     '--retain-runs': options.retainRuns !== null && 'it would delete the runs that are compared',
     '--history': history !== null && 'the runs of two builds would be runs of one test',
   };

@@ -63,7 +63,7 @@ export function requireComparableAnswers(
   throw new AppError(
     'INPUT_INVALID',
     `${overview.name} cannot decide ${asked.expression}: ${UNCHECKED_TEXTS[why]}`,
-    { hint: `${uncheckedAdvice(why)} A scenario takes it by: --set compare-responses=status.` },
+    { hint: `${uncheckedAdvice(why)} A scenario takes it by: --set check=status.` },
   );
 }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems } from '../../core/errors.ts';
-import { parseAddedHeader, type Secrets } from '../../core/headers.ts';
+import { addressedHeader, parseAddedHeader, type Secrets } from '../../core/headers.ts';
 import {
   type Asked,
   askedFor,
@@ -23,7 +23,11 @@ import {
   objectiveNames,
 } from '../../monitors/options.ts';
 import { REPLAY_OPTIONS } from '../../replay/options/replay-flags.ts';
-import { type ReplayOptions, resolveReplayOptions } from '../../replay/options/replay-options.ts';
+import {
+  HEADER_RECEIVERS,
+  type ReplayOptions,
+  resolveReplayOptions,
+} from '../../replay/options/replay-options.ts';
 import { TELEMETRY_OPTIONS, type TelemetryOptions, telemetryOptionsOf } from '../../telemetry/options.ts';
 import { LABEL_OPTIONS, labelsOf } from '../labels.ts';
 import { encryptionKeyOption } from '../open-capture.ts';
@@ -37,14 +41,14 @@ const KEEPING_OPTIONS = grouped('Where the run is kept', {
     ...deciding('output', {
       out: text('-o, --out <directory>', 'directory of the run (default: runs/<run id>)'),
     }),
+    capacity: value(
+      '--capacity <file>',
+      'document of capacity --json: what one replica carries, to judge an autoscaler by',
+      ratePerReplicaOf,
+    ),
     faults: text('--faults <file>', 'plan of failures of dependencies (YAML), applied by reprise faults'),
   }),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
-  capacity: value(
-    '--capacity <file>',
-    'document of capacity --json: what one replica carries, to judge an autoscaler by',
-    ratePerReplicaOf,
-  ),
   ...ofOneRun(VERDICT_OPTIONS),
 });
 const OWN_OPTIONS = { ...KEEPING_OPTIONS, ...LABEL_OPTIONS };
@@ -87,9 +91,14 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
   const exported = readOptions(TELEMETRY_OPTIONS, askedFor(TELEMETRY_OPTIONS, asked), problems);
   const { build, label, ...keeping } = readOptions(OWN_OPTIONS, askedFor(OWN_OPTIONS, asked), problems);
   const labels = problems.attempt(() => labelsOf({ build, label }, process.env), {});
-  const header = (text: string, what?: string) => parseAddedHeader(text, SECRETS, what);
-  const monitors = monitorOptionsOf(watched, problems, header, isOwnMetric, asksPrometheus);
-  const telemetry = telemetryOptionsOf(exported, problems, header);
+  const headers = [askedFor(REPLAY_OPTIONS, asked).stated.header ?? []].flat().flatMap((each) => {
+    const { to, text } = addressedHeader(String(each), HEADER_RECEIVERS);
+    if (to === null) return [];
+    return problems.attempt(() => [{ to, header: parseAddedHeader(text, SECRETS) }], []);
+  });
+  const ofMonitors = headers.filter(({ to }) => to.startsWith('monitor'));
+  const monitors = monitorOptionsOf(watched, ofMonitors, problems, isOwnMetric, asksPrometheus);
+  const telemetry = telemetryOptionsOf(exported, headers, problems);
   const monitored = objectiveNames(monitors);
   problems.throwIfAny();
   const { stated } = askedFor(REPLAY_OPTIONS, asked);
@@ -113,8 +122,8 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
     });
   }
   if (keeping.faults !== null && options.untilSure) {
-    throw new AppError('OPTION_INVALID', '--faults cannot be combined with --until-sure', {
-      hint: 'A run that ends early may end before its faults. Leave --until-sure out.',
+    throw new AppError('OPTION_INVALID', '--faults cannot be combined with --confidence until-sure', {
+      hint: 'A run that ends early may end before its faults. Leave until-sure out.',
     });
   }
   if (keeping.faults !== null && options.shard !== null) {

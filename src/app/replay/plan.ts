@@ -115,7 +115,7 @@ export function planOf({ options, overview, window, scaling, source }: ReplayCho
  * rate unknown.
  */
 export function beyondSenders({ options, forecast }: ReplayPlan, { isSelective }: Playback): AppError | null {
-  const { senders, shard, concurrency, maxRatePerSecond } = options;
+  const { threads: senders, shard, concurrency, maxRatePerSecond } = options;
   const perSecond = Math.ceil(forecast.plannedPeakPerSecond / (shard?.count ?? 1));
   const most = senders * LIMITS.sendsPerSecond;
   if (concurrency !== null || maxRatePerSecond !== null || isSelective || perSecond <= most) return null;

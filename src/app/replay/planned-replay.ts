@@ -56,7 +56,7 @@ export interface PlannedReplay extends Prelude {
   readonly ownObjectives: readonly Objective[];
   /** Planned failures of dependencies; null if there are none. */
   readonly faults: FaultPlan | null;
-  /** Intermediate judgements for `--until-sure`; null for a run without them. */
+  /** Intermediate judgements for `--confidence until-sure`; null for a run without them. */
   readonly looks: Looks | null;
   /** Share of recorded traffic that is missing without sampling or omission as the reason; null if unknown. */
   readonly unexplained: number | null;

@@ -1,5 +1,15 @@
 import { resolve } from 'node:path';
-import { grouped, listOf, type ResolvedOptions, text, value } from '../../core/options.ts';
+import {
+  fileName,
+  grouped,
+  listOf,
+  part,
+  partsOf,
+  type ResolvedOptions,
+  requiredPart,
+  text,
+  value,
+} from '../../core/options.ts';
 import { refused } from '../../core/units.ts';
 import { parseRetainRuns } from '../../replay/options/parsers.ts';
 import { History } from '../../storage/history.ts';
@@ -18,12 +28,10 @@ export const KEPT_RUNS = '1000';
 
 export const VERDICT_OPTIONS = grouped('Where the run is kept', {
   name: text('--name <text>', 'name of the test, equal for all runs that belong together'),
-  history: text('--history <file>', 'also keep the figures of the run in this SQLite file'),
-  retainHistory: value(
-    '--retain-history <which>',
-    'runs of the same test to keep in the history: the last 1000, or those of 180d',
-    parseRetainRuns,
-    { default: KEPT_RUNS },
+  history: value(
+    '--history <file|parts>',
+    'also keep the figures of the run in this SQLite file; retain=WHICH: runs of the same test to keep, the last 1000 or those of 180d',
+    partsOf({ file: requiredPart(fileName), retain: part(parseRetainRuns, KEPT_RUNS) }, 'file'),
   ),
   ciReport: listOf('--ci-report <form>', `write the verdict for a pipeline: ${FORMS}`, parseVerdictOutput),
 });
@@ -47,7 +55,7 @@ export type VerdictRequest = ResolvedOptions<typeof VERDICT_OPTIONS>;
  * @throws AppError OUTPUT_UNWRITABLE if the directory of a file is missing; INPUT_INVALID if the history file is none
  */
 export function makeReady({ ciReport, history }: Pick<VerdictRequest, 'ciReport' | 'history'>): void {
-  if (history !== null) new History(history, 'write').close();
+  if (history !== null) new History(history.file, 'write').close();
   for (const each of ciReport) {
     if (each.form !== 'github') clearFile(resolve(each.file));
   }

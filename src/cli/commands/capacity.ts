@@ -35,7 +35,7 @@ const OUTPUTS = grouped('Output', {
 });
 const OPTIONS = { ...CAPACITY_OPTIONS, ...OUTPUTS, ...LIVE_OPTIONS, ...DETAIL_OPTIONS };
 const COMMON = [
-  ...(['target', 'slo', 'peak', 'budget', 'maxMultiplier', 'replicas'] as const),
+  ...(['target', 'slo', 'window', 'budget', 'multiplier', 'replicas'] as const),
   ...(['simulate', 'header', 'out', 'json', 'quiet', 'verbose'] as const),
 ];
 

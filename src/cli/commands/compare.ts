@@ -31,9 +31,9 @@ import { terminal } from '../terminal.ts';
 const OUTPUTS = {
   json: toggle('--json', 'print one JSON document'),
   html: formOption('--html [file]', 'write one self-contained page'),
-  md: formOption('--md [file]', 'write Markdown'),
+  markdown: formOption('--markdown [file]', 'write Markdown'),
 };
-const FORMS = ['html', 'md'] as const;
+const FORMS = ['html', 'markdown'] as const;
 const VERDICT_OUTPUT = {
   with: list('--with <run...>', 'the runs of B, if each side has several: compare A1 A2 A3 --with B1 B2 B3'),
   ciReport: VERDICT_OPTIONS.ciReport,
@@ -47,7 +47,7 @@ const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS, ...VERDICT_OUTPUT, ...DETAIL_O
 
 const COMMON = [
   ...(['with', 'baseline', 'history', 'floor', 'detect', 'allowDifferences'] as const),
-  ...(['html', 'md', 'json', 'ciReport', 'verbose'] as const),
+  ...(['html', 'markdown', 'json', 'ciReport', 'verbose'] as const),
 ];
 
 /** `reprise compare A B`: how B differs from A. */
@@ -121,7 +121,7 @@ export function comparisonForms(
       }),
     rendered: {
       html: { called: 'page', render: () => comparisonPage(document, pageAssets(), timeZone) },
-      md: { called: 'Markdown', render: () => viewMarkdown(view) },
+      markdown: { called: 'Markdown', render: () => viewMarkdown(view) },
     },
   };
 }

@@ -18,8 +18,8 @@ const MOST_NAMED = 4;
 const COPY = { name: 'capture', summary: 'a copy as one capture' };
 const OPTIONS = { ...EXPORT_OPTIONS, json: toggle('--json', 'print one JSON document') };
 const COMMON = [
-  ...(['out', 'target', 'multiplier', 'peak', 'from'] as const),
-  ...(['to', 'model', 'maxRequests', 'slo', 'json'] as const),
+  ...(['out', 'target', 'multiplier', 'window'] as const),
+  ...(['maxRequests', 'slo', 'json'] as const),
 ];
 
 export function exportCommand(): Command {

@@ -26,7 +26,7 @@ export function forgetCommand(): Command {
     .description(
       'Remove the exchanges of a session, a client or a time range from a capture, with their bodies.',
     )
-    .argument('<dir>', 'a capture')
+    .argument('<capture>', 'a capture')
     .action(async (directory: string, _: object, command: Command) => {
       const { json, ...options } = optionsOf(command, OPTIONS);
       await interruptible(async (interruption) => {

@@ -12,9 +12,9 @@ import { terminal } from '../terminal.ts';
 const OUTPUTS = {
   json: toggle('--json', 'print one JSON document'),
   html: formOption('--html [file]', 'write one self-contained page'),
-  md: formOption('--md [file]', 'write Markdown'),
+  markdown: formOption('--markdown [file]', 'write Markdown'),
 };
-const FORMS = ['html', 'md'] as const;
+const FORMS = ['html', 'markdown'] as const;
 const OPTIONS = { ...OUTPUTS, ...HISTORY_OPTIONS };
 
 /** `reprise history FILE`: how the results of a test changed over its runs. */
@@ -32,7 +32,7 @@ export function historyCommand(): Command {
         text: () => viewText(historyView(document), 'brief'),
         rendered: {
           html: { called: 'page', render: () => historyPage(document, pageAssets()) },
-          md: { called: 'Markdown', render: () => viewMarkdown(historyView(document)) },
+          markdown: { called: 'Markdown', render: () => viewMarkdown(historyView(document)) },
         },
       };
       writeOutputs(forms, outputs, terminal);

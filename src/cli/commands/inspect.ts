@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { columnsOf, labelsText, tableLines } from '../../analysis/render/table.ts';
 import { inspect } from '../../app/inspect.ts';
-import { encryptionKeyOf, encryptionKeyOption } from '../../app/open-capture.ts';
 import { DayCalendar } from '../../core/calendar.ts';
 import { isClientError } from '../../core/exchange.ts';
 import { toggle, value } from '../../core/options.ts';
@@ -18,7 +17,6 @@ const GAPS_SHOWN = 3;
 const KILLED_SHOWN = 3;
 
 const OPTIONS = {
-  encryptionKeyFile: encryptionKeyOption('no effect: inspect reads no encrypted data'),
   tz: value('--tz <zone>', 'time zone of the days', (zone) => new DayCalendar(zone), { default: 'UTC' }),
   json: toggle('--json', 'print one JSON document'),
 };
@@ -27,11 +25,9 @@ const OPTIONS = {
 export function inspectCommand(): Command {
   return addOptions(new Command('inspect'), OPTIONS)
     .description('show what a capture holds and what is missing')
-    .argument('<dir...>', 'one or more captures, read as one')
+    .argument('<capture...>', 'one or more captures, read as one')
     .action((directories: string[], _: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
-      // `inspect` needs no key, but an invalid one is an error as in other commands.
-      encryptionKeyOf(options);
       const document = inspect(directories, options.tz);
       if (options.json) terminal.json(document);
       else terminal.print(...textOf(document));

@@ -19,10 +19,7 @@ const OUTPUTS = {
 };
 const FORMS = ['html', 'csv'] as const;
 const OPTIONS = { ...OUTPUTS, ...PROFILE_OPTIONS };
-const COMMON = [
-  ...(['from', 'to', 'day', 'peak', 'model'] as const),
-  ...(['path', 'omitNames', 'html', 'csv', 'json'] as const),
-];
+const COMMON = [...(['window', 'filter', 'omitNames', 'html', 'csv', 'json'] as const)];
 
 /** `reprise profile DIR`: the traffic of a capture, or of a dataset's document, in numbers. */
 export function profileCommand(): Command {

@@ -161,7 +161,7 @@ async function record(asked: RecordAsked, stop: StopRequest, logger: Logger): Pr
   const bound = await recording.start(stop.asked);
   if (bound.length > 0) {
     const { guard } = recording;
-    const asksPriority = asked.originOf('proxyNiceness') !== null;
+    const asksPriority = asked.originOf('niceness') !== null;
     takePriority(options.proxyNiceness, asksPriority, { logger, clock: systemClock, guard });
     logger.info(forwardingFields({ ...options, plane }, bound, recording.probeAddress), 'forwarding');
   }

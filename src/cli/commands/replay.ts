@@ -27,7 +27,7 @@ import { terminal } from '../terminal.ts';
 const PRINTED = { ...OUTPUT_OPTIONS, ...DETAIL_OPTIONS };
 const OPTIONS = { ...REPLAYED_OPTIONS, ...DETAIL_OPTIONS, ...LIVE_OPTIONS };
 const COMMON = [
-  ...(['target', 'repeat', 'multiplier', 'slo', 'peak', 'duration', 'stages'] as const),
+  ...(['target', 'repeat', 'multiplier', 'slo', 'window', 'duration', 'stages'] as const),
   ...(['header', 'dryRun', 'out', 'json', 'quiet', 'verbose'] as const),
 ];
 

@@ -32,7 +32,7 @@ import { terminal } from '../terminal.ts';
 export const REPORT_OUTPUTS = {
   json: toggle('--json', 'print one JSON document'),
   html: formOption('--html [file]', 'write one self-contained page'),
-  markdown: formOption('--md, --markdown [file]', 'write Markdown'),
+  markdown: formOption('--markdown [file]', 'write Markdown'),
 };
 export const REPORT_FORMS = ['html', 'markdown'] as const;
 const READ_OPTIONS = {
@@ -44,7 +44,6 @@ const READ_OPTIONS = {
   ...REPORT_OPTIONS,
   tz: SHOWN_ZONE,
   ciReport: VERDICT_OPTIONS.ciReport,
-  verbose: toggle('-v, --verbose', 'no effect: a report always prints everything'),
 };
 const OPTIONS = { ...REPORT_OUTPUTS, ...READ_OPTIONS };
 

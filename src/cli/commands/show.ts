@@ -20,7 +20,7 @@ export function showCommand(): Command {
     .description(
       'Show requests of a capture or a run: route, answer and times. Payloads only with --payload.',
     )
-    .argument('<directory>', 'a capture or a run')
+    .argument('<capture>', 'a capture or a run')
     .argument('[id...]', 'SEGMENT:ID of a capture, or the position in the plan of a run')
     .action((directory: string, ids: string[], _: object, command: Command) => {
       const asked = askedOf(command, OPTIONS);

@@ -12,7 +12,7 @@ const OPTIONS = { ...VERIFY_OPTIONS, json: toggle('--json', 'print one JSON docu
 export function verifyCommand(): Command {
   return addOptions(new Command('verify'), OPTIONS)
     .description('Read every byte of a capture and check it against its manifests and checksums.')
-    .argument('<dir>', 'a capture')
+    .argument('<capture>', 'a capture')
     .action((directory: string, _: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
       const document = verify(directory, options, (file, index, count) =>

@@ -4,6 +4,7 @@ import { invalidYaml, readYaml, type YamlDocument, type YamlProblem } from '../.
 import { longNamesOf, type OptionTexts, problemOf, textsOf } from '../../core/options.ts';
 import { nearest } from '../../core/text.ts';
 import { type SettingSource, type Stated, shapeOf } from '../options.ts';
+import { insteadOf } from './removed.ts';
 
 const PURPOSE = {
   what: 'configuration',
@@ -36,7 +37,12 @@ export class ConfigFile implements SettingSource {
     const checked = configSchema(program, commands).safeParse(document?.value ?? {});
     if (checked.success) return new ConfigFile(path, document);
     const problems = checked.error.issues.flatMap((issue) =>
-      problemsOf(issue, document, (keys) => keysAt(keys, program, commands)),
+      problemsOf(
+        issue,
+        document,
+        ([section = ''], key) => insteadOf(section, key),
+        (keys) => keysAt(keys, program, commands),
+      ),
     );
     throw invalidYaml(path, problems, PURPOSE);
   }
@@ -66,11 +72,13 @@ export class ConfigFile implements SettingSource {
 
 /**
  * The problems of a value, with their place. For an unknown key, the nearest known key is suggested.
+ * @param instead what to type for a key that was removed at a path; null for any other
  * @param keysOf the keys that are allowed at a path
  */
 export function problemsOf(
   issue: z.core.$ZodIssue,
   document: YamlDocument | null,
+  instead: (path: readonly string[], flag: string) => string | null,
   keysOf: (path: readonly string[]) => Iterable<string>,
 ): YamlProblem[] {
   const path = issue.path.map(String);
@@ -80,6 +88,8 @@ export function problemsOf(
   });
   if (issue.code !== 'unrecognized_keys') return [problem(path, `: ${problemOf(issue)}`)];
   return issue.keys.map((key) => {
+    const removed = instead(path, `--${key}`);
+    if (removed !== null) return problem([...path, key], ` is not a setting. ${removed}`);
     const suggestion = nearest(key, keysOf(path));
     const hint = suggestion === null ? '' : `; did you mean ${suggestion}?`;
     return problem([...path, key], ` is not a setting${hint}`);

@@ -9,13 +9,13 @@ import { AppError, Problems } from '../../core/errors.ts';
 import { type OptionTexts, textsOf, toggle } from '../../core/options.ts';
 import { nearest } from '../../core/text.ts';
 import { namesBesideOurs } from '../../documents/metrics/objectives.ts';
-import { PART_OPTIONS } from '../../replay/options/window-options.ts';
 import { parseStages } from '../../replay/plan/stages.ts';
 import { kindOf, whatIs } from '../../storage/capture/directory.ts';
 import { shapeOf } from '../options.ts';
 import { type CommandEntry, everyCommand } from '../program.ts';
 import { variablesOf } from './environment.ts';
 import { configKeysOf, problemsOf } from './file.ts';
+import { insteadOf } from './removed.ts';
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -73,7 +73,7 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
   const base = { ...request.stated, ...inFile };
   const command = commandOf(base, commands, request, document);
   const keys = optionKeys(command);
-  const stated = { ...base, ...readSets(request.sets, keys) };
+  const stated = { ...base, ...readSets(request.sets, keys, command) };
   const withPreset = { ...presetOf(stated), ...withoutNulls(stated) };
   const needed = missingOf(stated);
   if (needed !== null)
@@ -81,7 +81,12 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
   const checked = scenarioSchema(command).safeParse(withPreset);
   if (!checked.success) {
     const problems = checked.error.issues.flatMap((issue) =>
-      problemsOf(issue, document, () => [...Object.keys(OWN_KEYS), ...keys.keys()]),
+      problemsOf(
+        issue,
+        document,
+        (_, flag) => insteadOf(command.name(), flag),
+        () => [...Object.keys(OWN_KEYS), ...keys.keys()],
+      ),
     );
     throw refusal(request.file, problems);
   }
@@ -206,7 +211,7 @@ function presetOf(stated: Values): Values {
   const preset = SCENARIO_PRESETS[stated['preset'] as PresetName];
   if (preset === undefined) return {};
   const { window, settings } = preset;
-  return Object.keys(PART_OPTIONS).some((key) => stated[key] != null) ? settings : { ...window, ...settings };
+  return stated['window'] != null ? settings : { ...window, ...settings };
 }
 
 /** Adds the preset's limit of mismatches, unless the objectives state one. */
@@ -240,7 +245,7 @@ function withoutNulls(values: Values): Values {
 }
 
 /** Parses `key=value` texts. A repeatable key collects all its values. */
-function readSets(sets: readonly string[], keys: ReadonlyMap<string, OptionTexts>): Values {
+function readSets(sets: readonly string[], keys: ReadonlyMap<string, OptionTexts>, command: Command): Values {
   const problems = new Problems();
   const values: Record<string, unknown> = {};
   for (const text of sets) {
@@ -250,7 +255,8 @@ function readSets(sets: readonly string[], keys: ReadonlyMap<string, OptionTexts
     const isOwn = key === 'capture' || key === 'description';
     if (texts === undefined && !isOwn) {
       const suggestion = nearest(key || text, [...keys.keys(), 'capture']);
-      const hint = suggestion === null ? null : `Did you mean ${suggestion}?`;
+      const removed = insteadOf(command.name(), `--${key}`);
+      const hint = removed ?? (suggestion === null ? null : `Did you mean ${suggestion}?`);
       problems.add(`--set ${text}: ${at < 1 ? 'it is not KEY=VALUE' : `${key} is not a setting`}`, hint);
       continue;
     }

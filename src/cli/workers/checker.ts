@@ -5,7 +5,7 @@ import { AnswerComparer, checkAnswers } from '../../replay/check/checker.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
 import { CaptureReader } from '../../storage/capture/reader.ts';
 
-/** The thread that compares answers with recorded ones. Started by `replay --compare-responses` only. */
+/** The thread that compares answers with recorded ones. Started by `replay --check` only. */
 if (!parentPort) throw new Error('the checker runs as a worker thread');
 const port = parentPort;
 const { captureDirectory, encryptionKeyFile, comparing } = workerData as CheckerSetup;

@@ -121,7 +121,7 @@ export function takePriority(
   } catch (error) {
     if (!isAsked) return;
     const hint = `a niceness below 0 needs CAP_SYS_NICE, which root has outside containers, or ulimit -e ${20 - niceness}`;
-    logger.warn({ niceness, reason: reasonOf(error), hint }, 'the system refuses --proxy-niceness');
+    logger.warn({ niceness, reason: reasonOf(error), hint }, 'the system refuses --niceness proxy');
   }
 }
 

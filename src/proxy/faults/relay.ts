@@ -57,7 +57,7 @@ export class FaultRelay {
     this.#options = options;
     this.#notify = notify;
     const { tls, upstreamTls } = options;
-    const certificate = tls && this.#watch({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+    const certificate = tls && this.#watch({ cert: tls.certPath, key: tls.keyPath }, '--listen-tls');
     const ca = upstreamTls?.caPath ?? null;
     this.#parts = {
       clock,
@@ -65,7 +65,7 @@ export class FaultRelay {
       paused: new PausedPeers(),
       budget: new AssemblyBudget(LIMITS.faultHeadsBytes),
       certificate,
-      trusted: this.#watch(ca === null ? {} : { ca }, '--upstream-ca'),
+      trusted: this.#watch(ca === null ? {} : { ca }, '--target-tls ca'),
       serverName: upstreamTls?.serverName ?? null,
       verify: upstreamTls?.verify ?? true,
       mayEnter: () => this.openConnections < options.maxConnections,
@@ -260,7 +260,7 @@ export class FaultRelay {
   #mustHaveCertificate(listen: Endpoint): void {
     if (!speaksTls(listen) || this.#parts.certificate !== null) return;
     throw new AppError('OPTION_INVALID', 'a listener with https:// needs a certificate', {
-      hint: 'Start the relay with --tls-cert and --tls-key.',
+      hint: 'Start the relay with --listen-tls cert=FILE,key=FILE.',
     });
   }
 

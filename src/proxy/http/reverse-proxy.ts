@@ -84,7 +84,7 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   protected prepare(): void {
     const { routes, tls } = this.options;
     if (tls !== null) {
-      this.#certificate = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+      this.#certificate = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--listen-tls');
       this.#certificate.watch(this.notify);
       this.watched.push(this.#certificate);
     }
@@ -295,7 +295,7 @@ function createListener(
   const secure = speaksTls(pair.listen);
   if (secure && certificate === null) {
     throw new AppError('OPTION_INVALID', 'a TLS listener has no certificate', {
-      hint: 'Give --tls-cert and --tls-key.',
+      hint: 'Give --listen-tls cert=FILE,key=FILE.',
     });
   }
   const server =

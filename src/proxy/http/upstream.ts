@@ -107,7 +107,7 @@ export class Upstream {
 function trust(tls: UpstreamTls | null): TlsAgentOptions {
   // Always set explicitly. Otherwise an environment variable decides.
   if (tls === null) return { rejectUnauthorized: true };
-  const files = new TlsFiles(tls.caPath === null ? {} : { ca: tls.caPath }, '--upstream-ca');
+  const files = new TlsFiles(tls.caPath === null ? {} : { ca: tls.caPath }, '--target-tls ca');
   return {
     rejectUnauthorized: tls.verify,
     secureContext: files.context,

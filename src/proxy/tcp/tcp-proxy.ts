@@ -90,11 +90,10 @@ export class TcpProxy extends DataPlane<WireOptions> {
 
   protected prepare(): void {
     const { tls, upstreamTls, pairs } = this.options;
-    if (tls)
-      this.#certificate = this.#watch({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+    if (tls) this.#certificate = this.#watch({ cert: tls.certPath, key: tls.keyPath }, '--listen-tls');
     if (pairs.some(({ target }) => speaksTls(target))) {
       const ca = upstreamTls?.caPath ?? null;
-      this.#trusted = this.#watch(ca === null ? {} : { ca }, '--upstream-ca');
+      this.#trusted = this.#watch(ca === null ? {} : { ca }, '--target-tls ca');
     }
   }
 

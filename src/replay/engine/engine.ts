@@ -202,7 +202,7 @@ function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null)
   if (lateUs <= MAX_LATE_START_US) return monotonicNs - lateUs * 1e3;
   throw new AppError(
     'OPTION_INVALID',
-    `--start-at was missed by ${formatMs(lateUs / 1e3)}: nothing was ready before, and nothing was sent`,
+    `--shard start was missed by ${formatMs(lateUs / 1e3)}: nothing was ready before, and nothing was sent`,
     { hint: 'Give a later instant; reading a long capture and connecting take their time.' },
   );
 }

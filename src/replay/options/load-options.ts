@@ -33,22 +33,21 @@ interface LoadParts {
   readonly duration: number | null;
   readonly loop: number | null;
   readonly stages: object | null;
-  readonly scaling: string | null;
   readonly shard: Shard | null;
   readonly targetShare: number;
   readonly sessionOrder: string;
   readonly warmup: number | null;
   readonly threads: number;
   readonly connections: string;
-  readonly shiftTime: readonly object[];
+  readonly shiftsTime: boolean;
   readonly slo: readonly string[];
   readonly maxRate: number | null;
   readonly maxInFlight: number;
   readonly dryRun: boolean;
   /** Whether the command has a multiplier. */
   readonly isMultiplied: boolean;
-  /** Whether the command has a jitter. */
-  readonly isJittered: boolean;
+  /** Whether the command has a scaling. */
+  readonly isScaled: boolean;
 }
 
 /**
@@ -85,9 +84,8 @@ function againstRecordedTimes(parts: LoadParts): Readonly<Record<string, boolean
   return {
     '--multiplier': parts.isMultiplied,
     '--stages': parts.stages !== null,
-    '--scaling': parts.scaling !== null,
+    '--scaling': parts.isScaled,
     '--target-share': parts.targetShare !== 1,
-    '--jitter': parts.isJittered,
     '--loop': parts.loop !== null,
     '--shard': parts.shard !== null,
     '--session-order': parts.sessionOrder !== 'open',
@@ -103,6 +101,6 @@ function againstPlan(parts: LoadParts): Readonly<Record<string, boolean>> {
     '--warmup': parts.warmup !== null,
     '--threads': parts.threads > 1,
     '--connections recorded': parts.connections === 'recorded',
-    '--shift-time': parts.shiftTime.length > 0,
+    '--rewrite time': parts.shiftsTime,
   };
 }

@@ -1,7 +1,7 @@
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { OptionParser } from '../../core/options.ts';
+import { type OptionParser, part } from '../../core/options.ts';
 import {
   formatInstantUs,
   formatMs,
@@ -38,15 +38,6 @@ export function switched<Value>(parse: OptionParser<Value>, alone: string): Opti
   return (text, what) => {
     if (/^(false|no|off)$/i.test(text)) return null;
     return parse(/^(true|yes|on)$/i.test(text) ? alone : text, what);
-  };
-}
-
-/** A parser for one of these words. */
-export function word<const Word extends string>(words: readonly Word[]): OptionParser<Word> {
-  return (text, what) => {
-    const found = words.find((each) => each === text);
-    if (found !== undefined) return found;
-    throw refused(what, text, `is not one of ${words.join(', ')}`);
   };
 }
 
@@ -114,12 +105,13 @@ const MAX_WAIT_MS = 7 * 24 * 3_600_000;
  * @param nowUs the wall clock, epoch microseconds
  */
 export function parseStart(text: string, nowUs: number): number {
-  const startUs = parseMailTimeUs(text) ?? parseInstantUs(text, '--start-at');
+  const startUs = parseMailTimeUs(text) ?? parseInstantUs(text, '--shard start');
   const aheadMs = (startUs - nowUs) / 1e3;
-  if (aheadMs > MAX_WAIT_MS) throw refused('--start-at', text, `is ${formatMs(aheadMs)} ahead, over 7 days`);
+  if (aheadMs > MAX_WAIT_MS)
+    throw refused('--shard start', text, `is ${formatMs(aheadMs)} ahead, over 7 days`);
   if (aheadMs > 0) return startUs;
   throw refused(
-    '--start-at',
+    '--shard start',
     text,
     `is ${formatMs(-aheadMs)} ago: the clock of this host says ${formatInstantUs(nowUs)}`,
     'Give an instant late enough for every shard to be ready; without an offset, it is UTC.',
@@ -164,28 +156,38 @@ const CALIBRATION_BOUNDS: CalibrationLimits = Object.freeze({
   sizeShare: 0.2,
 });
 
-/** The same limits in the format of `--compare-at-1x-bounds`. */
-export const CALIBRATION_BOUNDS_TEXT = `p50:${CALIBRATION_BOUNDS.p50Factor},status:${CALIBRATION_BOUNDS.statusShare},size:${CALIBRATION_BOUNDS.sizeShare}`;
-
-/** Parses `p50:2,status:0.02,size:0.2`. A limit that is not named keeps its default. */
-export function parseCalibrationBounds(text: string, what: string): CalibrationLimits {
-  const hint =
-    'Give p50:FACTOR (1 or more), status:SHARE (0 to 1) and size:SHARE, such as p50:2,status:2%,size:20%.';
-  const stated: Record<string, number> = {};
-  for (const part of partsOf(text)) {
-    const [, name = '', digits = '', percent = ''] =
-      /^(p50|status|size)\s*:\s*(\d+(?:\.\d+)?)\s*(%?)$/.exec(part) ?? [];
-    const value = numberOf(digits, percent);
-    const least = name === 'p50' ? 1 : 0;
-    if (!(value >= least) || (name === 'status' && value > 1))
-      throw refused(what, part, 'is not a bound', hint);
-    stated[name] = value;
-  }
-  return {
-    p50Factor: stated['p50'] ?? CALIBRATION_BOUNDS.p50Factor,
-    statusShare: stated['status'] ?? CALIBRATION_BOUNDS.statusShare,
-    sizeShare: stated['size'] ?? CALIBRATION_BOUNDS.sizeShare,
+/** Shares are `2%` or `0.02`, up to `most`; factors have none. */
+function bound(least: number, most: number, why: string): OptionParser<number> {
+  return (text, what) => {
+    const [, digits = '', percent = ''] = /^(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%?)$/i.exec(text.trim()) ?? [];
+    const value = digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
+    if (value >= least && value <= most) return value;
+    throw refused(what, text, why);
   };
+}
+
+const toleranceShare = bound(0, 1, 'is no share, such as 0.2 or 20%');
+
+/** Parts of `--compare-at-1x`. */
+export const BOUND_PARTS = {
+  p50: part(
+    bound(1, Number.MAX_VALUE, 'is no factor from 1, such as 2'),
+    String(CALIBRATION_BOUNDS.p50Factor),
+  ),
+  status: part(toleranceShare, String(CALIBRATION_BOUNDS.statusShare)),
+  size: part(
+    bound(0, Number.MAX_VALUE, 'is no share, such as 0.2 or 20%'),
+    String(CALIBRATION_BOUNDS.sizeShare),
+  ),
+};
+export const BOUNDS_HELP =
+  'the median latency may differ by the factor p50=2, statuses by status=2%, the median size by size=20%';
+
+export function calibrationLimitsOf(
+  parts: Readonly<Record<keyof typeof BOUND_PARTS, number>> | null,
+): CalibrationLimits {
+  if (parts === null) return CALIBRATION_BOUNDS;
+  return { p50Factor: parts.p50, statusShare: parts.status, sizeShare: parts.size };
 }
 
 /** The allowed differences between two equal answers. */
@@ -204,34 +206,15 @@ export const CHECK_TOLERANCE: CheckTolerance = Object.freeze({
   lengthShare: 0.5,
 });
 
-/** The defaults in the format of `--response-tolerance`. */
-export const CHECK_TOLERANCE_TEXT = `rel:${CHECK_TOLERANCE.relative.toExponential()},abs:${CHECK_TOLERANCE.absolute.toExponential()},length:${CHECK_TOLERANCE.lengthShare * 100}%`;
-
-/** Parses `1e-3`, or `rel:1e-3,abs:1e-6,length:20%`. A tolerance that is not named keeps its default. */
-export function parseTolerance(text: string, what: string): CheckTolerance {
-  const hint =
-    'Give rel:SHARE and length:SHARE (0 to 1) and abs:NUMBER, such as rel:1e-3,abs:1e-6,length:20%.';
-  const stated: Record<string, number> = {};
-  for (const part of partsOf(text)) {
-    const [, name = 'rel', digits = '', percent = ''] =
-      /^(?:(rel|abs|length)\s*:\s*)?(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%?)$/i.exec(part) ?? [];
-    const value = numberOf(digits, percent);
-    const key = name.toLowerCase();
-    if (!Number.isFinite(value) || (key === 'abs' ? percent !== '' : value > 1))
-      throw refused(what, part, 'is not a tolerance', hint);
-    stated[key] = value;
-  }
-  return {
-    relative: stated['rel'] ?? CHECK_TOLERANCE.relative,
-    absolute: stated['abs'] ?? CHECK_TOLERANCE.absolute,
-    lengthShare: stated['length'] ?? CHECK_TOLERANCE.lengthShare,
-  };
-}
-
-/** NaN without digits. */
-function numberOf(digits: string, percent: string): number {
-  return digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
-}
+/** Parts of `--check`. */
+export const TOLERANCE_PARTS = {
+  rel: part(toleranceShare, CHECK_TOLERANCE.relative.toExponential()),
+  abs: part(
+    bound(0, Number.MAX_VALUE, 'is no amount, such as 1e-6'),
+    CHECK_TOLERANCE.absolute.toExponential(),
+  ),
+  length: part(toleranceShare, `${CHECK_TOLERANCE.lengthShare * 100}%`),
+};
 
 /** The allowed lag as stated. Null keeps the default limit. */
 export interface LagBound {
@@ -256,25 +239,20 @@ export function parseConfidence(text: string, what: string): number | null {
 /** Parses `5ms`, `10%`, or both; then the greater of the two applies. */
 export function parseLagBound(text: string, what: string): LagBound {
   const hint = 'Give a time, a share of the smallest latency objective, or both: 5ms, 10% or 5ms,10%.';
-  let bound: LagBound = { lagMs: null, share: null };
-  for (const part of partsOf(text)) {
-    if (!/^\d/.test(part)) throw refused(what, part, 'is not a bound', hint);
-    const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(part)?.[1];
-    if (percent === undefined) bound = { ...bound, lagMs: parsePositiveMs(part, what) };
-    else bound = { ...bound, share: Number(percent) / 100 };
+  let found: LagBound = { lagMs: null, share: null };
+  for (const piece of text.split(',').map((each) => each.trim())) {
+    if (!/^\d/.test(piece)) throw refused(what, piece, 'is not a bound', hint);
+    const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(piece)?.[1];
+    if (percent === undefined) found = { ...found, lagMs: parsePositiveMs(piece, what) };
+    else found = { ...found, share: Number(percent) / 100 };
   }
-  return bound;
+  return found;
 }
 
 /** A JSON pointer to a part of answers that is not compared. */
 export function parseIgnored(text: string, what: string): string {
   if (parseJsonPointer(text, what).length > 0) return text;
-  throw refused(
-    what,
-    text,
-    'would ignore the whole response',
-    'Compare by status alone: --compare-responses status',
-  );
+  throw refused(what, text, 'would ignore the whole response', 'Compare by status alone: --check status');
 }
 
 /** Steps of a JSON pointer to one value. Null for the complete document, and for a pointer to several values. */
@@ -304,14 +282,12 @@ export function readCertificates(path: string, readFile: (path: string) => strin
   try {
     pem = readFile(path);
   } catch (cause) {
-    throw new AppError('OPTION_INVALID', `--ca: ${path} cannot be read: ${reasonOf(cause)}`, { cause });
+    throw new AppError('OPTION_INVALID', `--target-tls ca: ${path} cannot be read: ${reasonOf(cause)}`, {
+      cause,
+    });
   }
   if (!pem.includes('-----BEGIN CERTIFICATE-----')) {
-    throw new AppError('OPTION_INVALID', `--ca: ${path} holds no certificate in PEM form`);
+    throw new AppError('OPTION_INVALID', `--target-tls ca: ${path} holds no certificate in PEM form`);
   }
   return pem;
-}
-
-function partsOf(text: string): string[] {
-  return text.split(',').map((part) => part.trim());
 }

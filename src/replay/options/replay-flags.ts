@@ -1,14 +1,21 @@
 import { LIMITS } from '../../core/limits.ts';
 import {
   deciding,
+  fileName,
   grouped,
   list,
   listOf,
   ofOneRun,
+  part,
+  partDefaults,
+  partList,
+  partSwitch,
+  partsOf,
   switchOrValue,
   text,
   toggle,
   value,
+  word,
 } from '../../core/options.ts';
 import { CHECK_LEVELS } from '../../core/run.ts';
 import {
@@ -25,16 +32,15 @@ import { SCALINGS } from '../plan/scaling.ts';
 import { SESSION_ORDERS } from '../plan/session-order.ts';
 import { parseStages } from '../plan/stages.ts';
 import { PIN_MODES } from '../request/body-changes.ts';
-import { parsePathMapping, parseRemovedHeader } from '../request/build.ts';
+import { parsePathMapping } from '../request/build.ts';
 import { parsePerturbedPlace } from '../request/copy-identity.ts';
 import { parseTimePlace } from '../request/shift-time.ts';
 import { parseHostName } from '../target.ts';
 import { LOAD_OPTIONS } from './load-options.ts';
 import {
-  CALIBRATION_BOUNDS_TEXT,
-  CHECK_TOLERANCE_TEXT,
+  BOUND_PARTS,
+  BOUNDS_HELP,
   countTo,
-  parseCalibrationBounds,
   parseConfidence,
   parseHostPolicy,
   parseIgnored,
@@ -44,9 +50,8 @@ import {
   parseRetainRuns,
   parseShard,
   parseTargetShare,
-  parseTolerance,
   switched,
-  word,
+  TOLERANCE_PARTS,
 } from './parsers.ts';
 import { WINDOW_OPTIONS } from './window-options.ts';
 
@@ -57,12 +62,22 @@ export type ConnectionPolicy = (typeof CONNECTION_POLICIES)[number];
 const CALIBRATE_ALONE = '2m';
 const SENDERS_HINT = 'One sender handles several thousand requests a second. Each sender needs its own CPU.';
 
+export const JITTER_MS = 1_000;
+
+const SCALING_PARTS = {
+  way: part(word(SCALINGS)),
+  jitter: part(parseJitterMs, `${JITTER_MS / 1e3}s`),
+  perturb: partList(parsePerturbedPlace),
+};
+
 /** Options for the way to the multiplier. */
 const SCALING_OPTIONS = grouped('Load and scaling', {
   scaling: value(
-    '--scaling <way>',
-    `${SCALINGS.join(', ')} (default: compress, below 1x thin)`,
-    word(SCALINGS),
+    '--scaling <way|parts>',
+    `${SCALINGS.join(', ')} (default: compress, below 1x thin); copies of sessions are delayed by up to jitter=TIME ` +
+      'and changed at perturb=header:NAME or perturb=json:/POINTER',
+    partsOf(SCALING_PARTS, 'way'),
+    { default: partDefaults(SCALING_PARTS) },
   ),
   ...ofOneRun({
     stages: value(
@@ -80,14 +95,6 @@ const SCALING_OPTIONS = grouped('Load and scaling', {
   seed: value('--seed <n>', 'random seed for which sessions are dropped or copied', parseSeed, {
     default: '1',
   }),
-  jitter: value('--jitter <time>', 'delay copies of sessions by up to this much', parseJitterMs, {
-    default: '1s',
-  }),
-  perturb: listOf(
-    '--perturb <place>',
-    'place to change in copies: header:NAME or json:/POINTER',
-    parsePerturbedPlace,
-  ),
 });
 
 /** Options for the length of answers, and for recorded clients that left. */
@@ -98,14 +105,33 @@ const ANSWER_OPTIONS = grouped('Responses', {
     word(CANCEL_POLICIES),
     { default: 'replay' },
   ),
-  pinOutputLength: switchOrValue(
-    '--pin-output-length [how]',
-    `request responses as long as recorded: ${PIN_MODES.join(' or ')} (without a value: limit)`,
-    word(PIN_MODES),
-    'limit',
-  ),
-  requestUsage: toggle('--request-usage', 'request token counts in streams'),
 });
+
+/** The change of requests that every format of an export can have. */
+export const PATH_PART = { path: partList(parsePathMapping) };
+/** How a request is changed before it is sent. */
+const REWRITE_PARTS = {
+  ...PATH_PART,
+  time: partList(parseTimePlace),
+  outputLength: part(word(PIN_MODES)),
+  usage: partSwitch(),
+};
+
+const TIMEOUT_PARTS = {
+  total: part(parseTimeLimitMs, '300s'),
+  // Longer than any useful connection needs.
+  connect: part(parseTimeLimitMs, '10s'),
+  // By default a model may use the complete time of the request.
+  firstByte: part(parseTimeLimitMs),
+  // Models do not pause this long between two pieces of an answer.
+  idle: part(parseTimeLimitMs, '60s'),
+  drain: part(parseWaitMs, '30s'),
+};
+
+const IN_FLIGHT_PARTS = {
+  requests: part(parseCount, String(LIMITS.inFlight)),
+  bytes: part(parseInFlightBytes, formatBytes(LIMITS.inFlightBytes)),
+};
 
 /** Options for sending. */
 const SENDING_OPTIONS = grouped('Sending and time limits', {
@@ -138,36 +164,25 @@ const SENDING_OPTIONS = grouped('Sending and time limits', {
   ),
   ...deciding('process', {
     maxInFlight: value(
-      '--max-in-flight <n>',
-      'most requests in flight; further due requests are not sent and counted as refused',
-      parseCount,
-      {
-        default: String(LIMITS.inFlight),
-      },
+      '--max-in-flight <n|parts>',
+      'most requests in flight, and most bytes of their bodies (bytes=SIZE); further due requests are not sent and counted as refused',
+      partsOf(IN_FLIGHT_PARTS, 'requests'),
+      { default: partDefaults(IN_FLIGHT_PARTS) },
     ),
-    maxInFlightBytes: value(
-      '--max-in-flight-bytes <size>',
-      'most bytes of bodies in flight at once',
-      parseInFlightBytes,
-      { default: formatBytes(LIMITS.inFlightBytes) },
+    timeout: value(
+      '--timeout <time|parts>',
+      'limit for a whole request (total); parts of it: connect, first-byte (default: total), idle (a pause in a response); drain: how long to wait for the last responses',
+      partsOf(TIMEOUT_PARTS, 'total'),
+      { default: partDefaults(TIMEOUT_PARTS) },
     ),
-    timeout: value('--timeout <time>', 'limit for a whole request', parseTimeLimitMs, { default: '300s' }),
-    // Longer than any useful connection needs.
-    connectTimeout: value('--connect-timeout <time>', 'limit for connecting', parseTimeLimitMs, {
-      default: '10s',
-    }),
-    // By default a model may use the complete time of the request.
-    firstByteTimeout: value(
-      '--first-byte-timeout <time>',
-      'limit until the first byte of the response (default: --timeout)',
-      parseTimeLimitMs,
-    ),
-    // Models do not pause this long between two pieces of an answer.
-    idleTimeout: value('--idle-timeout <time>', 'limit for a pause in a response', parseTimeLimitMs, {
-      default: '60s',
-    }),
   }),
 });
+
+const CHECK_PARTS = {
+  level: part(word(CHECK_LEVELS), 'values'),
+  ...TOLERANCE_PARTS,
+  ignore: partList(parseIgnored),
+};
 
 /** Options for comparing answers with the recorded ones. */
 const CHECK_OPTIONS = ofOneRun(
@@ -176,25 +191,18 @@ const CHECK_OPTIONS = ofOneRun(
     grouped('Responses', {
       // The level is never weakened automatically. Answers that cannot be compared by value are counted, and prevent a
       // PASS.
-      compareResponses: switchOrValue(
-        '--compare-responses [level]',
-        `compare responses with the recorded ones, by ${CHECK_LEVELS.join(', ')} (without a value: values)`,
-        switched(word(CHECK_LEVELS), 'values'),
+      check: switchOrValue(
+        '--check [level|parts]',
+        `compare responses with the recorded ones, by ${CHECK_LEVELS.join(', ')} (without a value: values); numbers may ` +
+          'differ by rel=SHARE or abs=NUMBER, lengths by length=SHARE; ignore=POINTER leaves a place out',
+        switched(partsOf(CHECK_PARTS, 'level'), 'values'),
         'values',
-      ),
-      responseTolerance: value(
-        '--response-tolerance <list>',
-        `how much numbers and lengths may differ (default: ${CHECK_TOLERANCE_TEXT})`,
-        parseTolerance,
-      ),
-      responseIgnore: listOf(
-        '--response-ignore <pointer>',
-        'JSON pointer to exclude from the comparison',
-        parseIgnored,
       ),
     }),
   ),
 );
+
+const CALIBRATION_PARTS = { time: part(parsePositiveMs, CALIBRATE_ALONE), ...BOUND_PARTS };
 
 /** Options for the parts before the judged part, and for the limits of a valid result. */
 const TRUST_OPTIONS = grouped('What a verdict needs', {
@@ -205,22 +213,17 @@ const TRUST_OPTIONS = grouped('What a verdict needs', {
       parsePositiveMs,
     ),
     compareAt1x: switchOrValue(
-      '--compare-at-1x [time]',
-      `first replay at 1x for this long and compare with the recording (without a value: ${CALIBRATE_ALONE})`,
-      switched(parsePositiveMs, CALIBRATE_ALONE),
+      '--compare-at-1x [time|parts]',
+      `first replay at 1x for this long and compare with the recording (without a value: ${CALIBRATE_ALONE}); ${BOUNDS_HELP}`,
+      switched(partsOf(CALIBRATION_PARTS, 'time'), CALIBRATE_ALONE),
       CALIBRATE_ALONE,
     ),
     ...deciding('judgement', {
-      compareAt1xBounds: value(
-        '--compare-at-1x-bounds <list>',
-        'how far calibration may differ, such as p50:2,status:2%,size:20%: median latency by this factor, statuses and median size by these shares',
-        parseCalibrationBounds,
-        { default: CALIBRATION_BOUNDS_TEXT },
-      ),
       confidence: value(
-        '--confidence <share|point>',
-        'how sure PASS must be that a percentile is within its limit; point compares the observed value, as k6 does',
-        parseConfidence,
+        '--confidence <share|point|parts>',
+        'how sure PASS must be that a percentile is within its limit; point compares the observed value, as k6 does; ' +
+          'until-sure: stop early when every objective is decided (checked a few times during the run)',
+        partsOf({ share: part(parseConfidence, '95%'), untilSure: partSwitch() }, 'share'),
         { default: '95%' },
       ),
     }),
@@ -240,7 +243,7 @@ export const REQUEST_OPTIONS = {
   target: text('--target <url>', 'the server to test, such as staging:8000 or https://staging/base'),
   ...ofOneRun({
     multiplier: value(
-      '--speed, --multiplier <m>',
+      '--multiplier <m>',
       'how much faster than recorded, such as 1.5 or 2x',
       parseMultiplier,
       { default: '1' },
@@ -252,8 +255,17 @@ export const REQUEST_OPTIONS = {
     host: value('--host <which>', 'the Host header: target, recorded, or a host', parseHostPolicy, {
       default: 'target',
     }),
-    removeHeader: listOf('--remove-header <name>', 'header to remove from every request', parseRemovedHeader),
-    mapPath: listOf('--map-path <from=to>', 'replace the path prefix FROM with TO', parsePathMapping),
+    header: list(
+      '-H, --header <header>',
+      'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; "Name:" removes it; ' +
+        'after otlp, remote-write, monitor or monitor=SOURCE it is sent there',
+    ),
+    rewrite: listOf(
+      '--rewrite <part=value>',
+      'change requests: path=FROM=TO (a prefix of the path), time=POINTER (a time in bodies, shifted to that of sending), ' +
+        `output-length=${PIN_MODES.join(' or ')} (responses as long as recorded), usage (token counts in streams)`,
+      partsOf(REWRITE_PARTS),
+    ),
   }),
   ...grouped('Safety', {
     ...ofOneRun({
@@ -265,14 +277,9 @@ export const REQUEST_OPTIONS = {
     }),
     ...deciding('process', {
       productionHost: listOf(
-        '--production-host <name>',
-        'a host that must never be the target',
-        parseHostName,
-      ),
-      allowProductionHost: listOf(
-        '--allow-production-host <name>',
-        'allow this production host as the target',
-        parseHostName,
+        '--production-host <name|parts>',
+        'a host that must never be the target; allow=NAME: one that may be, although it was recorded',
+        partsOf({ host: partList(parseHostName), allow: partList(parseHostName) }, 'host'),
       ),
     }),
   }),
@@ -300,21 +307,18 @@ export const REPLAY_OPTIONS = deciding('plan', {
   ...ofOneRun(
     grouped('Several machines', {
       ...deciding('process', {
-        shard: value('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0', parseShard),
+        shard: value(
+          '--shard <i/n|parts>',
+          'play the i-th of n parts of the plan; i counts from 0; start=TIME: begin then, ISO 8601, the same for all shards',
+          partsOf({ part: part(parseShard), start: part((given) => given) }, 'part'),
+        ),
       }),
-      startAt: text('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards'),
     }),
   ),
   ...deciding(
     'judgement',
     grouped('What a verdict needs', {
       slo: list('--slo <objective>', 'objective to judge by, such as "latency: p(99)<200", or a preset'),
-      ...ofOneRun({
-        untilSure: toggle(
-          '--until-sure',
-          'stop early when every objective is decided; checks a few times during the run',
-        ),
-      }),
     }),
   ),
   ...ofOneRun(
@@ -339,28 +343,14 @@ export const REPLAY_OPTIONS = deciding('plan', {
       dryRun: toggle('--dry-run', 'print the plan and what cannot be replayed; send nothing'),
     }),
   }),
-  ...grouped('What is sent', {
-    shiftTime: listOf(
-      '--shift-time <pointer>',
-      'JSON pointer to a time in bodies; it is shifted to the time of sending',
-      parseTimePlace,
-    ),
-    header: list(
-      '-H, --header <header>',
-      'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
-    ),
-  }),
   ...deciding(
     'process',
     grouped('Sending and time limits', {
-      drainDeadline: value(
-        '--drain-deadline <time>',
-        'how long to wait for the last responses',
-        parseWaitMs,
-        { default: '30s' },
+      targetTls: value(
+        '--target-tls <parts>',
+        'ca=FILE: certificates (PEM) to trust in addition to the system’s; insecure: accept any certificate of the target',
+        partsOf({ ca: part(fileName), insecure: partSwitch() }),
       ),
-      ca: text('--ca <file>', 'CA certificates (PEM) to trust in addition to the system’s'),
-      insecure: toggle('--insecure', 'accept any certificate of the target'),
     }),
   ),
   ...OUTPUT_OPTIONS,

@@ -1,5 +1,5 @@
 import { Problems } from '../../core/errors.ts';
-import { type HeaderPair, parseAddedHeader, type Secrets } from '../../core/headers.ts';
+import { addressedHeader, type HeaderPair, parseAddedHeader, type Secrets } from '../../core/headers.ts';
 import {
   isOnCommandLine,
   type OptionShape,
@@ -13,21 +13,25 @@ import type { TimeRange } from '../../core/ports.ts';
 import type { CheckLevel } from '../../core/run.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
 import { parseObjectives } from '../../documents/metrics/objectives.ts';
+import type { CalibrationLimits } from '../../documents/replay.ts';
 import { defaultScaling, type ScalingName, type ScalingOptions, unreachable } from '../plan/scaling.ts';
 import { RateCurve, stageText } from '../plan/stages.ts';
 import type { BodyChangeOptions } from '../request/body-changes.ts';
-import { placeText } from '../request/copy-identity.ts';
+import { type PathMapping, parseRemovedHeader } from '../request/build.ts';
+import { type PerturbedPlace, placeText } from '../request/copy-identity.ts';
+import type { TimePlace } from '../request/shift-time.ts';
 import { parseTarget, type Target } from '../target.ts';
 import { loadOf } from './load-options.ts';
 import {
-  CALIBRATION_BOUNDS_TEXT,
   CHECK_TOLERANCE,
   type CheckTolerance,
+  calibrationLimitsOf,
   type LagBound,
   parseStart,
   readCertificates,
+  type Shard,
 } from './parsers.ts';
-import { REPLAY_OPTIONS } from './replay-flags.ts';
+import { JITTER_MS, REPLAY_OPTIONS } from './replay-flags.ts';
 import {
   checkZoneIsOfDays,
   type Filters,
@@ -54,49 +58,25 @@ const AS_READ = [
   'stages',
   'targetShare',
   'seed',
-  'perturb',
   'cancels',
-  'pinOutputLength',
-  'requestUsage',
-  'shard',
   'dryRun',
   'slo',
-  'untilSure',
   'connections',
   'sessionOrder',
-  'maxInFlight',
-  'maxInFlightBytes',
   'maxRequests',
   'host',
-  'shiftTime',
-  'confidence',
   'retainRuns',
+  'threads',
 ] as const;
 
 /** Options that are used under a name with their unit or contents. */
 const RENAMED = {
-  /** Copies of a session start up to this much later than the original. */
-  jitter: 'jitterMs',
-  threads: 'senders',
-  drainDeadline: 'drainDeadlineMs',
   /** Null for no limit. */
   maxConnectionAge: 'maxConnectionAgeMs',
-  /** From the actual send to the last byte. */
-  timeout: 'timeoutMs',
   /** Run time of the recorded part to replay before the window; null for none. */
   warmup: 'warmupMs',
-  /** How long to compare the target with the recording before the run; null to skip it. */
-  compareAt1x: 'calibrateMs',
-  compareAt1xBounds: 'calibrationBounds',
   /** Requests per second. Null: the plan determines it (LIMITS.rateOverPeak times its peak). */
   maxRate: 'maxRatePerSecond',
-  /** Accepts any certificate of a TLS target. */
-  insecure: 'acceptAnyCertificate',
-  /** In lower case. They are removed from all requests. */
-  removeHeader: 'removedHeaders',
-  mapPath: 'pathMappings',
-  productionHost: 'productionHosts',
-  allowProductionHost: 'allowedProductionHosts',
 } as const;
 
 type Renamed = { readonly [Key in keyof typeof RENAMED as (typeof RENAMED)[Key]]: ReplayRead[Key] };
@@ -108,6 +88,30 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
   readonly target: Target | null;
   readonly window: WindowRequest;
   readonly filters: Filters;
+  /** Copies of a session start up to this much later than the original. */
+  readonly jitterMs: number;
+  readonly perturb: readonly PerturbedPlace[];
+  /** Starts of paths, and what replaces them. */
+  readonly pathMappings: readonly PathMapping[];
+  /** Times in bodies that are shifted to the time of sending. */
+  readonly shiftTime: readonly TimePlace[];
+  /** In lower case. They are removed from all requests. */
+  readonly removedHeaders: readonly string[];
+  readonly productionHosts: readonly string[];
+  readonly allowedProductionHosts: readonly string[];
+  readonly shard: Shard | null;
+  /** Null to compare the observed value. */
+  readonly confidence: number | null;
+  /** Whether the run ends when every objective is decided. */
+  readonly untilSure: boolean;
+  readonly maxInFlight: number;
+  readonly maxInFlightBytes: number;
+  /** How long to compare the target with the recording before the run; null to skip it. */
+  readonly calibrateMs: number | null;
+  readonly calibrationBounds: CalibrationLimits;
+  /** From the actual send to the last byte. */
+  readonly timeoutMs: number;
+  readonly drainDeadlineMs: number;
   /** These three are parts of the total time-out, and never longer. */
   readonly connectTimeoutMs: number;
   readonly firstByteTimeoutMs: number;
@@ -117,6 +121,8 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
   readonly startAtUs: number | null;
   /** Certificates (PEM) to trust in addition to the system's. */
   readonly caPem: string | null;
+  /** Accepts any certificate of a TLS target. */
+  readonly acceptAnyCertificate: boolean;
   /** Set on every request, instead of a recorded header of the same name. May be secret, so it is never stored. */
   readonly addedHeaders: readonly HeaderPair[];
   /** Settings for comparing answers with the recorded ones; null to compare none. */
@@ -143,35 +149,93 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   const read = readOptions(REPLAY_OPTIONS, asked, problems);
   checkWhatIsMissing(read, problems);
   if (isOnCommandLine(asked, 'tz')) checkZoneIsOfDays(read, problems);
-  if (isOnCommandLine(asked, 'compareAt1xBounds') && read.compareAt1x === null) {
-    if ((raw.compareAt1xBounds ?? CALIBRATION_BOUNDS_TEXT) !== CALIBRATION_BOUNDS_TEXT)
-      problems.add('--compare-at-1x-bounds has no effect without --compare-at-1x');
-  }
   const isMultiplied = raw.multiplier !== undefined && isOnCommandLine(asked, 'multiplier');
-  const isJittered = raw.jitter !== undefined && isOnCommandLine(asked, 'jitter');
+  const isScaled =
+    read.scaling.way !== null || (isOnCommandLine(asked, 'scaling') && read.scaling.jitter !== JITTER_MS);
   const objectives = problems.attempt(() => parseObjectives(read.slo, sources.monitored), []);
-  const part = (ms: number) => Math.min(read.timeout, ms);
+  const { timeout, maxInFlight, scaling } = read;
+  const part = (ms: number) => Math.min(timeout.total, ms);
   const resolved: ReplayOptions = {
     ...asRead(read),
     target: problems.optional(read.target, parseTarget),
     scaling: scalingNameOf(read, problems),
-    ...loadOf({ ...read, isMultiplied, isJittered }, problems),
-    check: checkOf(read, raw.compareResponses === undefined && objectives.some(needsComparison), problems),
-    startAtUs: problems.optional(read.startAt, (start) => parseStart(start, sources.nowUs())),
+    ...changesOf(read, problems),
+    ...loadOf(
+      {
+        ...read,
+        shard: read.shard?.part ?? null,
+        maxInFlight: maxInFlight.requests,
+        shiftsTime: read.rewrite.some(({ time }) => time.length > 0),
+        isMultiplied,
+        isScaled,
+      },
+      problems,
+    ),
+    confidence: read.confidence.share,
+    untilSure: read.confidence.untilSure,
+    jitterMs: scaling.jitter,
+    perturb: scaling.perturb,
+    shard: read.shard?.part ?? null,
+    maxInFlight: maxInFlight.requests,
+    maxInFlightBytes: maxInFlight.bytes,
+    calibrateMs: read.compareAt1x?.time ?? null,
+    calibrationBounds: calibrationLimitsOf(read.compareAt1x),
+    productionHosts: read.productionHost.flatMap(({ host }) => host),
+    allowedProductionHosts: read.productionHost.flatMap(({ allow }) => allow),
+    check: checkOf(read, raw.check === undefined && objectives.some(needsComparison), problems),
+    startAtUs: problems.optional(read.shard?.start, (start) => parseStart(start, sources.nowUs())),
     window: windowRequestOf(read, problems),
     filters: filtersOf(read, problems),
     lagBound: read.lagBound ?? { lagMs: null, share: null },
-    connectTimeoutMs: part(read.connectTimeout),
-    firstByteTimeoutMs: part(read.firstByteTimeout ?? read.timeout),
-    idleTimeoutMs: part(read.idleTimeout),
-    caPem: problems.optional(read.ca, (path) => readCertificates(path, (file) => sources.readFile(file))),
-    addedHeaders: read.header.flatMap((header) =>
-      problems.attempt<HeaderPair[]>(() => [parseAddedHeader(header, sources)], []),
+    timeoutMs: timeout.total,
+    drainDeadlineMs: timeout.drain,
+    connectTimeoutMs: part(timeout.connect),
+    firstByteTimeoutMs: part(timeout.firstByte ?? timeout.total),
+    idleTimeoutMs: part(timeout.idle),
+    acceptAnyCertificate: read.targetTls?.insecure ?? false,
+    caPem: problems.optional(read.targetTls?.ca, (path) =>
+      readCertificates(path, (file) => sources.readFile(file)),
     ),
+    ...headersOf(read.header, sources, problems),
   };
   checkTogether(resolved, problems);
   problems.throwIfAny();
   return Object.freeze(resolved);
+}
+
+/** Receivers of headers in a run, besides the target. */
+export const HEADER_RECEIVERS = ['otlp', 'remote-write', 'monitor'] as const;
+
+/** The headers that are set on every request, and those that are removed from it. */
+function headersOf(
+  texts: readonly string[],
+  secrets: Secrets,
+  problems: Problems,
+): Pick<ReplayOptions, 'addedHeaders' | 'removedHeaders'> {
+  const [removed, added] = [[] as string[], [] as HeaderPair[]];
+  for (const { to, text } of texts.map((each) => addressedHeader(each, HEADER_RECEIVERS))) {
+    if (to !== null) continue;
+    problems.attempt(() => {
+      if (text.endsWith(':')) removed.push(parseRemovedHeader(text.slice(0, -1), '--header'));
+      else added.push(parseAddedHeader(text, secrets));
+    }, undefined);
+  }
+  return { addedHeaders: added, removedHeaders: removed };
+}
+
+/** How requests are changed. */
+function changesOf(
+  { rewrite }: ReplayRead,
+  problems: Problems,
+): Pick<ReplayOptions, 'pathMappings' | 'shiftTime' | 'pinOutputLength' | 'requestUsage'> {
+  const [outputLength = null, ...more] = rewrite.flatMap((each) => each.outputLength ?? []);
+  if (more.length > 0) problems.add('--rewrite: output-length is given twice');
+  return {
+    pathMappings: rewrite.flatMap(({ path }) => path),
+    shiftTime: rewrite.flatMap(({ time }) => time),
+    pinOutputLength: outputLength,
+    requestUsage: rewrite.some(({ usage }) => usage),
+  };
 }
 
 function asRead(read: ReplayRead): AsRead {
@@ -197,11 +261,18 @@ export function describeReplayOptions(options: ReplayOptions, window: TimeRange)
 
 /** Described options that are made of an option of another name, besides those in `RENAMED`. */
 const MADE_OF: Readonly<Record<string, keyof ReplayRead>> = {
-  check: 'compareResponses',
-  extraCa: 'ca',
-  connectTimeoutMs: 'connectTimeout',
-  firstByteTimeoutMs: 'firstByteTimeout',
-  idleTimeoutMs: 'idleTimeout',
+  extraCa: 'targetTls',
+  acceptAnyCertificate: 'targetTls',
+  drainDeadlineMs: 'timeout',
+  timeoutMs: 'timeout',
+  connectTimeoutMs: 'timeout',
+  firstByteTimeoutMs: 'timeout',
+  idleTimeoutMs: 'timeout',
+  maxInFlightBytes: 'maxInFlight',
+  productionHosts: 'productionHost',
+  allowedProductionHosts: 'productionHost',
+  calibrationBounds: 'confidence',
+  untilSure: 'confidence',
 };
 
 /** The described options that decide what is sent when. Shards of one plan have these in common. */
@@ -234,7 +305,7 @@ function scalingNameOf(read: ReplayRead, problems: Problems): ScalingName {
   if (read.rate !== null) return 'rate';
   if (read.concurrency !== null) return 'closed';
   const { min, max } = new RateCurve(read.multiplier, read.stages);
-  const scaling = read.scaling ?? defaultScaling(min, max);
+  const scaling = read.scaling.way ?? defaultScaling(min, max);
   const reason = unreachable(scaling, min, max);
   if (reason !== null) {
     problems.add(
@@ -247,31 +318,21 @@ function scalingNameOf(read: ReplayRead, problems: Problems): ScalingName {
 /** Most ignored pointers; services need fewer. */
 const MAX_IGNORED = 64;
 
-function checkOf(
-  { compareResponses, responseTolerance, responseIgnore }: ReplayRead,
-  isImplied: boolean,
-  problems: Problems,
-): CheckOptions | null {
-  const level = compareResponses ?? (isImplied ? 'values' : null);
-  if (level === null) {
-    if (responseTolerance !== null)
-      problems.add('--response-tolerance has no effect without --compare-responses');
-    if (responseIgnore.length > 0)
-      problems.add('--response-ignore has no effect without --compare-responses');
-    return null;
-  }
-  if (responseIgnore.length > MAX_IGNORED)
-    problems.add(`--response-ignore: ${responseIgnore.length} pointers are more than ${MAX_IGNORED}`);
-  return { level, tolerance: responseTolerance ?? CHECK_TOLERANCE, ignore: responseIgnore };
+function checkOf({ check }: ReplayRead, isImplied: boolean, problems: Problems): CheckOptions | null {
+  if (check === null) return isImplied ? { level: 'values', tolerance: CHECK_TOLERANCE, ignore: [] } : null;
+  const { level, rel, abs, length, ignore } = check;
+  if (ignore.length > MAX_IGNORED)
+    problems.add(`--check: ${ignore.length} pointers to ignore are more than ${MAX_IGNORED}`);
+  return { level, tolerance: { relative: rel, absolute: abs, lengthShare: length }, ignore };
 }
 
 /** Checks combinations of options. */
 function checkTogether(resolved: ReplayOptions, problems: Problems): void {
   const { shard, warmupMs, calibrateMs, retainRuns, perturb, shiftTime } = resolved;
   if (perturb.length > MAX_PLACES)
-    problems.add(`--perturb: ${perturb.length} places are more than ${MAX_PLACES}`);
+    problems.add(`--scaling: ${perturb.length} places to perturb are more than ${MAX_PLACES}`);
   if (shiftTime.length > MAX_PLACES)
-    problems.add(`--shift-time: ${shiftTime.length} places are more than ${MAX_PLACES}`);
+    problems.add(`--rewrite: ${shiftTime.length} times are more than ${MAX_PLACES}`);
   checkHeaders(resolved, problems);
   if (shard !== null && (warmupMs !== null || calibrateMs !== null)) {
     problems.add(
@@ -286,23 +347,29 @@ function checkTogether(resolved: ReplayOptions, problems: Problems): void {
   if (resolved.untilSure) checkUntilSure(resolved, problems);
 }
 
-/** Checks the options that `--until-sure` needs or excludes. */
+/** Checks the options that `--confidence until-sure` needs or excludes. */
 function checkUntilSure(
   { window, slo, confidence, shard, stages, concurrency }: ReplayOptions,
   problems: Problems,
 ): void {
   if (window.durationMs === null)
-    problems.add('--until-sure needs --duration', 'Say how long the run may last, such as --duration 10m.');
+    problems.add(
+      '--confidence until-sure needs --duration',
+      'Say how long the run may last, such as --duration 10m.',
+    );
   if (slo.length === 0)
-    problems.add('--until-sure needs an objective', 'Give one, such as --slo "latency: p(99)<200".');
+    problems.add(
+      '--confidence until-sure needs an objective',
+      'Give one, such as --slo "latency: p(99)<200".',
+    );
   const withoutSense = {
-    '--confidence point': confidence === null && 'the observed value is never sure',
+    point: confidence === null && 'the observed value is never sure',
     '--shard': shard !== null && 'one shard does not see the answers of the others',
     '--stages': stages !== null && 'a run that ends early plays only some of the stages',
     '--concurrency': concurrency !== null && 'a closed loop has no verdict',
   };
   for (const [flag, why] of Object.entries(withoutSense)) {
-    if (why !== false) problems.add(`--until-sure cannot be combined with ${flag}: ${why}`);
+    if (why !== false) problems.add(`--confidence until-sure cannot be combined with ${flag}: ${why}`);
   }
 }
 
@@ -312,13 +379,12 @@ function checkHeaders({ addedHeaders, removedHeaders, perturb }: ReplayOptions, 
     const isSet = ([name]: HeaderPair) =>
       place.kind === 'header' && name.toLowerCase() === place.name.toLowerCase();
     if (addedHeaders.some(isSet)) {
-      problems.add(`--perturb ${placeText(place)}: --header sets it to one value on every request`);
+      problems.add(`--scaling perturb=${placeText(place)}: --header sets it to one value on every request`);
     }
   }
   for (const [name] of addedHeaders) {
-    if (removedHeaders.includes(name.toLowerCase())) {
-      problems.add(`--remove-header ${name}: --header sets it on every request`);
-    }
+    if (removedHeaders.includes(name.toLowerCase()))
+      problems.add(`--header ${name}: is both set and removed`);
   }
 }
 
@@ -334,5 +400,5 @@ function checkSessionOrder(resolved: ReplayOptions, problems: Problems): void {
       '--connections recorded',
       'a session with several connections would be spread over several senders',
     );
-  if (shiftTime.length > 0) goesWithout('--shift-time', 'bodies are built before their send time is known');
+  if (shiftTime.length > 0) goesWithout('--rewrite time', 'bodies are built before their send time is known');
 }

@@ -2,15 +2,17 @@ import { DayCalendar } from '../../core/calendar.ts';
 import type { Problems } from '../../core/errors.ts';
 import {
   grouped,
-  list,
+  kebab,
   listOf,
   type OptionParser,
   ofOneRun,
+  part,
+  partList,
+  partsOf,
   type ResolvedOptions,
   text,
   value,
 } from '../../core/options.ts';
-import type { TimeRange } from '../../core/ports.ts';
 import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
 import { rangeOfDay, type SearchKind } from '../window/search.ts';
@@ -20,84 +22,68 @@ const UTC = 'UTC';
 const MAX_RANGES = 366;
 const MAX_LOOPS = 1_000_000;
 
-/** An instant with its original text. */
-export interface StatedInstant {
-  readonly text: string;
-  readonly us: number;
-}
+/** A window as stated: a day, or from one instant to another. */
+type StatedRange =
+  | { readonly day: string }
+  | { readonly day: null; readonly range: AskedRange; readonly lacksOffset: boolean };
 
-const instant: OptionParser<StatedInstant> = (given, what) => ({
-  text: given,
-  us: parseInstantUs(given, what),
-});
+const WINDOW_HINT =
+  'Such as 2026-11-20 (a day), 2026-11-20T10:00Z..2026-11-20T11:00Z, 2026-11-20T10:00Z.. (to the end) or peak=15m.';
+
+const parseRange: OptionParser<StatedRange> = (given, what) => {
+  if (/^\d{4}-\d{2}-\d{2}$/.test(given)) return { day: given };
+  const [, from = '', to = ''] = /^(.*?)\.\.(.*)$/s.exec(given) ?? [];
+  if (from + to === '') throw refused(what, given, 'is no window', WINDOW_HINT);
+  const fromUs = from === '' ? null : parseInstantUs(from, what);
+  const toUs = to === '' ? null : parseInstantUs(to, what);
+  if (fromUs !== null && toUs !== null && fromUs >= toUs)
+    throw refused(what, given, 'ends before it begins', WINDOW_HINT);
+  return { day: null, range: { fromUs, toUs }, lacksOffset: [from, to].some(lacksOffset) };
+};
+
+const PART_OF_WINDOW = {
+  range: part(parseRange),
+  peak: part(parseWholeSeconds),
+  worst: part(parseWholeSeconds),
+};
 
 /** Options that select parts of a capture. @param verb what the command does with them */
 export function stretchOptions(verb: string) {
-  return {
-    ...partOptions(verb),
-    ...grouped(PARTS, { tz: text('--tz <zone>', 'time zone of the days', { default: UTC }) }),
-  };
-}
-
-const PARTS = 'Which part of the capture';
-
-function partOptions(verb: string) {
-  return grouped(PARTS, {
-    from: listOf('--from <time>', 'start of a window, ISO 8601 (default: the first arrival)', instant),
-    to: listOf('--to <time>', 'end of a window, exclusive (default: after the last arrival)', instant),
-    day: list('--day <date>', 'a day as a window, such as 2026-11-20'),
-    peak: value('--peak <time>', `${verb} the busiest window of this length, such as 15m`, parseWholeSeconds),
-    worst: value(
-      '--worst <time>',
-      `${verb} the window of this length with the worst mean recorded latency`,
-      parseWholeSeconds,
+  return grouped('Which part of the capture', {
+    window: listOf(
+      '--window <range|parts>',
+      `${verb} this part: FROM..TO (ISO 8601), a day (2026-11-20), peak=15m (the busiest) or worst=15m (the slowest)`,
+      partsOf(PART_OF_WINDOW, 'range'),
     ),
+    tz: text('--tz <zone>', 'time zone of the days', { default: UTC }),
   });
 }
 
-/** The options of a replay that select parts of a capture. */
-export const PART_OPTIONS = partOptions('play');
+const FILTER_PARTS = {
+  recorder: partList((id) => id.trim()),
+  method: partList(alternatives(/^[A-Za-z-]+$/, 'a method such as POST', (method) => method.toUpperCase())),
+  path: partList(alternatives(/^[/*]/, 'a path such as /v2/models/*/infer')),
+  status: partList(
+    alternatives(/^([1-5]xx|[1-5]\d\d|none)$/i, 'a status such as 2xx, 429 or none', (status) =>
+      status.toLowerCase(),
+    ),
+  ),
+  model: partList(alternatives(/./, 'a model')),
+  clientHash: partList(
+    alternatives(/^[0-9a-f]{16}$/i, 'the hash of a client, 16 hex digits', (hash) => hash.toLowerCase()),
+  ),
+  minBodySize: part(parseBytes),
+  maxBodySize: part(parseBytes),
+};
 
 /** Options that select exchanges in these parts. */
 export function selectionOptions(verb: string) {
   return grouped('Which requests', {
-    recorder: listOf('--recorder <id>', `${verb} only requests of this recorder`, (id) => id.trim()),
-    method: listOf(
-      '--method <name>',
-      `${verb} only requests with this method`,
-      alternatives(/^[A-Za-z-]+$/, 'a method such as POST', (method) => method.toUpperCase()),
-    ),
-    path: listOf(
-      '--path <glob>',
-      `${verb} only requests to these paths; * matches within a segment, ** across segments`,
-      alternatives(/^[/*]/, 'a path such as /v2/models/*/infer'),
-    ),
-    status: listOf(
-      '--status <status>',
-      `${verb} only requests with this status: 429, 2xx or none; 2xx|429 matches either`,
-      alternatives(/^([1-5]xx|[1-5]\d\d|none)$/i, 'a status such as 2xx, 429 or none', (status) =>
-        status.toLowerCase(),
-      ),
-    ),
-    model: listOf(
-      '--model <name>',
-      `${verb} only requests to this model; * matches any characters`,
-      alternatives(/./, 'a model'),
-    ),
-    clientHash: listOf(
-      '--client-hash <hash>',
-      `${verb} only requests of this client, given by its hash in the capture`,
-      alternatives(/^[0-9a-f]{16}$/i, 'the hash of a client, 16 hex digits', (hash) => hash.toLowerCase()),
-    ),
-    minBodySize: value(
-      '--min-body-size <size>',
-      `${verb} only requests with a body of at least this size`,
-      parseBytes,
-    ),
-    maxBodySize: value(
-      '--max-body-size <size>',
-      `${verb} only requests with a body of at most this size`,
-      parseBytes,
+    filter: listOf(
+      '--filter <part=value>',
+      `${verb} only requests with path=GLOB, method=NAME, status=2xx|none, model=NAME, recorder=ID, client-hash=HASH, ` +
+        'min-body-size=SIZE or max-body-size=SIZE; with one value of each part that is given',
+      partsOf(FILTER_PARTS),
     ),
   });
 }
@@ -143,65 +129,48 @@ const OPEN: AskedRange = { fromUs: null, toUs: null };
 type StretchRead = ResolvedOptions<ReturnType<typeof stretchOptions>>;
 type SelectionRead = ResolvedOptions<ReturnType<typeof selectionOptions>>;
 type WindowRead = StretchRead &
-  Pick<SelectionRead, 'recorder'> & { readonly loop?: number | null; readonly duration?: number | null };
+  SelectionRead & { readonly loop?: number | null; readonly duration?: number | null };
 
 /** The requested windows. Invalid ones are added to `problems`. */
 export function windowRequestOf(read: WindowRead, problems: Problems): WindowRequest {
-  const { peak, worst, loop = null, duration = null } = read;
-  if (peak !== null && worst !== null) problems.add('--peak and --worst cannot be combined');
+  const { window, loop = null, duration = null } = read;
+  const searches = window.flatMap(({ peak, worst }) => [
+    ...(peak === null ? [] : [{ kind: 'busiest', lengthS: peak } as const]),
+    ...(worst === null ? [] : [{ kind: 'slowest', lengthS: worst } as const]),
+  ]);
+  if (searches.length > 1) problems.add('--window: one peak or one worst can be searched');
   return {
     ranges: rangesOf(read, problems),
-    search:
-      peak !== null
-        ? { kind: 'busiest', lengthS: peak }
-        : worst === null
-          ? null
-          : { kind: 'slowest', lengthS: worst },
-    recorders: read.recorder,
+    search: searches[0] ?? null,
+    recorders: read.filter.flatMap(({ recorder }) => recorder),
     loops: loop ?? (duration === null ? 1 : null),
     durationMs: duration,
   };
 }
 
-/** Call it if the time zone is only used for days. Without `--day` a stated zone would be ignored. */
-export function checkZoneIsOfDays({ tz, day }: StretchRead, problems: Problems): void {
-  if (day.length > 0 || tz === UTC) return;
-  problems.add('--tz has no effect without --day');
+/** Call it if the time zone is only used for days. Without a day a stated zone would be ignored. */
+export function checkZoneIsOfDays({ tz, window }: StretchRead, problems: Problems): void {
+  if (window.some(({ range }) => range?.day != null) || tz === UTC) return;
+  problems.add('--tz has no effect without a day, such as --window 2026-11-20');
 }
 
-function rangesOf({ from, to, day: days, tz }: StretchRead, problems: Problems): readonly AskedRange[] {
+function rangesOf({ window, tz }: StretchRead, problems: Problems): readonly AskedRange[] {
   const calendar = problems.attempt(() => new DayCalendar(tz), null);
+  const stated = window.flatMap(({ range }) => (range === null ? [] : [range]));
   // An instant without an offset is in UTC, but with another zone the user probably means that zone.
-  if (tz !== UTC && [...from, ...to].some(lacksOffset)) {
-    problems.add('--tz applies to --day only; give instants with an offset, such as 2026-11-20T10:00+01:00');
-  }
-  if (days.length > 0 && from.length + to.length > 0) {
-    problems.add('--day cannot be combined with --from or --to');
-    return [OPEN];
-  }
-  if (Math.max(days.length, from.length, to.length) > MAX_RANGES) {
-    problems.add(`more than ${MAX_RANGES} windows are given`);
-    return [OPEN];
-  }
-  if (days.length > 0) {
-    if (calendar === null) return [OPEN];
-    return days.map((day) => problems.attempt<TimeRange | AskedRange>(() => rangeOfDay(day, calendar), OPEN));
-  }
-  if (Math.max(from.length, to.length) > 1 && from.length !== to.length) {
-    problems.add(`${from.length} of --from and ${to.length} of --to do not pair up`);
-    return [OPEN];
-  }
-  return Array.from({ length: Math.max(1, from.length, to.length) }, (_, at) => {
-    const [begin, end] = [from[at], to[at]];
-    if (begin !== undefined && end !== undefined && begin.us >= end.us) {
-      problems.add(`--from ${begin.text} is not before --to ${end.text}`);
-    }
-    return { fromUs: begin?.us ?? null, toUs: end?.us ?? null };
+  if (tz !== UTC && stated.some((each) => each.day === null && each.lacksOffset))
+    problems.add('--tz applies to days; give instants with an offset, such as 2026-11-20T10:00+01:00');
+  if (stated.length > MAX_RANGES) problems.add(`--window: more than ${MAX_RANGES} are given`);
+  const ranges = stated.slice(0, MAX_RANGES).map((each): AskedRange => {
+    if (each.day === null) return each.range;
+    const { day } = each;
+    return calendar === null ? OPEN : problems.attempt<AskedRange>(() => rangeOfDay(day, calendar), OPEN);
   });
+  return ranges.length === 0 ? [OPEN] : ranges;
 }
 
-function lacksOffset({ text: written }: StatedInstant): boolean {
-  return !/(?:Z|[+-]\d{2}:?\d{2})\s*$/i.test(written);
+function lacksOffset(written: string): boolean {
+  return written !== '' && !/(?:Z|[+-]\d{2}:?\d{2})\s*$/i.test(written);
 }
 
 /**
@@ -215,22 +184,28 @@ const MAX_CHARS = 1_024;
 
 /** The requested filters. Invalid ones are added to `problems`. */
 export function filtersOf(read: SelectionRead, problems: Problems): Filters {
-  const flat = (flag: string, lists: readonly (readonly string[])[]) => {
-    const values = lists.flat();
+  type Part = Exclude<keyof typeof FILTER_PARTS, 'minBodySize' | 'maxBodySize' | 'recorder'>;
+  const valuesOf = (key: Part) => {
+    const values = read.filter.flatMap((each) => each[key]).flat();
     if (values.length > MAX_VALUES)
-      problems.add(`${flag}: ${values.length} values are more than ${MAX_VALUES}`);
+      problems.add(`--filter: ${values.length} values of ${kebab(key)} are more than ${MAX_VALUES}`);
     return values;
   };
-  const { minBodySize: min, maxBodySize: max } = read;
-  if (min !== null && max !== null && min > max) {
-    problems.add('--min-body-size is more than --max-body-size');
-  }
+  const sizeOf = (key: 'minBodySize' | 'maxBodySize') => {
+    const [size = null, ...more] = read.filter.flatMap((each) => each[key] ?? []);
+    if (more.length > 0) problems.add(`--filter: ${kebab(key)} is given twice`);
+    return size;
+  };
+  const min = sizeOf('minBodySize');
+  const max = sizeOf('maxBodySize');
+  if (min !== null && max !== null && min > max)
+    problems.add('--filter: min-body-size is more than max-body-size');
   return {
-    methods: flat('--method', read.method),
-    paths: flat('--path', read.path),
-    statuses: flat('--status', read.status),
-    models: flat('--model', read.model),
-    clients: flat('--client-hash', read.clientHash),
+    methods: valuesOf('method'),
+    paths: valuesOf('path'),
+    statuses: valuesOf('status'),
+    models: valuesOf('model'),
+    clients: valuesOf('clientHash'),
     minRequestBytes: min,
     maxRequestBytes: max,
   };

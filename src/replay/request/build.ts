@@ -251,12 +251,12 @@ const PATH = /^\/[!$-;=@-Z\\[\]^_a-z|~]*$/;
  * Reads `FROM=TO`, two path prefixes.
  * @throws AppError OPTION_INVALID
  */
-export function parsePathMapping(text: string): PathMapping {
+export function parsePathMapping(text: string, what: string): PathMapping {
   const equals = text.indexOf('=');
   const [from, to] = [text.slice(0, Math.max(0, equals)), text.slice(equals + 1)];
   if (equals > 0 && PATH.test(from) && (to === '' || PATH.test(to))) return { from, to };
   const hint = 'Give two path prefixes without a query, such as /v1/models=/v2/models.';
-  throw refused('--map-path', text, 'is not FROM=TO', hint);
+  throw refused(what, text, 'is not FROM=TO', hint);
 }
 
 /**
@@ -278,9 +278,9 @@ export function mapPath(target: string, mappings: readonly PathMapping[]): strin
  * Parses the name of a header that is removed from all requests. @returns it in lower case
  * @throws AppError OPTION_INVALID
  */
-export function parseRemovedHeader(text: string): string {
+export function parseRemovedHeader(text: string, what: string): string {
   const name = text.trim().toLowerCase();
-  if (!TOKEN.test(name)) throw refused('--remove-header', text, 'is not the name of a header');
-  if (WRITTEN_BY_US.has(name)) throw refused('--remove-header', name, 'is set by the replay itself');
+  if (!TOKEN.test(name)) throw refused(what, text, 'is not the name of a header');
+  if (WRITTEN_BY_US.has(name)) throw refused(what, name, 'is set by the replay itself');
   return name;
 }

@@ -278,21 +278,21 @@ const NOT_TO_CHANGE: ReadonlySet<string> = new Set([
  * Reads `header:NAME` or `json:/POINTER`.
  * @throws AppError OPTION_INVALID
  */
-export function parsePerturbedPlace(text: string): PerturbedPlace {
+export function parsePerturbedPlace(text: string, what: string): PerturbedPlace {
   const colon = text.indexOf(':');
   const kind = text.slice(0, Math.max(0, colon));
   const rest = text.slice(colon + 1);
   if (kind === 'header' && /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(rest)) {
     if (!NOT_TO_CHANGE.has(rest.toLowerCase())) return { kind, name: rest };
-    throw refused('--perturb', rest, 'controls the HTTP message and cannot be changed');
+    throw refused(what, rest, 'controls the HTTP message and cannot be changed');
   }
   if (kind === 'json') {
-    const steps = parseSinglePlace(rest, '--perturb');
+    const steps = parseSinglePlace(rest, what);
     if (steps !== null) return { kind, pointer: rest, steps };
   }
   const hint =
     'Write header:NAME, or json:/POINTER naming one text or number, such as json:/messages/0/content.';
-  throw refused('--perturb', text, 'is not a place', hint);
+  throw refused(what, text, 'is not a place', hint);
 }
 
 export function placeText(place: PerturbedPlace): string {

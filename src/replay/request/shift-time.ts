@@ -17,11 +17,11 @@ export interface TimePlace {
  * Reads `/POINTER`.
  * @throws AppError OPTION_INVALID
  */
-export function parseTimePlace(text: string): TimePlace {
-  const steps = parseSinglePlace(text, '--shift-time');
+export function parseTimePlace(text: string, what: string): TimePlace {
+  const steps = parseSinglePlace(text, what);
   if (steps !== null) return { pointer: text, steps };
   const hint = 'Give the JSON pointer of one string or number, such as /inputs/0/timestamp.';
-  throw refused('--shift-time', text, 'is not a pointer to a single value', hint);
+  throw refused(what, text, 'is not a pointer to a single value', hint);
 }
 
 /** Moves recorded times to the time of sending. Otherwise a model that uses the age of data would see old data. */

@@ -131,9 +131,9 @@ const HOURS_AFTER = 40;
 export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
   const text = day.trim();
   if (!/^\d{4}-\d{2}-\d{2}$/.test(text)) {
-    throw refused('--day', day, 'is not a date', 'Give a day such as 2026-11-20, and its zone with --tz.');
+    throw refused('--window', day, 'is not a date', 'Give a day such as 2026-11-20, and its zone with --tz.');
   }
-  const firstHour = parseInstantUs(text, '--day') / HOUR_US - HOURS_BEFORE;
+  const firstHour = parseInstantUs(text, '--window') / HOUR_US - HOURS_BEFORE;
   let fromSecond = Number.POSITIVE_INFINITY;
   let toSecond = Number.NEGATIVE_INFINITY;
   for (let hour = firstHour; hour < firstHour + HOURS_BEFORE + HOURS_AFTER; hour += 1) {
@@ -143,6 +143,6 @@ export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
       toSecond = Math.max(toSecond, part.toSecond);
     }
   }
-  if (toSecond <= fromSecond) throw refused('--day', text, `does not exist in ${calendar.timeZone}`);
+  if (toSecond <= fromSecond) throw refused('--window', text, `does not exist in ${calendar.timeZone}`);
   return { fromUs: fromSecond * US_PER_S, toUs: toSecond * US_PER_S };
 }

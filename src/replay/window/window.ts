@@ -129,7 +129,7 @@ function spanOf(onceNs: number, loops: number | null, mostNs: number, multiplier
   throw new AppError(
     'OPTION_INVALID',
     `at ${multiplier}x this window lasts ${(spanNs / DAY_NS).toFixed(1)} days; a replay or an export lasts at most 104 days`,
-    { hint: 'Narrow the window with --from and --to, end it with --duration, or raise --multiplier.' },
+    { hint: 'Narrow the window with --window FROM..TO, end it with --duration, or raise --multiplier.' },
   );
 }
 
@@ -146,7 +146,7 @@ function find(
   if (kind === 'busiest') throw nothingWithin(overview, ranges);
   if (bestWith(1) !== null) throw tooFewLatencies(overview, lengthS);
   throw new AppError('CAPTURE_EMPTY', `No latency was recorded in the window of ${overview.name}`, {
-    hint: 'Imported arrivals have no latencies; use --peak to find the busiest window.',
+    hint: 'Imported arrivals have no latencies; use --window peak=15m to find the busiest window.',
   });
 }
 
@@ -155,8 +155,8 @@ function tooFewLatencies({ name }: CaptureOverview, lengthS: number): AppError {
   const length = formatMs(lengthS * 1e3);
   return new AppError(
     'CAPTURE_EMPTY',
-    `--worst: no window of ${length} in ${name} has the ${MIN_LATENCIES} recorded latencies that are needed`,
-    { hint: `Use a longer window, the busiest window (--peak), or give one (--from, --to).` },
+    `--window worst: no window of ${length} in ${name} has the ${MIN_LATENCIES} recorded latencies that are needed`,
+    { hint: `Use a longer window, the busiest window (--window peak=15m), or give one (--window FROM..TO).` },
   );
 }
 

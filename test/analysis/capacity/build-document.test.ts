@@ -152,7 +152,7 @@ describe('the document of a search', () => {
     const steps = LOADS.map((load) => playedAt(load));
     const [wide, narrow] = [searched(steps, 'resolved', 1), searched(steps)];
     expect(capacityView(wide).reasons).toMatchObject([{ code: 'resolved' }]);
-    expect(linesOf(wide).join(' ')).toMatch(/100 % or more longer .* --window/s);
+    expect(linesOf(wide).join(' ')).toMatch(/100 % or more longer .* --step/s);
     expect(capacityView(narrow).reasons).toEqual([]);
     expect(linesOf(narrow).join(' ')).toContain('--width 0.1');
   });

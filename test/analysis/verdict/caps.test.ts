@@ -20,16 +20,16 @@ describe('the reason of refused requests names the cap', () => {
   test('with its value, and says which one to raise', () => {
     expect(capOf(0, 0)).toEqual({ named: ['60 by --max-in-flight 8'], raise: ['--max-in-flight'] });
     expect(capOf(60, 0)).toEqual({
-      named: ['60 by --max-in-flight-bytes 64.0 KiB'],
-      raise: ['--max-in-flight-bytes'],
+      named: ['60 by --max-in-flight bytes 64.0 KiB'],
+      raise: ['--max-in-flight'],
     });
     expect(capOf(0, 60)).toEqual({ named: ['60 by --max-rate 10/s'], raise: ['--max-rate'] });
   });
 
   test('and each where several did', () => {
     expect(capOf(10, 20)).toEqual({
-      named: ['30 by --max-in-flight 8', '10 by --max-in-flight-bytes 64.0 KiB', '20 by --max-rate 10/s'],
-      raise: ['--max-in-flight', '--max-in-flight-bytes', '--max-rate'],
+      named: ['30 by --max-in-flight 8', '10 by --max-in-flight bytes 64.0 KiB', '20 by --max-rate 10/s'],
+      raise: ['--max-in-flight', '--max-in-flight', '--max-rate'],
     });
   });
 

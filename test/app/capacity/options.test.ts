@@ -46,12 +46,15 @@ describe('the options of a search', () => {
     [{ slo: 'makespan: <4h' }, 'makespan is of a whole run'],
     [{ slo: 'mismatch: rate<0.01' }, 'mismatch is of a whole run'],
     [{ scaling: 'superpose' }, '--scaling superpose cannot be searched'],
-    [{ minMultiplier: 5, maxMultiplier: 2 }, '--min-multiplier is more than --max-multiplier'],
+    [{ multiplier: '5..2' }, 'has a least multiplier above the greatest'],
     [{ budget: '5s' }, '--budget is less than 10s'],
     [{ width: '0.9' }, '--width'],
     [{ readyWhen: 'staging/ready' }, '--ready-when'],
-    [{ readyWhen: 'http://a/ready', monitor: 'prom=http://b:9090' }, '--monitor-query is missing'],
-    [{ replicaCost: 'much' }, '--replica-cost'],
+    [
+      { readyWhen: 'http://a/ready', monitor: 'prom=http://b:9090' },
+      '--monitor: a Prometheus is asked for nothing',
+    ],
+    [{ replicas: '2,cost=much' }, '--replicas cost'],
     [{ compareAt1x: 'maybe' as never }, '--compare-at-1x'],
   ] as const)('refuse %o', (stated, problem) => {
     expect(refusal(stated as StatedOptions<typeof CAPACITY_OPTIONS>)).toContain(problem);
@@ -89,7 +92,7 @@ describe('the options of a search', () => {
   });
 
   test('do not know what the search decides by itself', () => {
-    expect(() => resolved({ multiplier: 2 } as never)).toThrow('there is no option multiplier');
+    expect(() => resolved({ stages: '1m@2x' } as never)).toThrow('there is no option stages');
   });
 });
 

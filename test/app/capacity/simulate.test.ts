@@ -21,7 +21,7 @@ const MEAN_S = 0.05;
 const LOAD = 0.55;
 const REQUESTS = 4_000;
 const SECONDS = (REQUESTS * MEAN_S) / (EXECUTORS * LOAD);
-const OPTIONS = { slo: 'latency: p(95)<150', simulate: true, window: '10s', width: '20%' } as const;
+const OPTIONS = { slo: 'latency: p(95)<150', simulate: true, step: '10s', width: '20%' } as const;
 
 interface RecordedQueue {
   readonly seed: number;
@@ -104,17 +104,7 @@ describe('a forecast', () => {
   });
 
   it('is printed as a forecast with what it assumes, and sends nothing', async () => {
-    const args = [
-      'capacity',
-      capture,
-      '--simulate',
-      '--slo',
-      OPTIONS.slo,
-      '--window',
-      '10s',
-      '--width',
-      '20%',
-    ];
+    const args = ['capacity', capture, '--simulate', '--slo', OPTIONS.slo, '--step', '10s', '--width', '20%'];
     const { status, stdout } = await runCommand(args);
     expect(status).toBe(0);
     expect(stdout).toMatch(/^Forecast of the breaking point: /);
@@ -124,7 +114,7 @@ describe('a forecast', () => {
 
   it('shows on one screen how far the queue is off, and warns where that is more than the width', async () => {
     const screenOf = async (directory: string) => {
-      const args = ['capacity', directory, '--simulate', '--slo', OPTIONS.slo, '--window', '10s'];
+      const args = ['capacity', directory, '--simulate', '--slo', OPTIONS.slo, '--step', '10s'];
       return (await runCommand([...args, '--width', '20%'])).stdout;
     };
     const [like, unlike] = [await screenOf(capture), await screenOf(recordedQueue({ seed: 2, slowed: 1.4 }))];
@@ -135,7 +125,7 @@ describe('a forecast', () => {
 
   it('prints the replicas by what passed and by what is certain, each with its basis', async () => {
     const page = join(temporaryDirectory(), 'page.html');
-    const args = ['capacity', capture, '--simulate', '--slo', OPTIONS.slo, '--window', '10s'];
+    const args = ['capacity', capture, '--simulate', '--slo', OPTIONS.slo, '--step', '10s'];
     const asked = [...args, '--width', '20%', '--replicas', '20', '--html', page];
     const { stdout } = await runCommand([...asked, '--json']);
     const { sizing, breakingPoint } = capacitySchema.parse(JSON.parse(stdout));

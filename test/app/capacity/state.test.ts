@@ -28,7 +28,7 @@ describe('what a search that goes on must ask for again', () => {
 
   test.each([
     { header: ['x-model: v1'], budget: '20m' },
-    { header: ['x-model: v1'], compareAt1xBounds: 'p50:5,status:0.1,size:0.5' },
+    { header: ['x-model: v1'], compareAt1x: 'p50=5,status=0.1,size=0.5' },
     { header: ['x-model: v1'], maxInFlight: 10, threads: 1, maxRate: 1_000 },
   ] as const)('is the same for %o', (stated) => {
     expect(planned(stated as StatedOptions<typeof CAPACITY_OPTIONS>).settings).toBe(first.settings);
@@ -52,7 +52,7 @@ test('rates are of what filters leave', () => {
   const tenth = requestsOf(300, 10_000).map((each, at) => (at % 10 === 0 ? { ...each, status: 404 } : each));
   const capture = captureOf(tenth);
   const all = planned({}, capture);
-  const some = planned({ status: ['404'], maxRate: 40 }, capture);
+  const some = planned({ filter: ['status=404'], maxRate: 40 }, capture);
   expect(some.ratePerSecond).toBeCloseTo(all.ratePerSecond / 10, 1);
   expect(some.peakPerSecond).toBeCloseTo(all.peakPerSecond / 10, 1);
   // Twice the busiest second, since its requests may fall into one second of the run with those of the next.

@@ -262,7 +262,7 @@ describe('a mock', () => {
     const [tlsCert, tlsKey] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
     writeFileSync(tlsCert, CERTIFICATE_PEM);
     writeFileSync(tlsKey, CERTIFICATE_KEY_PEM);
-    const { address } = await mock([answered('a', 'one')], { tlsCert, tlsKey });
+    const { address } = await mock([answered('a', 'one')], { listenTls: `cert=${tlsCert},key=${tlsKey}` });
     const asked = request(`${address}/v2/models/resnet/infer`, {
       method: 'POST',
       ca: CERTIFICATE_PEM,
@@ -281,7 +281,7 @@ describe('a mock', () => {
   test('refuses options that do not belong together', () => {
     const resolve = (stated: StatedOptions<typeof MOCK_OPTIONS>) => () =>
       resolveMockOptions(byProgram(MOCK_OPTIONS, stated));
-    expect(resolve({ tlsCert: 'a.pem' })).toThrow('--tls-key');
+    expect(resolve({ listenTls: 'cert=a.pem' })).toThrow('--listen-tls: key is missing');
     expect(resolve({ listen: 'https://127.0.0.1:0' })).toThrow('--listen');
     expect(resolve({ speed: '0' })).toThrow('--speed');
     expect(resolve({ unknown: 'any' as 'nearest' })).toThrow('--unknown');

@@ -369,14 +369,16 @@ describe('the flags of a mirror', () => {
     expect(read({ mirror: 'localhost:8080' })).toThrow('is the address of --listen itself');
     expect(read({ mirror: 'unix:/run/x.sock' })).toThrow('--mirror');
     expect(read({ mirror: 'candidate:8000', bodies: 'none' })).toThrow('--bodies none');
-    expect(read({ mirrorShare: '50%' })).toThrow('--mirror');
-    expect(read({ mirror: 'candidate:8000', mirrorHeader: 'Authorization: env:NOT_SET_ANYWHERE' })).toThrow(
-      '--mirror-header',
-    );
+    expect(read({ mirror: 'share=50%' })).toThrow('--mirror: url is missing');
+    expect(read({ mirror: 'candidate:8000,shares=50%' })).toThrow('--mirror: there is no part shares');
+    expect(read({ header: 'mirror X-A: 1' })).toThrow('has no effect without --mirror');
+    expect(read({ mirror: 'candidate:8000', header: 'X-A: 1' })).toThrow('a recording changes no request');
+    const unset = 'mirror Authorization: env:NOT_SET_ANYWHERE';
+    expect(read({ mirror: 'candidate:8000', header: unset })).toThrow('--header');
   });
 
   test('give the recorder all it needs', () => {
-    const { recorder } = read({ mirror: 'https://candidate', mirrorShare: '25%', mirrorHeader: 'X-A: 1' })();
+    const { recorder } = read({ mirror: 'https://candidate,share=25%', header: 'mirror X-A: 1' })();
     expect(recorder.mirror).toMatchObject({
       share: 0.25,
       inFlight: 64,

@@ -29,29 +29,35 @@ function listens(args: readonly string[]): (number | string)[] {
 
 test('all that is wrong with the flags of record is said at once, whichever plane they are of', () => {
   const args = ['--target', 'nonsense', '--mode', 'gateway', '--refused', '502', '--max-connections', 'x'];
-  const times = ['--connect-timeout', 'soon', '--idle-timeout', 'late', '--max-in-flight', '0'];
+  const times = ['--timeout', 'idle=late', '--max-in-flight', '0'];
   const routes = [{ path: 'v1', target: 'http://127.0.0.1:1' }];
   let message = '';
   try {
-    read([...args, ...times, '--tls-key', 'key.pem', '--sample', 'few'], routes);
+    read([...args, ...times, '--listen-tls', 'key=key.pem', '--sample', 'few'], routes);
   } catch (error) {
     message = String(error);
   }
-  const wrong = ['--refused', '--target', 'routes[0]', '--max-connections', '--tls-key', '--max-in-flight'];
-  for (const flag of [...wrong, '--connect-timeout', '--idle-timeout', '--sample'])
-    expect(message).toContain(flag);
-  expect(message.split('\n')).toHaveLength(9);
+  const wrong = [
+    '--refused',
+    '--target',
+    'routes[0]',
+    '--max-connections',
+    '--listen-tls',
+    '--max-in-flight',
+  ];
+  for (const flag of [...wrong, '--timeout idle', '--sample']) expect(message).toContain(flag);
+  expect(message.split('\n')).toHaveLength(8);
 });
 
 test('the labels of the build that serves go to the recorder, and one that is none is an error', () => {
-  const args = [...TARGET, '--build', 'v1.4.2', '--label', 'model=v7'];
+  const args = [...TARGET, '--label', 'build=v1.4.2', '--label', 'model=v7'];
   expect(read(args).recorder.labels).toMatchObject({ build: 'v1.4.2', model: 'v7' });
   expect(() => read([...args, '--label', 'build=v2'])).toThrow('build is given twice');
 });
 
 describe('addresses of record', () => {
   test('are at least one: a recording that listens nowhere would call itself ready', () => {
-    expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'], tlsCert: null })).toThrow(
+    expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'], listenTls: null })).toThrow(
       '--listen: no address is given',
     );
   });
@@ -63,10 +69,10 @@ describe('addresses of record', () => {
   });
 
   test('that all speak plainly leave a certificate without effect, which is said', () => {
-    const certificate = ['--tls-cert', 'cert.pem', '--tls-key', 'key.pem'];
+    const certificate = ['--listen-tls', 'cert=cert.pem,key=key.pem'];
     for (const listen of ['http://:8080', 'unix:/run/reprise.sock']) {
       expect(() => read([...TARGET, ...certificate, '--listen', listen])).toThrow(
-        '--tls-cert has no effect: no --listen address uses TLS',
+        '--listen-tls has no effect: no --listen address uses TLS',
       );
     }
     expect(listens([...TARGET, ...certificate, '--listen', ':8443', '--listen', 'http://:8080'])).toEqual([
@@ -166,17 +172,20 @@ describe('routes of record', () => {
 });
 
 describe('flags of record', () => {
-  test.each([['--upstream-ca', 'ca.pem'], ['--upstream-server-name', 'model'], ['--upstream-insecure']])(
-    '%s without a target that speaks TLS would do nothing, and is refused',
-    (...flag) => {
-      expect(() => read([...TARGET, ...flag])).toThrow(`${flag[0]} has no effect: no target uses TLS`);
+  test.each(['ca=ca.pem', 'server-name=model', 'insecure'])(
+    '--target-tls %s without a target that speaks TLS would do nothing, and is refused',
+    (parts) => {
+      const flag = ['--target-tls', parts];
+      expect(() => read([...TARGET, ...flag])).toThrow('--target-tls has no effect: no target uses TLS');
       expect(read(['--target', 'https://model', ...flag]).plane.upstreamTls).not.toBeNull();
     },
   );
 
   test('an upstream certificate is of use where only a route speaks TLS', () => {
     const routes = [{ path: '/a', target: 'https://model' }];
-    expect(read([...TARGET, '--mode', 'gateway', '--upstream-insecure'], routes).plane.upstreamTls).toEqual({
+    expect(
+      read([...TARGET, '--mode', 'gateway', '--target-tls', 'insecure'], routes).plane.upstreamTls,
+    ).toEqual({
       caPath: null,
       serverName: null,
       verify: false,
@@ -193,18 +202,21 @@ describe('flags of record', () => {
 
   test('time limits of the gateway are no longer than a timer either', () => {
     const gateway = [...TARGET, '--mode', 'gateway'];
-    for (const flag of ['--connect-timeout', '--first-byte-timeout', '--idle-timeout', '--total-timeout'])
-      expect(() => read([...gateway, flag, '30d'])).toThrow(`${flag}: "30d" is longer than 24d`);
+    for (const part of ['connect', 'first-byte', 'idle'])
+      expect(() => read([...gateway, '--timeout', `${part}=30d`])).toThrow(
+        `--timeout ${part}: "30d" is longer than 24d`,
+      );
+    expect(() => read([...gateway, '--timeout', '30d'])).toThrow('--timeout: "30d" is longer than 24d');
   });
 
-  test.each(['--connect-timeout', '--first-byte-timeout', '--idle-timeout', '--total-timeout'])(
-    '%s of 0 is refused: it would be no limit, which only off may say',
-    (flag) => {
-      const gateway = [...TARGET, '--mode', 'gateway'];
-      expect(() => read([...gateway, flag, '0s'])).toThrow(`${flag}: "0s" is not above 0`);
-      if (flag === '--connect-timeout')
-        expect(() => read([...gateway, flag, 'off'])).toThrow(`${flag}: "off"`);
-      else expect(read([...gateway, flag, 'off']).plane).toMatchObject({ mode: 'gateway' });
+  test.each(['connect', 'first-byte', 'idle', 'total'])(
+    'a timeout %s of 0 is refused: it would be no limit, which only off may say',
+    (part) => {
+      const gateway = [...TARGET, '--mode', 'gateway', '--timeout'];
+      expect(() => read([...gateway, `${part}=0s`])).toThrow('"0s" is not above 0');
+      if (part === 'connect')
+        expect(() => read([...gateway, 'connect=off'])).toThrow('--timeout connect: "off"');
+      else expect(read([...gateway, `${part}=off`]).plane).toMatchObject({ mode: 'gateway' });
     },
   );
 

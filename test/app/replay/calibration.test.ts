@@ -4,7 +4,7 @@ import { resolveReplayOptions } from '../../../src/replay/options/replay-options
 import { COMMAND_LINE_ALONE } from '../../support/option-sources.ts';
 
 test('a start that was set is the start of the run, and not of its calibration', () => {
-  const raw = { target: 'http://staging', startAt: '2026-11-24T22:00:00Z', compareAt1x: '2m' };
+  const raw = { target: 'http://staging', shard: 'start=2026-11-24T22:00:00Z', compareAt1x: '2m' };
   const options = resolveReplayOptions(raw, {
     ...COMMAND_LINE_ALONE,
     nowUs: () => Date.parse('2026-11-24T21:00:00Z') * 1e3,

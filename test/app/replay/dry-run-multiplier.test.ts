@@ -78,7 +78,7 @@ describe('a plan that --max-requests ends', () => {
 
   it('is shorter by what goes before', async () => {
     const from = new Date(TEST_EPOCH_US / 1e3 + 10_000).toISOString();
-    const { document } = await planOf({ maxRequests: '101', warmup: '5s', from });
+    const { document } = await planOf({ maxRequests: '101', warmup: '5s', window: [`${from}..`] });
     expect(document).toMatchObject({ planned: 51, durationS: 5, endsWith: 'requests' });
   });
 

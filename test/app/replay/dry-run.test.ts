@@ -22,18 +22,18 @@ describe('a dry run', () => {
     const capture = minute();
     const from = at(30);
     const refused = { code: 'OPTION_INVALID' };
-    await expect(dryRunPlan(capture, { maxRequests: '50', warmup: '5s', from })).rejects.toMatchObject(
-      refused,
-    );
-    await expect(dryRunPlan(capture, { maxRequests: '100', compareAt1x: '20s', from })).rejects.toMatchObject(
-      refused,
-    );
-    await dryRunPlan(capture, { maxRequests: '50', from });
+    await expect(
+      dryRunPlan(capture, { maxRequests: '50', warmup: '5s', window: [`${from}..`] }),
+    ).rejects.toMatchObject(refused);
+    await expect(
+      dryRunPlan(capture, { maxRequests: '100', compareAt1x: '20s', window: [`${from}..`] }),
+    ).rejects.toMatchObject(refused);
+    await dryRunPlan(capture, { maxRequests: '50', window: [`${from}..`] });
   });
 
   it('leaves of --max-requests what warms up and calibrates, and says what goes before', async () => {
     const from = at(30);
-    const flags = { maxRequests: '180', warmup: '5s', compareAt1x: '10s', from };
+    const flags = { maxRequests: '180', warmup: '5s', compareAt1x: '10s', window: [`${from}..`] };
     const { text, document } = await dryRunPlan(minute(), flags);
     expect(document).toMatchObject({
       planned: 30,
@@ -57,7 +57,11 @@ describe('a dry run', () => {
   });
 
   it('says that a recording is too short to warm up, and that the run repeats what calibrates', async () => {
-    const { text, document } = await dryRunPlan(minute(), { warmup: '5s', compareAt1x: '10s', from: at(2) });
+    const { text, document } = await dryRunPlan(minute(), {
+      warmup: '5s',
+      compareAt1x: '10s',
+      window: [`${at(2)}..`],
+    });
     expect(document).toMatchObject({
       warmup: { askedS: 5, playedS: 2, planned: 20 },
       calibration: { precedesWindow: false, plannedRequests: 100 },
@@ -145,13 +149,13 @@ describe('a dry run', () => {
         counts[index]?.planned === 0,
       );
     }
-    await expect(dryRunPlan(capture, { status: ['404'], shard: '0/4' })).rejects.toMatchObject({
+    await expect(dryRunPlan(capture, { filter: ['status=404'], shard: '0/4' })).rejects.toMatchObject({
       code: 'CAPTURE_EMPTY',
     });
   });
 
   it('shares names with the document of a run only for the same things', async () => {
-    const { document } = await dryRunPlan(minute(), { warmup: '5s', from: at(30) });
+    const { document } = await dryRunPlan(minute(), { warmup: '5s', window: [`${at(30)}..`] });
     const shared = Object.keys(document).filter((key) => key in replaySchema.shape);
     expect(shared).toEqual(
       expect.arrayContaining(['multiplier', 'planned', 'recorded', 'bounds', 'options']),

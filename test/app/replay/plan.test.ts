@@ -77,10 +77,10 @@ describe('the end of a plan', () => {
 describe('the length of a plan', () => {
   it.each<[string, Parameters<typeof scheduledBy>[1], number]>([
     ['stages', { stages: '10s@1x' }, 30],
-    ['windows', { to: '1970-01-01T00:00:10Z' }, 29],
+    ['windows', { window: ['..1970-01-01T00:00:10Z'] }, 29],
     ['a duration', { duration: '12s' }, 12],
   ])('holds the copies that come after what they repeat, where it ends with %s', (_, flags, leastS) => {
-    const copied = { scaling: 'amplify', multiplier: '2', jitter: '20s', ...flags };
+    const copied = { multiplier: '2', scaling: 'amplify,jitter=20s', ...flags };
     const { plan, planned, lastNs } = scheduledBy(steady, copied);
     expect(plan.window.plannedSpanNs).toBeGreaterThan(lastNs);
     expect(plan.window.plannedSpanNs).toBeGreaterThanOrEqual(leastS * 1e9);
@@ -113,9 +113,8 @@ describe('the requests that are foreseen', () => {
     const late = [1_680_000, 3_000_000, 6_200_000, 6_500_000, 6_900_000, 9_000_000];
     const { plan, planned } = scheduledBy(late, {
       stages: '5s@0.5x',
-      scaling: 'amplify',
       multiplier: '10',
-      jitter: '0s',
+      scaling: 'amplify,jitter=0s',
     });
     expect(planned).toBe(20);
     expect(plan.forecast).toMatchObject({ exchanges: 4, plannedExchanges: 20 });
@@ -128,7 +127,7 @@ describe('the requests that are foreseen', () => {
     ['is all that there is', undefined, undefined, 190],
   ])('are not all of a second where a window %s', (_, from, to, expected) => {
     const even = arrivalsOf(19, () => 10, 0).map((us) => 700_000 + us / 2);
-    const { plan, planned } = scheduledBy(even, { from, to });
+    const { plan, planned } = scheduledBy(even, { window: from === undefined ? [] : [`${from}..${to}`] });
     expect(Math.abs(planned - expected)).toBeLessThanOrEqual(1);
     expect(Math.abs(plan.forecast.exchanges - planned)).toBeLessThanOrEqual(1);
   });
@@ -141,7 +140,11 @@ describe('the requests that are foreseen', () => {
   it('bound every second of what a duration leaves of the window', () => {
     for (const duration of ['250ms', '1s', '2300ms', '12s']) {
       for (const from of [undefined, '1970-01-01T00:00:03.950Z']) {
-        const { plan, peakPerSecond } = scheduledBy(rising, { duration, multiplier: '30', from });
+        const { plan, peakPerSecond } = scheduledBy(rising, {
+          duration: duration,
+          multiplier: '30',
+          window: from === undefined ? [] : [`${from}..`],
+        });
         expect(plan.forecast.plannedPeakPerSecond).toBeGreaterThanOrEqual(peakPerSecond);
       }
     }

@@ -30,7 +30,7 @@ function digestOf(raw: RawReplayOptions, identity = 'files', name = overview.nam
 describe('the digest of a plan', () => {
   it.each<[string, RawReplayOptions]>([
     ['the index of the shard', { shard: '2/3' }],
-    ['time-outs', { timeout: '5s', drainDeadline: '1s' }],
+    ['time-outs', { timeout: '5s,drain=1s' }],
     ['the cap on requests in flight', { maxInFlight: '7' }],
     ['what is judged', { slo: ['latency: p(90)<5'] }],
     ['how sure the judgement is', { confidence: '99%' }],
@@ -53,14 +53,14 @@ describe('the digest of a plan', () => {
     ['stages', { stages: '10s@1x' }],
     ['the share of the target', { targetShare: '1/2' }],
     ['the seed', { seed: '2' }],
-    ['the jitter', { jitter: '2s' }],
-    ['what copies differ in', { perturb: ['header:x-a'] }],
-    ['the window', { from: ['1970-01-01T00:00:10Z'] }],
+    ['the jitter', { scaling: 'jitter=2s' }],
+    ['what copies differ in', { scaling: 'perturb=header:x-a' }],
+    ['the window', { window: ['1970-01-01T00:00:10Z..'] }],
     ['how often it is played', { loop: '2' }],
-    ['filters', { method: ['GET'] }],
+    ['filters', { filter: ['method=GET'] }],
     ['the ceiling on the rate', { maxRate: '5' }],
     ['the ceiling on the total', { maxRequests: '5' }],
-    ['the start', { startAt: '1970-01-01T00:00:10Z' }],
+    ['the start', { shard: 'start=1970-01-01T00:00:10Z' }],
   ])('depends on %s', (_, raw) => {
     expect(digestOf(raw)).not.toBe(digestOf({}));
   });

@@ -17,7 +17,7 @@ test.each([
   [['repl'], ['replay']],
   [['import', 'arr'], ['arrivals']],
   [['import', 'arrivals', '--request-p'], ['--request-path']],
-  [['replay', 'capture', '--spe'], ['--speed']],
+  [['replay', 'capture', '--sta'], ['--stages']],
   [['record', '--mode', 'g'], ['gateway']],
   [['record', '--dir', 'tm'], ['tmp']],
   [['replay', 'tm'], ['tmp']],

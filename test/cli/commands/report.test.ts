@@ -17,7 +17,7 @@ test('a search is reported by its directory and by its document: text, JSON and 
   const json = await runCommand(['report', join(directory, 'capacity.json'), '--json']);
   expect(JSON.parse(json.stdout)).toEqual(document);
   const [page, markdown] = [join(directory, 'page.html'), join(directory, 'page.md')];
-  const written = await runCommand(['report', directory, '--html', page, '--md', markdown]);
+  const written = await runCommand(['report', directory, '--html', page, '--markdown', markdown]);
   expect(written).toMatchObject({ status: 0, stdout: '' });
   expect(readFileSync(page, 'utf8')).toContain('<!doctype html>');
   expect(readFileSync(markdown, 'utf8')).toContain('passes 2x');

@@ -33,15 +33,15 @@ async function settingsOf(args: readonly string[], environment: Record<string, s
 describe('a configuration file', () => {
   test('is weaker than a variable, which is weaker than a flag', async () => {
     const path = configOf(
-      'log-format: json\nrecord:\n  max-disk: 1GiB\n  bodies: all\n  max-request-body: 1MiB\n  dir: /from/file\n',
+      'log-format: json\nrecord:\n  max-disk: 1GiB\n  bodies: all\n  retain: 2d\n  dir: /from/file\n',
     );
     const setting = await settingsOf(['--config', path, 'record', '--bodies', 'none'], {
       REPRISE_BODIES: 'requests',
-      REPRISE_MAX_REQUEST_BODY: '2MiB',
+      REPRISE_RETAIN: '3d',
     });
     expect(setting('log-format')).toEqual(['json', `${path}:1`]);
     expect(setting('record.dir')).toEqual(['/from/file', `${path}:6`]);
-    expect(setting('record.max-request-body')).toEqual(['2MiB', 'REPRISE_MAX_REQUEST_BODY']);
+    expect(setting('record.retain')).toEqual(['3d', 'REPRISE_RETAIN']);
     expect(setting('record.bodies')).toEqual(['none', 'flag']);
     expect(setting('record.drain-deadline')?.[1]).toBe('default');
     // Lists in force by default are shown too, not as if nothing were left out.
@@ -114,17 +114,19 @@ describe('a configuration file', () => {
     expect(wrong.stderr).toContain('record.refused: 503 is none of: reset, 502');
   });
 
-  test('may use either name of a flag that has two, and so may a variable', async () => {
-    for (const key of ['md', 'markdown']) {
-      const path = configOf(`report:\n  json: true\n  ${key}: z.md\n`);
-      expect((await settingsOf(['--config', path, 'report']))('report.markdown')).toEqual([
-        'z.md',
-        `${path}:3`,
-      ]);
-      const variable = `REPRISE_${key.toUpperCase()}`;
-      const ofVariable = await settingsOf(['report'], { [variable]: 'v.md' });
-      expect(ofVariable('report.markdown')).toEqual(['v.md', variable]);
-    }
+  test('is told the new name of a key that was renamed', async () => {
+    const { status, stderr } = await runCommand([
+      '--config',
+      configOf('report:\n  md: z.md\n'),
+      'report',
+      'x',
+    ]);
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: expect.stringMatching(
+        /line 2, column \d+: report\.md is not a setting\. It is now --markdown FILE/,
+      ),
+    });
   });
 
   test('may be switched off by a variable', async () => {
@@ -147,7 +149,7 @@ describe('a configuration file', () => {
     [
       'a value that is no choice',
       'record:\n  bodies: some\n',
-      /line 2, column \d+: record\.bodies: "some" is none of: requests/,
+      /line 2, column \d+: record\.bodies: "some" is not one of requests/,
     ],
     ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3, column \d+: .*unique/],
     ['what is no YAML', 'a: [1\nb: 2', /line 2, column \d+: /],

@@ -15,19 +15,19 @@ function resolved(text: string, sets: readonly string[] = []) {
 
 test('a scenario is one command line, its settings over those of its preset, and --set over both', () => {
   const { args, settings } = resolved(
-    'preset: sustained\ncapture: captures/a b\nday: 2026-11-20\nslo:\ninsecure: true\njitter: null\n',
-    ['duration=1m', 'slo=realtime', 'slo=errors: rate<0.1', 'insecure=false'],
+    'preset: sustained\ncapture: captures/a b\nwindow: 2026-11-20\nslo:\ncheck: true\nseed: null\n',
+    ['duration=1m', 'slo=realtime', 'slo=errors: rate<0.1', 'check=false'],
   );
   expect(Object.fromEntries(settings)).toEqual({
     duration: '1m',
     warmup: '1m',
-    day: '2026-11-20',
+    window: '2026-11-20',
     slo: ['realtime', 'errors: rate<0.1'],
-    insecure: false,
+    check: false,
   });
   expect(args).toEqual([
     ...['replay', 'captures/a b', '--warmup=1m', '--slo=realtime', '--slo=errors: rate<0.1'],
-    ...['--day=2026-11-20', '--duration=1m'],
+    ...['--window=2026-11-20', '--duration=1m'],
   ]);
   expect(shellLine(args)).toMatch(/^replay 'captures\/a b' --warmup=1m .*'--slo=errors: rate<0.1'/);
 });
@@ -63,24 +63,22 @@ spec: {indicator: {spec: {ratioMetric: {}}}, objectives: [{target: 0.95}]}
 });
 
 test.each([
-  ['preset: sustained\npeak: 1h\n', undefined],
-  ['preset: release-gate\nfrom: 2026-11-20T08:00:00Z\n', undefined],
+  ['preset: sustained\nwindow: peak=1h\n', undefined],
+  ['preset: release-gate\nwindow: 2026-11-20T08:00:00Z..\n', undefined],
   ['preset: sustained\nstages: 20m@1x,30m@2x\n', '50m'],
   ['preset: spike\nstages: 10m@1x,90s@6x\n', '690s'],
   ['preset: spike\nstages: 10m@1x,90s@6x\nduration: 5m\n', '5m'],
   // The length of these is theirs: shorter windows are played again.
-  ['preset: spike\npeak: 5m\n', '11m'],
-  ['preset: soak\nday: 2026-11-20\n', '8h'],
+  ['preset: spike\nwindow: peak=5m\n', '11m'],
+  ['preset: soak\nwindow: 2026-11-20\n', '8h'],
 ])('no preset cuts the window or the stages of a scenario: %j', (text, duration) => {
   expect(Object.fromEntries(resolved(`capture: c\n${text}`).settings)['duration']).toBe(duration);
 });
 
 test('what a scenario says no to is no whatever variables and files say', () => {
-  const { args, variables } = resolved('capture: c\ninsecure: false\ncompare-responses: true\n', [
-    'compare-responses=false',
-  ]);
+  const { args, variables } = resolved('capture: c\ncompare-at-1x: false\ncheck: true\n', ['check=false']);
   expect(args).toEqual(['replay', 'c']);
-  expect(variables).toEqual({ REPRISE_INSECURE: 'false', REPRISE_COMPARE_RESPONSES: 'false' });
+  expect(variables).toEqual({ REPRISE_COMPARE_AT_1X: 'false', REPRISE_CHECK: 'false' });
 });
 
 test.each([

@@ -236,7 +236,8 @@ describe('the chart', () => {
       ).find(({ kind }) => kind === 'StatefulSet').spec.template.spec.containers;
       expect(argumentsOf(recorder)).toEqual(
         expect.arrayContaining([
-          '--max-request-body=10000000',
+          '--bodies=all,max-request=10000000',
+          '--max-connections=10000000',
           '--identify-session=openai-user',
           '--identify-session=header:x-session-id',
         ]),

@@ -95,7 +95,11 @@ describe('TLS', () => {
     ];
     writeFileSync(tlsCert, LOCAL_CERTIFICATE_PEM);
     writeFileSync(tlsKey, LOCAL_CERTIFICATE_KEY_PEM);
-    const stated = { listen: ['dep=https://127.0.0.1:0'], tlsCert, tlsKey, upstreamCa: tlsCert };
+    const stated = {
+      listen: ['dep=https://127.0.0.1:0'],
+      listenTls: `cert=${tlsCert},key=${tlsKey}`,
+      targetTls: `ca=${tlsCert}`,
+    };
     const { control, running } = await startRelay(`https://localhost:${port}`, stated);
     await control.add('dep', { type: 'limit_data', attributes: { bytes: 3 } });
     const stream = await tlsClient(Number(running.proxies[0]?.listen.split(':').at(-1)));
@@ -105,7 +109,7 @@ describe('TLS', () => {
     await once(stream, 'end');
     expect(Buffer.concat(chunks).toString()).toBe('hel');
     // One whose name is wrong is not trusted: its client is reset, and that is counted.
-    const wrong = await startRelay(`https://127.0.0.2:${port}`, { upstreamCa: tlsCert });
+    const wrong = await startRelay(`https://127.0.0.2:${port}`, { targetTls: `ca=${tlsCert}` });
     const client = await PlainClient.to(wrong.port);
     expect(await client.ended).toBe('ECONNRESET');
     const page = await (await fetch(`${wrong.origin}/metrics`)).text();
@@ -161,7 +165,7 @@ describe('the end of a controller', () => {
     const port = await echoServer();
     const { control, running } = await startRelay('', {
       listen: ['first=127.0.0.1:0', 'second=127.0.0.1:0'],
-      upstream: [`127.0.0.1:${port}`, `127.0.0.1:${port}`],
+      target: [`127.0.0.1:${port}`, `127.0.0.1:${port}`],
     });
     const leased = new FaultControl(running.control, 'run-1');
     await leased.renew(30);

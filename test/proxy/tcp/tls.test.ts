@@ -136,7 +136,7 @@ describe('TLS at the listener', () => {
     const files = mountedSecret(cert, key);
     await expect(startWire({ listen: local(0, true), tls: files })).rejects.toMatchObject({
       code: 'OPTION_INVALID',
-      message: expect.stringMatching(new RegExp(`^--tls-cert, --tls-key: .*${reason}`)),
+      message: expect.stringMatching(new RegExp(`^--listen-tls: .*${reason}`)),
     });
   });
 });

@@ -16,16 +16,15 @@ describe('what was asked for about comparing answers', () => {
     ['yes', 'values'],
     ['shape', 'shape'],
     ['status', 'status'],
-  ])('--compare-responses %j compares by %j', (check, level) => {
-    expect(resolved({ compareResponses: check })?.level ?? null).toBe(level);
+  ])('--check %j compares by %j', (check, level) => {
+    expect(resolved({ check })?.level ?? null).toBe(level);
   });
 
   test('has a tolerance of which each part may be set', () => {
-    const toleranceOf = (text: string) =>
-      resolved({ compareResponses: true, responseTolerance: text })?.tolerance;
-    expect(resolved({ compareResponses: true })?.tolerance).toEqual(CHECK_TOLERANCE);
-    expect(toleranceOf('1e-3')).toEqual({ ...CHECK_TOLERANCE, relative: 1e-3 });
-    expect(toleranceOf('rel:2%, abs:0.5,length:10%')).toEqual({
+    const toleranceOf = (text: string) => resolved({ check: text })?.tolerance;
+    expect(resolved({ check: true })?.tolerance).toEqual(CHECK_TOLERANCE);
+    expect(toleranceOf('rel=1e-3')).toEqual({ ...CHECK_TOLERANCE, relative: 1e-3 });
+    expect(toleranceOf('rel=2%, abs=0.5,length=10%')).toEqual({
       relative: 0.02,
       absolute: 0.5,
       lengthShare: 0.1,
@@ -33,15 +32,15 @@ describe('what was asked for about comparing answers', () => {
   });
 
   test.each([
-    [{ compareResponses: 'bytes' }, 'is not one of'],
-    [{ compareResponses: true, responseTolerance: 'rel:2' }, 'is not a tolerance'],
-    [{ compareResponses: true, responseTolerance: 'abs:1%' }, 'is not a tolerance'],
-    [{ compareResponses: true, responseTolerance: '' }, 'is not a tolerance'],
-    [{ compareResponses: true, responseIgnore: ['a.b'] }, 'does not begin with /'],
-    [{ compareResponses: true, responseIgnore: [''] }, 'the whole response'],
-    [{ compareResponses: true, responseIgnore: Array(65).fill('/a') }, 'more than 64'],
-    [{ responseTolerance: '1e-3' }, 'without --compare-responses'],
-    [{ responseIgnore: ['/a'] }, 'without --compare-responses'],
+    [{ check: 'bytes' }, 'is not one of'],
+    [{ check: 'rel=2' }, '--check rel: "2" is no share'],
+    [{ check: 'rel=' }, '--check rel'],
+    [{ check: 'relative=1e-3' }, 'there is no part relative'],
+    [{ check: 'status,status' }, 'is not one of'],
+    [{ check: 'ignore=a.b' }, 'does not begin with /'],
+    [{ check: 'ignore=' }, 'the whole response'],
+    [{ check: Array(65).fill('ignore=/a').join() }, 'more than 64'],
+    [{ check: '1e-3' }, 'is not one of'],
   ])('refuses %j', (raw, problem) => {
     expect(() => resolved(raw)).toThrow(problem);
   });

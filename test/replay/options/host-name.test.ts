@@ -57,9 +57,9 @@ describe('a production host', () => {
     const { code, message, hint } = problemOf({ productionHost: [host] });
     expect([code, message]).toEqual([
       'OPTION_INVALID',
-      `--production-host: ${JSON.stringify(host)} is not a host name`,
+      `--production-host: ${JSON.stringify(host.trim())} is not a host name`,
     ]);
     expect(hint).toContain('--production-host models.example.com');
-    expect(problemOf({ allowProductionHost: [host] }).message).toContain('--allow-production');
+    expect(problemOf({ productionHost: [`allow=${host}`] }).message).toContain('--production-host allow');
   });
 });

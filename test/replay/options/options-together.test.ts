@@ -8,7 +8,7 @@ describe('options that do not go together', () => {
     ['--stages', { stages: '1m@1x' }],
     ['--scaling', { scaling: 'amplify' }],
     ['--target-share', { targetShare: '1/2' }],
-    ['--jitter', { jitter: '5s' }],
+    ['--scaling', { scaling: 'jitter=5s' }],
     ['--loop', { loop: 2 }],
     ['--shard', { shard: '0/3' }],
     ['--session-order', { sessionOrder: 'partly-open' }],
@@ -38,7 +38,7 @@ describe('options that do not go together', () => {
   it.each([
     ['--shard', { shard: '0/3' }],
     ['--connections recorded', { connections: 'recorded' }],
-    ['--shift-time', { shiftTime: ['/at'] }],
+    ['--rewrite time', { rewrite: ['time=/at'] }],
   ])('refuses sessions that wait for their answers together with %s', (flag, raw) => {
     const asked = { target: 'http://staging', sessionOrder: 'partly-open', ...raw };
     expect(() => resolveReplayOptions(asked, COMMAND_LINE_ALONE)).toThrow(

@@ -67,7 +67,7 @@ describe('resolveReplayOptions', () => {
       },
       dryRun: false,
       slo: [],
-      senders: 1,
+      threads: 1,
       sessionOrder: 'open',
       connections: 'pooled',
       maxConnectionAgeMs: null,
@@ -106,8 +106,7 @@ describe('resolveReplayOptions', () => {
     const error = problemsOf({
       target: 'ftp://staging:8000',
       multiplier: '0',
-      from: '2026-11-20T11:00:00Z',
-      to: '2026-11-20T10:00:00Z',
+      window: ['2026-11-20T11:00:00Z..2026-11-20T10:00:00Z'],
       maxInFlight: '-1',
       maxRate: '1.5',
       timeout: '5',
@@ -120,7 +119,7 @@ describe('resolveReplayOptions', () => {
     for (const start of [
       '--target',
       '--multiplier',
-      '--from 2026-11-20T11:00:00Z is not before',
+      '--window: "2026-11-20T11:00:00Z..2026-11-20T10:00:00Z" ends before',
       '--max-in-flight',
       '--max-rate',
       '--timeout',
@@ -173,8 +172,8 @@ describe('resolveReplayOptions', () => {
   });
 
   it('refuses a header that is to be the same everywhere and to differ in copies', () => {
-    const raw = { target: 'http://a', header: ['X-Key: a'], perturb: ['header:x-key'] };
-    expect(problemsOf(raw).message).toMatch(/^--perturb header:x-key: --header sets it/);
+    const raw = { target: 'http://a', header: ['X-Key: a'], scaling: 'perturb=header:x-key' };
+    expect(problemsOf(raw).message).toMatch(/^--scaling perturb=header:x-key: --header sets it/);
   });
 
   it('reads how requests are sent, and holds each part of the time to the whole', () => {
@@ -184,13 +183,11 @@ describe('resolveReplayOptions', () => {
         threads: '4',
         connections: 'recorded',
         maxConnectionAge: '90s',
-        maxInFlightBytes: '64MiB',
+        maxInFlight: 'bytes=64MiB',
         host: 'models.staging:8000',
-        timeout: '20s',
-        connectTimeout: '2s',
-        idleTimeout: '30s',
-        removeHeader: ['X-Debug'],
-        mapPath: ['/v1=/v2'],
+        timeout: '20s,connect=2s,idle=30s',
+        header: ['X-Debug:'],
+        rewrite: ['path=/v1=/v2'],
       },
       sources,
     );
@@ -200,7 +197,7 @@ describe('resolveReplayOptions', () => {
         socketPath: '/run/model/http.sock',
         authority: 'localhost',
       },
-      senders: 4,
+      threads: 4,
       connections: 'recorded',
       maxConnectionAgeMs: 90_000,
       maxInFlightBytes: 67_108_864,
@@ -219,15 +216,15 @@ describe('resolveReplayOptions', () => {
     [{ threads: '17' }, '--threads: "17" is more than 16'],
     [{ connections: 'pool' }, '--connections'],
     [{ maxConnectionAge: '0s' }, '--max-connection-age'],
-    [{ maxInFlightBytes: '1KiB' }, '--max-in-flight-bytes'],
-    [{ connectTimeout: '0s' }, '--connect-timeout'],
-    [{ firstByteTimeout: 'soon' }, '--first-byte-timeout'],
-    [{ idleTimeout: '-1s' }, '--idle-timeout'],
+    [{ maxInFlight: 'bytes=1KiB' }, '--max-in-flight bytes'],
+    [{ timeout: 'connect=0s' }, '--timeout connect'],
+    [{ timeout: 'first-byte=soon' }, '--timeout first-byte'],
+    [{ timeout: 'idle=-1s' }, '--timeout idle'],
     [{ host: 'recorde' }, '--host'],
-    [{ removeHeader: ['Content-Length'] }, '--remove-header'],
-    [{ removeHeader: ['a b'] }, '--remove-header'],
-    [{ removeHeader: ['x-key'], header: ['X-Key: 1'] }, '--remove-header X-Key: --header sets it'],
-    [{ mapPath: ['/v1'] }, '--map-path'],
+    [{ header: ['Content-Length:'] }, '--header'],
+    [{ header: ['a b:'] }, '--header'],
+    [{ header: ['X-Key: 1', 'x-key:'] }, '--header X-Key: is both set and removed'],
+    [{ rewrite: ['path=/v1'] }, '--rewrite path'],
     [{ target: 'unix:relative.sock' }, '--target'],
     [{ target: `unix:/${'x'.repeat(120)}` }, '--target'],
   ] as const)('refuses %j', (raw, start) => {
@@ -241,7 +238,9 @@ describe('resolveReplayOptions', () => {
 
   it('takes an equal from and to for an empty window, which is a mistake', () => {
     const at = '2026-11-20T10:00:00Z';
-    expect(problemsOf({ target: 'http://a', from: at, to: at }).message).toContain('is not before');
+    expect(problemsOf({ target: 'http://a', window: [`${at}..${at}`] }).message).toContain(
+      'ends before it begins',
+    );
   });
 
   it('keeps the base path of a target and the port its Host header needs', () => {
@@ -283,24 +282,28 @@ describe('resolveReplayOptions', () => {
 
   it('ends early only where it is known how long it may last, and by what it is judged', () => {
     const slo = ['latency: p(99)<200'];
-    const asked = { target: 'http://a', untilSure: true };
+    const asked = { target: 'http://a', confidence: 'until-sure' };
     const whole = { ...asked, slo, duration: '10m' };
     expect(resolveReplayOptions(whole, sources).untilSure).toBe(true);
     expect(problemsOf(asked).message).toMatch(/needs --duration.*needs an objective/s);
-    expect(problemsOf({ ...whole, confidence: 'point' }).message).toMatch(/--confidence point/);
+    expect(problemsOf({ ...whole, confidence: 'point,until-sure' }).message).toMatch(
+      /until-sure cannot be combined with point/,
+    );
     expect(problemsOf({ ...whole, shard: '0/2' }).message).toMatch(/--shard/);
     expect(problemsOf({ ...whole, stages: '1m@1x,1m@2x' }).message).toMatch(/--stages/);
   });
 
   it('takes a shard, counted from 0, and a start in either form of time', () => {
-    const raw = { target: 'http://staging', shard: '2/3' };
+    const raw = { target: 'http://staging' };
     const startAtUs = Date.UTC(2026, 10, 24, 12, 30) * 1e3;
-    expect(resolveReplayOptions({ ...raw, startAt: '2026-11-24T13:30:00+01:00' }, sources)).toMatchObject({
+    expect(
+      resolveReplayOptions({ ...raw, shard: '2/3,start=2026-11-24T13:30:00+01:00' }, sources),
+    ).toMatchObject({
       shard: { index: 2, count: 3 },
       startAtUs,
     });
     expect(
-      resolveReplayOptions({ ...raw, startAt: 'Tue, 24 Nov 2026 12:30:00 GMT' }, sources).startAtUs,
+      resolveReplayOptions({ ...raw, shard: 'start=Tue, 24 Nov 2026 12:30:00 GMT' }, sources).startAtUs,
     ).toBe(startAtUs);
   });
 
@@ -319,6 +322,6 @@ describe('resolveReplayOptions', () => {
     ['Mon, 30 Feb 2026 12:00:00 GMT', 'is not an instant'],
     ['soon', 'is not an instant'],
   ])('refuses the start %s', (startAt, reason) => {
-    expect(problemsOf({ target: 'http://staging', startAt }).message).toContain(reason);
+    expect(problemsOf({ target: 'http://staging', shard: `start=${startAt}` }).message).toContain(reason);
   });
 });

@@ -28,43 +28,31 @@ describe('the options of trust', () => {
   });
 
   it.each([
-    ['p50:3', { p50Factor: 3, statusShare: 0.02, sizeShare: 0.2 }],
-    ['p50:1.5, status:5%, size:50%', { p50Factor: 1.5, statusShare: 0.05, sizeShare: 0.5 }],
-    ['size:2,status:0', { p50Factor: 2, statusShare: 0, sizeShare: 2 }],
-  ])('--compare-at-1x-bounds %s', (calibrateBounds, bounds) => {
-    expect(resolved({ compareAt1x: true, compareAt1xBounds: calibrateBounds }).calibrationBounds).toEqual(
-      bounds,
-    );
+    ['p50=3', { p50Factor: 3, statusShare: 0.02, sizeShare: 0.2 }],
+    ['p50=1.5, status=5%, size=50%', { p50Factor: 1.5, statusShare: 0.05, sizeShare: 0.5 }],
+    ['size=2,status=0', { p50Factor: 2, statusShare: 0, sizeShare: 2 }],
+  ])('--compare-at-1x %s has these bounds, and the default time', (compareAt1x, bounds) => {
+    expect(resolved({ compareAt1x })).toMatchObject({ calibrationBounds: bounds, calibrateMs: 120_000 });
+    expect(resolved({ compareAt1x: `30s,${compareAt1x}` })).toMatchObject({
+      calibrationBounds: bounds,
+      calibrateMs: 30_000,
+    });
   });
 
-  it.each(['p50:0.5', 'p99:2', 'status:2', 'size', '', 'p50:2;size:1'])(
-    '--compare-at-1x-bounds %s is refused, with what it takes',
-    (calibrateBounds) => {
-      expect(problemsOf({ compareAt1x: true, compareAt1xBounds: calibrateBounds })).toContain(
-        '--compare-at-1x-bounds: ',
-      );
+  it.each(['p50=0.5', 'p99=2', 'status=2', 'size', '', 'p50=2;size=1', 'off,p50=9'])(
+    '--compare-at-1x %s is refused, with the part',
+    (compareAt1x) => {
+      expect(problemsOf({ compareAt1x })).toMatch(/^--compare-at-1x/);
     },
   );
 
-  it('--compare-at-1x-bounds is refused where nothing calibrates, unless it says what holds anyway', () => {
-    const said = 'no effect without --compare-at-1x';
-    expect(problemsOf({ compareAt1xBounds: 'p50:9' })).toContain(said);
-    expect(problemsOf({ compareAt1xBounds: 'p50:9', compareAt1x: 'off' })).toContain(said);
-    // What a command line has that leaves the flag out.
-    expect(resolved({ compareAt1xBounds: 'p50:2,status:0.02,size:0.2' }).calibrateMs).toBeNull();
-    // As a file has it for the runs that calibrate.
-    const elsewhere = { ...COMMAND_LINE_ALONE, originOf: () => null };
-    const ofAFile = { target: 'http://staging:8000', compareAt1xBounds: 'p50:9' };
-    expect(resolveReplayOptions(ofAFile, elsewhere).calibrateMs).toBeNull();
-  });
-
-  it.each<RawReplayOptions>([{}, { peak: '15m' }, { from: '2026-11-20T10:00+01:00' }])(
+  it.each<RawReplayOptions>([{}, { window: ['peak=15m'] }, { window: ['2026-11-20T10:00+01:00..'] }])(
     '--tz is refused where no day is asked for: %j',
     (raw) => {
-      const said = '--tz has no effect without --day';
+      const said = '--tz has no effect without a day';
       expect(problemsOf({ ...raw, tz: 'Europe/Berlin' })).toContain(said);
       expect(resolved({ ...raw, tz: 'UTC' }).window.ranges).toHaveLength(1);
-      expect(resolved({ tz: 'Europe/Berlin', day: ['2026-11-20'] }).window.ranges).toHaveLength(1);
+      expect(resolved({ tz: 'Europe/Berlin', window: ['2026-11-20'] }).window.ranges).toHaveLength(1);
       const elsewhere = { ...COMMAND_LINE_ALONE, originOf: () => null };
       const ofTheHost = { target: 'http://staging:8000', ...raw, tz: 'Europe/Berlin' };
       expect(resolveReplayOptions(ofTheHost, elsewhere).window.ranges).toHaveLength(1);

@@ -10,8 +10,7 @@ const at = (us: number) =>
 /** Windows of these beginnings and lengths, microseconds. */
 function windowsOf(parts: readonly (readonly [fromUs: number, lengthUs: number])[]): RawReplayOptions {
   return {
-    from: parts.map(([fromUs]) => at(fromUs)),
-    to: parts.map(([fromUs, lengthUs]) => at(Math.min(SPAN_US, fromUs + lengthUs))),
+    window: parts.map(([fromUs, lengthUs]) => `${at(fromUs)}..${at(Math.min(SPAN_US, fromUs + lengthUs))}`),
   };
 }
 
@@ -57,7 +56,10 @@ describe('the forecast of windows', () => {
     ],
     ['ended by a duration', { ...windowsOf([[4_800_000, 700_000]]), duration: '2500ms' }],
   ])('counts seconds at the edges of short windows by their share: %s', (_, flags) => {
-    const { plan, planned } = scheduledBy(within(even(0, SPAN_US, 4_000)), { jitter: '0s', ...flags });
+    const { plan, planned } = scheduledBy(within(even(0, SPAN_US, 4_000)), {
+      scaling: 'jitter=0s',
+      ...flags,
+    });
     expect(planned).toBeGreaterThan(50);
     expect(Math.abs(plan.forecast.plannedExchanges / planned - 1)).toBeLessThan(0.02);
   });
@@ -78,7 +80,7 @@ describe('the forecast of windows', () => {
       { multiplier: '3.7' },
       { multiplier: '0.5', scaling: 'compress' },
       { multiplier: '0.5' },
-      { multiplier: '2.5', scaling: 'amplify', jitter: '3s' },
+      { multiplier: '2.5', scaling: 'amplify,jitter=3s' },
       { stages: '2s@1x,1s@1x..4x' },
       { stages: '2s@1x,3s@2x', scaling: 'amplify' },
     );
@@ -120,13 +122,13 @@ describe('the forecast of windows', () => {
       },
     ],
     ['stages', { stages: '2s@1x,1s@2x' }],
-    ['a duration of copies', { duration: '3s', scaling: 'amplify', multiplier: '2', jitter: '0s' }],
+    ['a duration of copies', { duration: '3s', multiplier: '2', scaling: 'amplify,jitter=0s' }],
   ])('bounds what a filter leaves, which begins after %s counted from all traffic is over', (_, flags) => {
     const all = even(0, SPAN_US, 20);
     const late = even(15_000_000, 4_000_000, 800);
     const arrivals = [...all, ...late].sort((a, b) => a - b);
     const few = new Set(all);
-    const { plan, peakPerSecond } = scheduledBy(arrivals, { ...flags, model: ['b'] }, (at) =>
+    const { plan, peakPerSecond } = scheduledBy(arrivals, { ...flags, filter: ['model=b'] }, (at) =>
       few.has(arrivals[at] ?? -1) ? 'a' : 'b',
     );
     expect(peakPerSecond).toBeGreaterThan(190);

@@ -9,7 +9,7 @@ describe('a warm-up', () => {
   it('plays what precedes the window first, as one schedule, and marks it', async () => {
     const { replay, engines, sends, planned, listener, recorded } = replayOf({
       count: 9,
-      raw: { from: '1970-01-01T00:00:06Z', multiplier: '2', warmup: '1500ms' },
+      raw: { window: ['1970-01-01T00:00:06Z..'], multiplier: '2', warmup: '1500ms' },
     });
     const outcome = await replay.run(listener, never);
     expect(
@@ -26,7 +26,7 @@ describe('a warm-up', () => {
   it('plays as much of a warm-up as there is', async () => {
     const { replay, sends, listener } = replayOf({
       count: 4,
-      raw: { from: '1970-01-01T00:00:03Z', warmup: '1m', maxRequests: '3' },
+      raw: { window: ['1970-01-01T00:00:03Z..'], warmup: '1m', maxRequests: '3' },
     });
     await replay.run(listener, never);
     expect(sends.map(({ exchangeId, warmup }) => [exchangeId, warmup])).toEqual([
@@ -48,7 +48,7 @@ describe('a warm-up', () => {
     ['already within the warm-up', '2', 0, 2],
     ['and nothing where nothing is left', '5', 7, 0],
   ])('sends no more than --max-requests %s', async (_, maxRequests, sentBefore, sent) => {
-    const raw = { from: '1970-01-01T00:00:04Z', warmup: '1m', maxRequests };
+    const raw = { window: ['1970-01-01T00:00:04Z..'], warmup: '1m', maxRequests };
     const { replay, sends, listener } = replayOf({ count: 9, raw });
     await replay.run(listener, never, sentBefore);
     expect(sends.map(({ index, warmup }) => [index, warmup])).toEqual(
@@ -69,8 +69,8 @@ describe('a warm-up', () => {
       }),
     );
     const capture = new MemoryCapture(rows, () => requestPayload('/v1/completions', [], body));
-    const asked = { pinOutputLength: 'limit', requestUsage: true, shiftTime: ['/at'] };
-    const raw = { from: '1970-01-01T00:00:03Z', warmup: '1m', ...asked };
+    const asked = { rewrite: ['time=/at', 'output-length=limit', 'usage'] };
+    const raw = { window: ['1970-01-01T00:00:03Z..'], warmup: '1m', ...asked };
     const { replay, engines, listener } = replayOf({ count: 4, capture, raw });
     const { changes, untimedCancels, timeShift } = await replay.run(listener, never);
     expect(changes).toMatchObject({ pinned: 1, unpinned: 1, usageRequested: 2 });

@@ -29,7 +29,10 @@ function builderOf(
     host: 'target',
     addedHeaders,
     runId: 'run-1',
-    identity: new CopyIdentity(parseKeySources('session', session), perturb.map(parsePerturbedPlace)),
+    identity: new CopyIdentity(
+      parseKeySources('session', session),
+      perturb.map((each) => parsePerturbedPlace(each, '')),
+    ),
   });
 }
 
@@ -219,7 +222,7 @@ describe('--perturb', () => {
     'cookie:x',
     'x',
   ])('refuses %j', (text) => {
-    expect(() => parsePerturbedPlace(text)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }));
+    expect(() => parsePerturbedPlace(text, '')).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }));
   });
 });
 

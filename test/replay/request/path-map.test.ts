@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { mapPath, parsePathMapping } from '../../../src/replay/request/build.ts';
 
 describe('mapping paths', () => {
-  const mappings = ['/v1/models=/v2/models', '/v1=/old', '/api/=/', '/gone='].map(parsePathMapping);
+  const mappings = ['/v1/models=/v2/models', '/v1=/old', '/api/=/', '/gone='].map((each) =>
+    parsePathMapping(each, ''),
+  );
   it.each([
     ['/v1/models/m?x=1', '/v2/models/m?x=1'],
     ['/v1/models', '/v2/models'],
@@ -21,7 +23,7 @@ describe('mapping paths', () => {
   it.each(['', '/v1', '=', '=/v2', 'v1=/v2', '/v1=v2', '/v1?x=/v2', '/v 1=/v2', '/a=/b#c'])(
     'refuses %j',
     (text) => {
-      expect(() => parsePathMapping(text)).toThrow('--map-path');
+      expect(() => parsePathMapping(text, '--rewrite path')).toThrow('--rewrite path');
     },
   );
 });

@@ -20,7 +20,10 @@ function requestOf(body: string | Buffer | null, headers: string[] = []): BuiltR
 }
 
 function shiftOf(...pointers: string[]): TimeShift {
-  return new TimeShift(pointers.map(parseTimePlace), () => START_US);
+  return new TimeShift(
+    pointers.map((each) => parseTimePlace(each, '')),
+    () => START_US,
+  );
 }
 
 const textOf = (request: BuiltRequest): string => Buffer.from(request.body ?? []).toString();

@@ -48,17 +48,20 @@ it('is no stretch of seven latencies: none of it has twenty, and a longer one ha
   const refusal = (length: string) =>
     expect.objectContaining({
       code: 'CAPTURE_EMPTY',
-      message: expect.stringMatching(new RegExp(`--worst: .* ${length} in capture .* 20 `)),
+      message: expect.stringMatching(new RegExp(`--window worst: .* ${length} in capture .* 20 `)),
       hint: expect.stringContaining('longer window'),
     });
-  expect(() => worstOf(quiet, { worst: '2s' })).toThrow(refusal('2\\.0 s'));
-  expect(worstOf(quiet, { worst: '3s' })).toMatchObject({ found: { exchanges: 21 }, fromUs: 1_000_000 });
-  expect(() => worstOf([[19, 5]], { worst: '15m' })).toThrow(refusal('15\\.0 min'));
-  expect(worstOf([[20, 5]], { worst: '15m' })).toMatchObject({ found: { exchanges: 20 } });
+  expect(() => worstOf(quiet, { window: ['worst=2s'] })).toThrow(refusal('2\\.0 s'));
+  expect(worstOf(quiet, { window: ['worst=3s'] })).toMatchObject({
+    found: { exchanges: 21 },
+    fromUs: 1_000_000,
+  });
+  expect(() => worstOf([[19, 5]], { window: ['worst=15m'] })).toThrow(refusal('15\\.0 min'));
+  expect(worstOf([[20, 5]], { window: ['worst=15m'] })).toMatchObject({ found: { exchanges: 20 } });
 });
 
 it('is found within a night that has twenty, however busy the day was', () => {
   const day = Array.from({ length: 20 }, (_, at) => (at < 10 ? [1_000, 5] : [21, at]) as [number, number]);
-  const night = { from: [formatInstantUs(10_000_000)] };
-  expect(worstOf(day, { worst: '1s', ...night })).toMatchObject({ fromUs: 19_000_000 });
+  const night = [`${formatInstantUs(10_000_000)}..`];
+  expect(worstOf(day, { window: ['worst=1s', ...night] })).toMatchObject({ fromUs: 19_000_000 });
 });

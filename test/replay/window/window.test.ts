@@ -62,18 +62,18 @@ describe('chooseWindow', () => {
   });
 
   it('cuts what was asked for to what there is', () => {
-    const request = asked({ from: instant(0), to: instant(3_000) });
+    const request = asked({ window: [`${instant(0)}..${instant(3_000)}`] });
     expect(chooseWindow(overviewOf(1_000, 5_000), request, 1)).toMatchObject({ fromUs: 1_000, toUs: 3_000 });
   });
 
   it.each([
     ['an empty capture', overviewOf(null, null), {}],
-    ['a window before it', overviewOf(1_000, 5_000), { from: instant(0), to: instant(1_000) }],
-    ['a window after it', overviewOf(1_000, 5_000), { from: instant(5_001) }],
+    ['a window before it', overviewOf(1_000, 5_000), { window: [`${instant(0)}..${instant(1_000)}`] }],
+    ['a window after it', overviewOf(1_000, 5_000), { window: [`${instant(5_001)}..`] }],
     [
       'one of several windows',
       overviewOf(0, 5_000),
-      { from: [instant(0), instant(5_001)], to: [instant(9), instant(9_000)] },
+      { window: [`${instant(0)}..${instant(9)}`, `${instant(5_001)}..${instant(9_000)}`] },
     ],
   ])('finds nothing in %s', (_, overview, raw) => {
     expect(() => chooseWindow(overview, asked(raw), 1)).toThrow(
@@ -89,7 +89,7 @@ describe('chooseWindow', () => {
 
   it('says which of several days lies outside of the capture', () => {
     const overview = overviewOf(Date.UTC(2026, 10, 20) * 1e3, Date.UTC(2026, 10, 22) * 1e3);
-    const days = asked({ day: ['2026-11-20', '2026-11-24', '2026-11-21'] });
+    const days = asked({ window: ['2026-11-20', '2026-11-24', '2026-11-21'] });
     expect(() => chooseWindow(overview, days, 1)).toThrow(
       /the window from 2026-11-24T00:00:00\.000000Z to 2026-11-25T00:00:00\.000000Z/,
     );
@@ -106,7 +106,7 @@ describe('chooseWindow', () => {
   });
 
   it('plays windows in the order they were given, and spans them all', () => {
-    const pairs = { from: [instant(3_000), instant(0)], to: [instant(5_000), instant(1_000)] };
+    const pairs = { window: [`${instant(3_000)}..${instant(5_000)}`, `${instant(0)}..${instant(1_000)}`] };
     const window = chooseWindow(overviewOf(0, 9_000), asked({ ...pairs, loop: '3' }), 2);
     expect(window.parts).toEqual([
       { fromUs: 3_000, toUs: 5_000 },
@@ -124,7 +124,7 @@ describe('chooseWindow', () => {
 
 describe('a day as a window', () => {
   const hours = (day: string, tz: string) => {
-    const [range] = asked({ day: [day], tz }).ranges;
+    const [range] = asked({ window: [`${day}`], tz: tz }).ranges;
     return ((range?.toUs ?? 0) - (range?.fromUs ?? 0)) / 3.6e9;
   };
 
@@ -140,7 +140,7 @@ describe('a day as a window', () => {
   });
 
   it('begins and ends where the zone says', () => {
-    expect(asked({ day: ['2026-11-20'], tz: 'Europe/Berlin' }).ranges).toEqual([
+    expect(asked({ window: ['2026-11-20'], tz: 'Europe/Berlin' }).ranges).toEqual([
       {
         fromUs: Date.parse('2026-11-19T23:00:00Z') * 1e3,
         toUs: Date.parse('2026-11-20T23:00:00Z') * 1e3,
@@ -160,7 +160,7 @@ describe('a day as a window', () => {
         const noonMs = Date.UTC(2018, 0, 1, 12) + offset * 86_400_000;
         const day = new Date(noonMs).toISOString().slice(0, 10);
         const next = new Date(noonMs + 86_400_000).toISOString().slice(0, 10);
-        const [range, following] = asked({ day: [day, next], tz }).ranges;
+        const [range, following] = asked({ window: [`${day}`, `${next}`], tz: tz }).ranges;
         const fromUs = range?.fromUs ?? 0;
         const toUs = range?.toUs ?? 0;
         const calendar = new DayCalendar(tz);
@@ -176,16 +176,17 @@ describe('a day as a window', () => {
   });
 
   it.each([
-    [{ day: ['2026-02-30'] }, /--day: "2026-02-30"/],
-    [{ day: ['20 November'] }, /is not a date/],
-    [{ day: ['2011-12-30'], tz: 'Pacific/Apia' }, /"2011-12-30" does not exist in Pacific\/Apia/],
-    [{ day: ['2026-11-20'], tz: 'Mars/Base' }, /--tz: "Mars\/Base" is not a time zone/],
-    [{ day: ['2026-11-20'], from: '2026-11-20' }, /--day cannot be combined with --from/],
-    [{ from: ['2026-11-20', '2026-11-21'], to: '2026-11-22' }, /do not pair up/],
-    [{ from: ['2026-11-20T10:00'], tz: 'Europe/Berlin' }, /--tz applies to --day/],
-    [{ peak: '15m', worst: '15m' }, /cannot be combined/],
-    [{ peak: '1500ms' }, /whole number of seconds/],
-    [{ peak: '0s' }, /--peak/],
+    [{ window: ['2026-02-30'] }, /--window: "2026-02-30"/],
+    [{ window: ['20 November'] }, /"20 November" is no window/],
+    [{ window: ['2011-12-30'], tz: 'Pacific/Apia' }, /"2011-12-30" does not exist in Pacific\/Apia/],
+    [{ window: ['2026-11-20'], tz: 'Mars/Base' }, /--tz: "Mars\/Base" is not a time zone/],
+    [{ window: ['2026-11-22..2026-11-21'] }, /ends before it begins/],
+    [{ window: ['..'] }, /is no window/],
+    [{ window: ['15m'] }, /"15m" is no window/],
+    [{ window: ['2026-11-20T10:00..'], tz: 'Europe/Berlin' }, /--tz applies to days/],
+    [{ window: ['peak=15m', 'worst=15m'] }, /one peak or one worst/],
+    [{ window: ['peak=1500ms'] }, /whole number of seconds/],
+    [{ window: ['peak=0s'] }, /--window peak/],
     [{ loop: '0' }, /--loop/],
     [{ duration: '-1s' }, /--duration/],
   ])('refuses %j', (raw, message) => {
@@ -261,14 +262,14 @@ describe('the stretch that is looked for', () => {
   ]);
 
   it('becomes the window, and holds no instant that was not asked for', () => {
-    expect(chooseWindow(day, asked({ peak: '2s' }), 1)).toMatchObject({
+    expect(chooseWindow(day, asked({ window: ['peak=2s'] }), 1)).toMatchObject({
       fromUs: 40_000_000,
       toUs: 42_000_000,
       found: { kind: 'busiest', exchanges: 60 },
     });
     const early = chooseWindow(
       day,
-      asked({ peak: '1s', to: instant(41_900_000), from: instant(40_000_001) }),
+      asked({ window: [`${instant(40_000_001)}..${instant(41_900_000)}`, 'peak=1s'] }),
       1,
     );
     expect(early.fromUs).toBeGreaterThanOrEqual(40_000_001);
@@ -276,7 +277,7 @@ describe('the stretch that is looked for', () => {
   });
 
   it('does not take one slow request at night for the worst hour', () => {
-    expect(chooseWindow(day, asked({ worst: '1s' }), 1)).toMatchObject({
+    expect(chooseWindow(day, asked({ window: ['worst=1s'] }), 1)).toMatchObject({
       fromUs: 41_000_000,
       toUs: 42_000_000,
     });
@@ -287,19 +288,23 @@ describe('the stretch that is looked for', () => {
     const few = Array.from({ length: 100 }, (_, at) => of(at));
     const night = sums(100, 1, 5_000);
     const mostlyUnknown = overviewOf(0, 101_000_000 - 1, [...few, night]);
-    expect(chooseWindow(mostlyUnknown, asked({ worst: '1s' }), 1)).toMatchObject({ fromUs: 50_000_000 });
+    expect(chooseWindow(mostlyUnknown, asked({ window: ['worst=1s'] }), 1)).toMatchObject({
+      fromUs: 50_000_000,
+    });
   });
 
   it('is the best of several windows', () => {
-    const pairs = {
-      from: [instant(10_000_000), instant(39_000_000)],
-      to: [instant(20_000_000), instant(60_000_000)],
-    };
-    expect(chooseWindow(day, asked({ peak: '1s', ...pairs }), 1)).toMatchObject({ fromUs: 40_000_000 });
+    const pairs = [
+      `${instant(10_000_000)}..${instant(20_000_000)}`,
+      `${instant(39_000_000)}..${instant(60_000_000)}`,
+    ];
+    expect(chooseWindow(day, asked({ window: ['peak=1s', ...pairs] }), 1)).toMatchObject({
+      fromUs: 40_000_000,
+    });
   });
 
   it('is not there where no latency was recorded', () => {
     const silent = overviewOf(10_000_000, 20_000_000, [{ ...sums(10, 5), latencyCount: 0, latencySumUs: 0 }]);
-    expect(() => chooseWindow(silent, asked({ worst: '5s' }), 1)).toThrow(/No latency was recorded/);
+    expect(() => chooseWindow(silent, asked({ window: ['worst=5s'] }), 1)).toThrow(/No latency was recorded/);
   });
 });

@@ -160,14 +160,14 @@ describe('a fleet of which one recorder was killed', () => {
     ['late', 1, false],
     ['killed', 200 / 232, true],
   ])('has a coverage of its own for each recorder: %s', async (id, coverage, isAtLeast) => {
-    const { json } = await plan(fleet(), '--recorder', id);
+    const { json } = await plan(fleet(), '--filter', `recorder=${id}`);
     expect(json.coverage).toBeCloseTo(coverage, 6);
     expect(json.coverageIsAtLeast).toBe(isAtLeast);
   });
 
   it('does not lower the coverage of windows that ended before', async () => {
     const iso = (hours: number) => new Date((TEST_EPOCH_US + hours * HOUR_US) / 1000).toISOString();
-    const { json } = await plan(fleet(), '--from', iso(0), '--to', iso(1));
+    const { json } = await plan(fleet(), '--window', `${iso(0)}..${iso(1)}`);
     expect(json).toMatchObject({ coverageIsAtLeast: false, coverage: expect.closeTo(0.5, 2) });
   });
 });

@@ -123,7 +123,7 @@ describe('segments of a recording that are gone', () => {
     const directory = recorded({ id: 'aa', hours: 4, perHour: 25 });
     remove(directory, 'aa', 2);
     const coverageOf = async (from: number, to: number) => {
-      const window = ['--from', iso(from), '--to', iso(to)];
+      const window = ['--window', `${iso(from)}..${iso(to)}`];
       const { stdout } = await runCommand(['replay', directory, ...window, '--dry-run', '--json']);
       return (JSON.parse(stdout) as { coverage: number | null }).coverage;
     };
