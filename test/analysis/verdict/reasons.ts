@@ -66,7 +66,7 @@ export const REASONS: readonly Reason[] = [
     bound: 0.01,
     why: 'redacted 50',
     advice:
-      'Leave what is masked out of it on purpose (--response-ignore /POINTER), or compare by --compare-responses status.',
+      'Leave what is masked out of it on purpose (--check ignore=/POINTER), or compare by --check status.',
   }),
   reason('not_monitored', {
     expression: 'gpu_utilization: max<0.95',
