@@ -51,8 +51,7 @@ const OF_THE_MACHINE: ReadonlySet<string> = new Set([
 
 /** What the pages name and a test cannot wait for, or does not have. */
 const SHORTER: readonly (readonly [RegExp, string])[] = [
-  [/--peak \d+m/g, '--peak 1s'],
-  [/--worst \d+m/g, '--worst 1s'],
+  [/(?<how>--window (?:\S+,)?(?:peak|worst)=)\d+m/g, '$<how>1s'],
   [/--repeat 5/g, '--repeat 1'],
   // A search takes minutes; the one of the first load test is made.
   [/(reprise capacity captures\/(?!first).*)--budget \S+/g, '$1--dry-run'],
@@ -65,7 +64,7 @@ const SHORTER: readonly (readonly [RegExp, string])[] = [
   // The directory of a scene is made of links, which npm packs no files of.
   [/npm pack --silent/g, `npm pack --silent "${repositoryRoot}"`],
   [/^npm run model-server(?: --)?/g, 'npm run model-server -- --listen 127.0.0.1:8000'],
-  [/--day \S+ --tz \S+/g, `--day ${new Date().toISOString().slice(0, 10)} --tz UTC`],
+  [/--window \S+ --tz \S+/g, `--window ${new Date().toISOString().slice(0, 10)} --tz UTC`],
   [/\/rec\b/g, 'captures/rec'],
   [/--max-connections 1000/g, '--max-connections 100'],
   [/--fleet-size 3/g, '--fleet-size 1'],

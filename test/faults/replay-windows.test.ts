@@ -166,7 +166,13 @@ describe('a replay of windows', () => {
     expect(result).toMatchObject({ status: 2 });
     expect(result.stderr).toContain('No exchange');
     expect(server.requests).toHaveLength(0);
-    const dry = await runReprise(['replay', captureOf(requestsOf(5)), '--dry-run', '--json', '--method=PUT']);
+    const dry = await runReprise([
+      'replay',
+      captureOf(requestsOf(5)),
+      '--dry-run',
+      '--json',
+      '--filter=method=PUT',
+    ]);
     expect(dry).toMatchObject({ status: 2, stdout: '' });
     expect(dry.stderr).toContain('No exchange of the window has method PUT');
   });

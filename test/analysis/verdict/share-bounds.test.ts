@@ -56,7 +56,7 @@ describe('a share over its limit is no PASS, in one run of twenty at most', () =
     expect(passed).toBeLessThanOrEqual(0.05);
   });
 
-  test('although a run with --until-sure looks at it more than once, and failures come 15 together', () => {
+  test('although a run with until-sure looks at it more than once, and failures come 15 together', () => {
     const requests = 8_192;
     const passed = shareOf('PASS', (seed) => {
       const failed = failing(requests, 0.02, 15, seed);

@@ -120,7 +120,7 @@ describe('a mirror', () => {
     made.closeAllConnections();
   });
 
-  test('makes no TLS context for each connection: with --mirror-ca that reads all certificates again', async () => {
+  test('makes no TLS context for each connection: with a ca that reads all certificates again', async () => {
     const made = createTlsServer({ key: CERTIFICATE_KEY_PEM, cert: CERTIFICATE_PEM }, (_, response) => {
       response.shouldKeepAlive = false;
       response.end();

@@ -103,7 +103,7 @@ describe('X-Forwarded', () => {
 });
 
 describe('Forwarded and X-Real-IP', () => {
-  it('pass by default, and are replaced with --forwarded-headers', async () => {
+  it('pass by default, and are replaced with forwarded-headers', async () => {
     const upstream = await RawServer.start();
     afterwards(() => upstream.close());
     const spoofing =

@@ -184,7 +184,7 @@ describe('a copy', () => {
   });
 });
 
-describe('--perturb', () => {
+describe('a place to perturb', () => {
   const payload = requestPayload('/v1/chat', [['X-Key', 'k']], '{"messages":[{"content":"hi"}],"seed":5}');
 
   it.each([
