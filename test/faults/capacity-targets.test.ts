@@ -73,7 +73,7 @@ describe('a search', () => {
   ) {
     const stop = new AbortController();
     let played = 0;
-    const options = { slo: 'latency: p(90)<500', out: join(temporaryDirectory(), 'out'), window: '1s' };
+    const options = { slo: 'latency: p(90)<500', out: join(temporaryDirectory(), 'out'), step: '1s' };
     const short = { budget: '10m', compareAt1x: 'off', coolDown: '0s', multiplier: 2 } as const;
     return capacity(
       capture,

@@ -27,7 +27,7 @@ describe('a start that cannot be', () => {
     [
       'a window that ends before it begins',
       2,
-      /is not before/,
+      /ends before it begins/,
       (capture, url) => [capture, '--target', url, '--window', '2026-11-25..2026-11-24'],
     ],
     [

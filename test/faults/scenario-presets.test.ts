@@ -9,21 +9,21 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** Each preset in some seconds, all of it as it stands but for its length. */
 const SHORT: Readonly<Record<PresetName, readonly string[]>> = {
-  sustained: ['peak=2s', 'duration=3s', 'warmup=500ms'],
-  spike: ['peak=2s', 'stages=1s@1x,500ms@4x,1s@1x', 'duration=2500ms'],
+  sustained: ['window=peak=2s', 'duration=3s', 'warmup=500ms'],
+  spike: ['window=peak=2s', 'stages=1s@1x,500ms@4x,1s@1x', 'duration=2500ms'],
   soak: ['duration=5s'],
   // A recovery is believed when it has lasted for five seconds.
-  'dependency-outage': ['peak=10s', 'duration=10s'],
+  'dependency-outage': ['window=peak=10s', 'duration=10s'],
   capacity: [
-    'peak=2s',
-    'window=1s',
+    'window=peak=2s',
+    'step=1s',
     'budget=30s',
-    'drain-deadline=1s',
-    'max-multiplier=2',
+    'timeout=drain=1s',
+    'multiplier=2',
     'compare-at-1x=off',
     'cool-down=0s',
   ],
-  'release-gate': ['peak=2s', 'duration=3s', 'compare-at-1x=2s', 'compare-at-1x-bounds=p50:1000,size:1'],
+  'release-gate': ['window=peak=2s', 'duration=3s', 'compare-at-1x=2s,p50=1000,size=1'],
 };
 const STATUS: Readonly<Record<string, number>> = { PASS: 0, FAIL: 3, INCONCLUSIVE: 4 };
 
