@@ -127,7 +127,7 @@ describe('a search', () => {
       setTimeout(() => response.end('{"outputs":[]}'), known.has(target) ? 0 : 150);
       known.add(target);
     });
-    const calibrateBounds = 'p50:1000,status:0.02,size:1000';
+    const calibrateBounds = 'p50=1000,status=0.02,size=1000';
     const { noise, steps } = await stepsOf(captureOf(requestsOf(900, 10_000)), server.url, 3, {
       compareAt1x: calibrateBounds,
     });
