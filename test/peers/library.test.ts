@@ -99,7 +99,7 @@ const { server, target } = await serve();
 const file = join(folder, 'quick.yaml');
 const kept = join(folder, 'history.sqlite');
 writeFileSync(file, JSON.stringify({
-  capture: join(folder, 'capture'), target, 'allow-production-host': '127.0.0.1', multiplier: 4, name: 'quick',
+  capture: join(folder, 'capture'), target, 'production-host': 'allow=127.0.0.1', multiplier: 4, name: 'quick',
   slo: ['latency: p(50)<5000'], out: join(folder, 'named'), history: kept,
 }));
 const played = await runScenario(file);
@@ -142,12 +142,12 @@ import {
 } from '@reprise-load/reprise';
 
 const options = { target: 'http://127.0.0.1:1', multiplier: 1.5, slo: ['latency: p(99)<200'] } satisfies ReplayOptions;
-export const document: Promise<ProfileDocument> = profile('capture', { peak: '15m', omitNames: true });
+export const document: Promise<ProfileDocument> = profile('capture', { window: 'peak=15m', omitNames: true });
 export const verdict: Promise<string | null> = replay('capture', options).then((run) => run.document.verdict);
 export const tests: HistoryDocument['tests'] = history('history.sqlite', { name: 'nightly' }).tests;
 export const gateOptions: GateOptions = { serve: '127.0.0.1:8099', scenario: ['spike=spike.yaml'] };
 const kindOf = ({ document }: PlayedScenario) =>
-  document.kind === 'replay' ? document.sent : document.breakingPoint.boundary?.multiplier;
+  document.kind === 'capacity' ? document.breakingPoint.boundary?.multiplier : document.verdict;
 export const played = runScenario('captures/monday', { preset: 'spike', set: ['slo=errors: rate<0.01'] }).then(kindOf);
 // @ts-expect-error a search has no token
 export const unnamed = runScenario('captures/monday', { token: 'x' });
