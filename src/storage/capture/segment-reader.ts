@@ -30,13 +30,16 @@ export interface Position {
 export class SegmentReader {
   readonly segment: SegmentFile;
   readonly #connection: Connection;
+  /** As it was when the segment was opened; that of a sealed one stays. */
+  readonly #opened: SegmentMeta;
   readonly #statements = new Map<string, Database.Statement>();
   readonly #names = new Map<number, string>();
   #readPage: Database.Transaction<SegmentReader['page']> | null = null;
 
-  private constructor(segment: SegmentFile, connection: Connection) {
+  private constructor(segment: SegmentFile, connection: Connection, opened: SegmentMeta) {
     this.segment = segment;
     this.#connection = connection;
+    this.#opened = opened;
   }
 
   /**
@@ -52,8 +55,9 @@ export class SegmentReader {
           return null;
         }
         assertReadable(connection, segment.file);
-        assertOwnName(segment, readMeta(connection, segment.file).recorder.id);
-        return new SegmentReader(segment, connection);
+        const meta = readMeta(connection, segment.file);
+        assertOwnName(segment, meta.recorder.id);
+        return new SegmentReader(segment, connection, meta);
       } catch (error) {
         connection.close();
         throw error;
@@ -68,6 +72,7 @@ export class SegmentReader {
   }
 
   meta(): SegmentMeta {
+    if (this.segment.sealed) return this.#opened;
     return this.#guard(() => readMeta(this.#connection, this.segment.file));
   }
 
