@@ -18,7 +18,7 @@ const origin = await new NumberedOrigin().listen();
 afterAll(() => origin.close());
 const methods = (await methodsIn(RECORDING_SIDE)).map(({ name }) => name);
 /** Requests of each plane. */
-const REQUESTS = repeated(4_000, 500_000);
+const REQUESTS = repeated(10_000, 500_000);
 
 /** A recording in whose proxy exceptions can be planted. */
 async function planted(flags: readonly string[]) {

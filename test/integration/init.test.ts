@@ -7,7 +7,6 @@ import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { repeated } from '../support/long-form.ts';
 import { documentOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -140,7 +139,7 @@ describe('reprise init', () => {
         const atMost = latenciesUs.filter((us) => us / 1000 < Number(limit));
         expect(atMost.length).toBeGreaterThanOrEqual(latenciesUs.length / 2);
       }),
-      { numRuns: repeated(3, 20) },
+      { numRuns: 8 },
     );
   });
 });

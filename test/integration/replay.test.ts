@@ -4,8 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
-import { runCommand } from '../support/command-here.ts';
-import { startReprise } from '../support/process.ts';
+import { runReprise, startReprise } from '../support/process.ts';
 import { documentOf, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -42,12 +41,12 @@ describe('what a replay leaves behind', () => {
   it('names the run and its directory, by default below runs/', async () => {
     const server = await serverOf();
     const cwd = temporaryDirectory();
-    const result = await runCommand(['replay', captureOf(requestsOf(3)), '--target', server.url], { cwd });
+    const result = await runReprise(['replay', captureOf(requestsOf(3)), '--target', server.url], { cwd });
     const [, run, directory] = /Run (\S+), kept in (\S+)/.exec(result.stderr) ?? [];
     expect(directory).toBe(join('runs', run ?? 'none'));
     expect(existsSync(join(cwd, directory ?? '', 'summary.json'))).toBe(true);
     expect(result.stdout).toMatch(/^No verdict: /);
-    expect(result.stdout).toContain(`report ${directory}`);
+    expect(result.stdout).toContain(`reprise report ${directory} --html`);
     expect(result.stdout.split('\n').length).toBeLessThanOrEqual(21);
     expect(result.stderr).toContain('scaling compress: keeps order');
   });

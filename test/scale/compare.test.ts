@@ -115,10 +115,11 @@ describe('verdicts over several runs on a machine that varies by 5 % between the
   );
 
   test.each(noises)('see a tenth slower with five repeats of A, B, B, A: %s', (noise) => {
-    const slower = repeatedVerdictsOf(DRAWS, { ...parts, noise, runs: 10, slowdown: 1.1 });
+    // Of independent noise 80 in 100 are seen: a hundred draws stray too far from that to tell.
+    const draws = noise === 'independent' ? 1_000 : DRAWS;
+    const slower = repeatedVerdictsOf(draws, { ...parts, noise, runs: 10, slowdown: 1.1 });
     writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, noise, slower })}\n`);
-    // A hundred draws stray by two standard deviations of chance.
-    expect(slower.WORSE / DRAWS).toBeGreaterThanOrEqual(0.8 - repeated(0.08, 0));
+    expect(slower.WORSE / draws).toBeGreaterThanOrEqual(0.8);
     expect(slower.BETTER).toBe(0);
   });
 });

@@ -21,9 +21,7 @@ import { servegenArrivalsUs, servegenFile, servegenFlags, servegenPath } from '.
 const ARRIVALS = 1_951_861;
 const IMPORT_MS = 180_000;
 const INSPECT_MS = 2_000;
-/** What a first line may take, and what it may take on a machine that is slow or busy: never past the second bound. */
 const FIRST_LINE_MS = 1_000;
-const FIRST_LINE_BUSY_MS = 1_500;
 const PROFILE_MS = 10_000;
 const PROFILE_RESIDENT_BYTES = 300e6;
 const PAGE_BYTES = 2_000_000;
@@ -35,7 +33,7 @@ const PLAN_RESIDENT_BYTES = 250e6;
 const REPLAY_RESIDENT_BYTES = 300e6;
 const REPLAY_RESIDENT_BUSY_BYTES = 350e6;
 /** A machine that is busy elsewhere for a moment must be able to show what the program can do. */
-const ATTEMPTS = 5;
+const ATTEMPTS = 3;
 /** What Spark takes for two weeks on a busy machine. */
 const SPARK_MS = 600_000;
 /** Of ten times the exchanges, one may cost so much of what it cost before. */
@@ -135,9 +133,7 @@ describe('two weeks of a production trace', () => {
         expect(stdout).toMatch(/^Plan: /);
         expect(stdout).toMatch(new RegExp(`exchanges\\s+${ARRIVALS}\\s+${ARRIVALS}\\n`));
       }
-      const firstMs = Math.min(...runs.map(({ firstOutputMs }) => firstOutputMs));
-      console.log(`first line after ${firstMs.toFixed(0)} ms of ${FIRST_LINE_MS}`);
-      expect(firstMs).toBeLessThan(FIRST_LINE_BUSY_MS);
+      expect(Math.min(...runs.map(({ firstOutputMs }) => firstOutputMs))).toBeLessThan(FIRST_LINE_MS);
       expectResidentBelow(runs, PLAN_RESIDENT_BYTES);
     },
   );

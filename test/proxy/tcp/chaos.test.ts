@@ -9,13 +9,12 @@ import type { Endpoint } from '../../../src/proxy/net/endpoint.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { afterwards } from '../../support/leftovers.ts';
-import { repeated } from '../../support/long-form.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import { local } from '../../support/wire-stage.ts';
 
-const CONNECTIONS = repeated(25, 50);
+const CONNECTIONS = 50;
 const PIECES = 8;
 
 /** From 0 to below 1. */
