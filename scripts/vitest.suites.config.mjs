@@ -30,8 +30,6 @@ export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
     include: ['test/{browser,docs,peers,faults,alone,scale}/**/*.test.ts'],
-    // `.ci/run quick` has 15 minutes; the whole run has these too.
-    exclude: process.env.TEST_QUICK === '1' ? LONG.map((path) => `**${path}`) : [],
     setupFiles: ['test/support/setup.ts'],
     pool: 'forks',
     sequence: { sequencer: LongestFirst },

@@ -12,7 +12,7 @@ import { writeWhole } from '../staged-output.ts';
 import { makeReady } from '../verdict/options.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from './options.ts';
 import { beyondSenders } from './plan.ts';
-import { countPlan, type PlannedReplay } from './planned-replay.ts';
+import type { PlannedReplay } from './planned-replay.ts';
 import { planOpened, type ReplayWatch, replayCapture } from './replay.ts';
 import type { StopSource } from './run.ts';
 
@@ -195,7 +195,10 @@ async function prepared(
       if (side === sides.B) continue;
       const alternation = factsOf(planned, { sides, order });
       watch.onPlan(planned, alternation);
-      if (planned.target === null) return { ...(await countPlan(planned)), alternation };
+      if (planned.target === null) {
+        const { countPlan } = await import('./planned-replay.ts');
+        return { ...(await countPlan(planned)), alternation };
+      }
     } finally {
       opened.source.close();
     }

@@ -33,7 +33,7 @@ import { LABEL_OPTIONS, labelsOf } from '../labels.ts';
 import { encryptionKeyOption } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict/options.ts';
-import { ratePerReplicaOf } from './autoscaling.ts';
+import { ratePerReplicaOf } from './replica-rate.ts';
 
 /** Options about the directory of a run and the key of its capture. */
 const KEEPING_OPTIONS = grouped('Where the run is kept', {

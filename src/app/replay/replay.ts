@@ -3,10 +3,9 @@ import type { Send } from '../../core/run.ts';
 import type { PlanFacts, ReplayPlanDocument } from '../../documents/replay-plan.ts';
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../open-capture.ts';
 import { makeReady } from '../verdict/options.ts';
-import { requireComparableAnswers } from './document.ts';
 import type { RunOptions } from './options.ts';
 import { beyondSenders, choiceFacts, chooseReplay, requireSelected } from './plan.ts';
-import { countPlan, type PlannedReplay, planReplay } from './planned-replay.ts';
+import type { PlannedReplay } from './planned-replay.ts';
 import type { ReplayRunParts, ReplayRunResult } from './run.ts';
 
 /** Who watches a replay, and what stops it. */
@@ -57,6 +56,9 @@ export async function planOpened(
   const choice = chooseReplay(opened, asked.options);
   requireSelected(opened, choice);
   await onChoice?.(choiceFacts(choice));
+  // What plans and judges is a quarter of the program; the user sees what was chosen before it is loaded.
+  const { planReplay } = await import('./planned-replay.ts');
+  const { requireComparableAnswers } = await import('./document.ts');
   const planned = planReplay(opened, choice, asked);
   requireComparableAnswers(planned.plan, planned.objectives, planned.source);
   return planned;
@@ -70,7 +72,10 @@ export async function carryOut(
   planned: PlannedReplay,
   watch: Omit<ReplayRunParts, keyof PlannedReplay>,
 ): Promise<Replayed> {
-  if (planned.target === null) return { kind: 'planned', document: await countPlan(planned) };
+  if (planned.target === null) {
+    const { countPlan } = await import('./planned-replay.ts');
+    return { kind: 'planned', document: await countPlan(planned) };
+  }
   // The modules that send are half of the program, and a plan needs none of them.
   const { runReplay } = await import('./run.ts');
   return { kind: 'sent', ...(await runReplay({ ...planned, ...watch, target: planned.target })) };

@@ -9,7 +9,6 @@ import {
   resolveReplayed,
 } from '../../app/replay/alternation.ts';
 import { beyondSenders } from '../../app/replay/plan.ts';
-import { askedPlan } from '../../app/replay/planned-replay.ts';
 import { endEvent } from '../../app/replay/progress.ts';
 import { replayCapture } from '../../app/replay/replay.ts';
 import type { ReplayRunResult } from '../../app/replay/run.ts';
@@ -69,6 +68,7 @@ async function replay(directory: string, command: Command): Promise<void> {
         await setImmediate();
       },
       onPlan: async (planned) => {
+        const { askedPlan } = await import('../../app/replay/planned-replay.ts');
         if (isText) terminal.print(...planLines(askedPlan(planned)));
         const tooFast = planned.target === null ? beyondSenders(planned.plan, planned.source) : null;
         if (tooFast !== null) terminal.note(`warning: ${tooFast.message}`, `  hint: ${tooFast.hint}`);
@@ -101,6 +101,7 @@ async function alternate(
   printed: ResolvedOptions<typeof PRINTED>,
   command: Command,
 ): Promise<void> {
+  const { askedPlan } = await import('../../app/replay/planned-replay.ts');
   let interruption = null as Interruption | null;
   const isText = alternation.sides.A.options.dryRun && !printed.json;
   const replayed = await replayAlternately(directory, alternation, {

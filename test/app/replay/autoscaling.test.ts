@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ratePerReplicaOf } from '../../../src/app/replay/autoscaling.ts';
+import { ratePerReplicaOf } from '../../../src/app/replay/replica-rate.ts';
 import { playedAt, searched } from '../../support/searched.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
