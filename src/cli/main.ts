@@ -1,3 +1,6 @@
+import { enableCompileCache } from 'node:module';
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
 import { commandNamed } from './command-table.ts';
@@ -31,6 +34,7 @@ export async function main(args: readonly string[]): Promise<void> {
 
 /** Runs a command line in this thread, and leaves its status in `process.exitCode`. */
 export async function runHere(args: readonly string[]): Promise<void> {
+  keepCompiled();
   try {
     // Imported only here, because a process whose command runs in a thread does not need it.
     const { prepare } = await import('./commands/index.ts');
@@ -39,6 +43,15 @@ export async function runHere(args: readonly string[]): Promise<void> {
   } catch (thrown) {
     fail(thrown);
   }
+}
+
+/**
+ * A checkout keeps its sources compiled for the next start, which then comes a third of a second sooner. Who may write
+ * there may change the sources too. Where nobody may, nothing is kept.
+ */
+function keepCompiled(): void {
+  if (extname(import.meta.url) !== '.ts') return;
+  enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/compiled', import.meta.url)));
 }
 
 /** The program's own flags with a value. They may precede the command. */

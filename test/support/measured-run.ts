@@ -19,7 +19,7 @@ export async function measureReprise(
   options: ProcessOptions = {},
 ): Promise<MeasuredRun> {
   const startMs = performance.now();
-  // Without Node's compile cache, which would make the start faster than the first one of a user.
+  // With the cache that the program keeps itself, not with that of the tests: what a user's second start takes.
   const run = startReprise(args, { ...options, env: { ...options.env, NODE_COMPILE_CACHE: undefined } });
   let firstOutputMs = Number.POSITIVE_INFINITY;
   run.child.stdout?.once('data', () => {
