@@ -294,8 +294,10 @@ function mergedHealth(documents: readonly ReplayDocument[]): HealthDocument {
   const health = documents.map((document) => document.health);
   const busy = known(health.map(({ busyShare }) => busyShare));
   const starved = known(health.map((each) => each.starved));
+  const niceness = known(health.map((each) => each.niceness ?? null));
   return {
     busyShare: busy === null ? null : Math.max(...busy),
+    niceness: niceness === null ? null : Math.max(...niceness),
     throttled: throttledOf(health.map(({ throttled }) => throttled)),
     stalls: health.reduce((sum, { stalls }) => sum + stalls, 0),
     stalledMs: health.reduce((sum, { stalledMs }) => sum + stalledMs, 0),

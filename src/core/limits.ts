@@ -217,6 +217,8 @@ export const SUPERVISION = {
   /** Niceness of a recorder with an empty queue. */
   recorderNiceness: 10,
   proxyNiceness: -10,
+  /** Niceness of the threads of a replay that keep time and send. */
+  sendingNiceness: -10,
   /** How often the proxy writes its account. If it is killed, the traffic after its last account is unknown. */
   accountMs: 250,
   /**

@@ -157,6 +157,9 @@ export type ObjectiveUnit = ObjectiveLine['unit'];
 const health = z
   .object({
     busyShare: maybeNumber.describe('Share of time that the busiest sender thread was working.'),
+    niceness: maybeNumber
+      .optional()
+      .describe('Of the threads that keep time and send; below 0 they come before other programs.'),
     throttled: z.boolean().nullable().describe('Whether a CPU quota throttled the sender.'),
     starved: count.nullable().describe('Requests that were due before they reached the sender.'),
     refusedForBytes: count.describe('Refused requests, for the bytes of bodies in flight.'),

@@ -109,6 +109,7 @@ function healthOf(sent: number, aborted: boolean): EngineHealth {
     aborted,
     lag: NO_DURATIONS,
     pacerLateness: NO_DURATIONS,
+    niceness: 0,
     senderBusyShare: 0,
     senderBusyShareMax10s: 0,
     starved: 0,

@@ -120,6 +120,7 @@ export function healthTable(document: ReplayDocument): Table {
       ['answers that waited for a paused generator', pausesText(pauses)],
       ...waits,
       ['busiest sender thread', shareText(health.busyShare)],
+      ['niceness of the threads that send', numberText(health.niceness ?? null)],
       ['held back by a CPU quota', known(health.throttled)],
       ['due before they reached a sender', numberText(health.starved)],
       ['stalls', `${numberText(health.stalls)}, ${msText(health.stalledMs)} in all`],

@@ -448,6 +448,7 @@ function documentOf(
     health: {
       // Without any request, the thread lived only for a moment and was busy all the time, so its share means nothing.
       busyShare: health.sent + health.refused === 0 ? 0 : health.senderBusyShareMax10s,
+      niceness: health.niceness,
       throttled,
       ...stallFigures(health.stalls, warmup?.spanNs ?? 0),
       starved: health.starved,

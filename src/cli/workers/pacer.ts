@@ -1,5 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../core/clock.ts';
+import { SUPERVISION } from '../../core/limits.ts';
+import { takeThreadPriority } from '../../proxy/control/priority.ts';
 import type { FromPacer, PacerSetup, ToPacer } from '../../replay/engine/messages.ts';
 import { runPacer } from '../../replay/engine/pacer.ts';
 import { DueRing } from '../../replay/engine/shared-memory.ts';
@@ -8,12 +10,13 @@ import { DueRing } from '../../replay/engine/shared-memory.ts';
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
 const { ringMemory, wakePorts } = workerData as PacerSetup;
+const niceness = takeThreadPriority(SUPERVISION.sendingNiceness);
 
 port.once('message', ({ startNs }: ToPacer) => {
   const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, (sender) =>
     wakePorts[sender]?.postMessage(0),
   );
   for (const wakePort of wakePorts) wakePort.close();
-  port.postMessage({ kind: 'over', lateness } satisfies FromPacer);
+  port.postMessage({ kind: 'over', lateness, niceness } satisfies FromPacer);
 });
 port.postMessage({ kind: 'ready' } satisfies FromPacer);

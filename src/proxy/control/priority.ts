@@ -125,6 +125,16 @@ export function takePriority(
   }
 }
 
+/**
+ * Gives the calling thread a niceness, if the system allows it. One that the user started us with stays.
+ * @returns the niceness that it has now
+ */
+export function takeThreadPriority(niceness: number): number {
+  // Id 0 is the calling thread. Elsewhere it is the whole process, whose other threads should not come first.
+  if (process.platform === 'linux' && nicenessOf(0) === 0) isSet(0, niceness);
+  return nicenessOf(0);
+}
+
 function processorTime(clock: Clock): { readonly takenNs: number; readonly atNs: number } {
   const { user, system } = process.cpuUsage();
   return { takenNs: (user + system) * 1_000, atNs: clock.nowNs() };

@@ -220,6 +220,8 @@ interface ThreadsReport {
   /** In the order of the senders. */
   readonly senders: readonly SenderOver[];
   readonly pacerLateness: DurationsNs;
+  /** The highest of all threads. */
+  readonly niceness: number;
 }
 
 /** The command thread's view of the pacer and sender threads. If one fails, all end. */
@@ -319,8 +321,9 @@ class EngineThreads {
       () => ring.stop(),
       () => undefined,
     );
-    const [senders, { lateness }] = await Promise.all([overs, this.#pacer.over]);
-    return { senders, pacerLateness: lateness };
+    const [senders, { lateness, niceness }] = await Promise.all([overs, this.#pacer.over]);
+    const nicenesses = [niceness, ...senders.map((sender) => sender.niceness)];
+    return { senders, pacerLateness: lateness, niceness: Math.max(...nicenesses) };
   }
 
   #toSenders(message: ToSender): void {
@@ -387,7 +390,7 @@ interface RunFacts extends Pick<EngineHealth, 'startNs' | 'startedAtUs' | 'prepa
 type CountOf<T> = { [Key in keyof T]: T[Key] extends number ? Key : never }[keyof T];
 
 /** Merges the reports of all threads: sums of counts, merged distributions, and the worst sender's busy share. */
-function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
+function engineHealthOf({ senders, pacerLateness, niceness }: ThreadsReport, run: RunFacts): EngineHealth {
   const healths = senders.map(({ health }) => health);
   const sum = (key: CountOf<SenderHealth>) => sumOf(healths.map((health) => health[key]));
   const worst = (key: CountOf<SenderHealth>) => Math.max(...healths.map((health) => health[key]));
@@ -398,6 +401,7 @@ function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts
     sent,
     refused,
     pacerLateness,
+    niceness,
     endOffsetNs: worst('endOffsetNs'),
     refusedForBytes: sum('refusedForBytes'),
     stopped: sum('stopped'),

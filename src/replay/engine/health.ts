@@ -68,6 +68,8 @@ export interface EngineHealth
   readonly lag: DurationsNs;
   /** How late the pacer woke, compared with the requested time. */
   readonly pacerLateness: DurationsNs;
+  /** The highest niceness of the threads that keep time and send. */
+  readonly niceness: number;
   /** Busy shares of the busiest sender. */
   readonly senderBusyShare: number;
   readonly senderBusyShareMax10s: number;

@@ -272,6 +272,8 @@ export interface SenderOver {
   readonly kind: 'over';
   readonly health: SenderHealth;
   readonly connections: SenderConnections;
+  /** Niceness of its thread. */
+  readonly niceness: number;
 }
 
 /** Messages of a sender to the command thread. `ready` comes first, `over` last. */
@@ -296,4 +298,4 @@ export interface ToPacer {
 /** Messages of the pacer to the command thread: `ready` when it listens, `over` when the ring has ended. */
 export type FromPacer =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'over'; readonly lateness: DurationsNs };
+  | { readonly kind: 'over'; readonly lateness: DurationsNs; readonly niceness: number };

@@ -32,13 +32,17 @@ export class SenderThread {
   readonly #setup: SenderSetup;
   readonly #port: MessagePort;
   readonly #clock: Clock;
+  readonly #takePriority: () => number;
   readonly #transport: HttpClient;
+  #niceness = 0;
   #sender: Sender | null = null;
 
-  constructor(setup: SenderSetup, port: MessagePort, clock: Clock) {
+  /** @param takePriority gives the calling thread priority, and returns the niceness that it got */
+  constructor(setup: SenderSetup, port: MessagePort, clock: Clock, takePriority: () => number) {
     this.#setup = setup;
     this.#port = port;
     this.#clock = clock;
+    this.#takePriority = takePriority;
     this.#transport = this.#transportTo(setup.origin, setup.socketPath);
   }
 
@@ -53,6 +57,8 @@ export class SenderThread {
     });
     await this.#transport.warm(this.#setup.warmConnections);
     collectGarbage();
+    // Last, because threads that it starts inherit its niceness, such as those that resolve names.
+    this.#niceness = this.#takePriority();
     this.#post({ kind: 'ready' });
   }
 
@@ -129,7 +135,7 @@ export class SenderThread {
   #end(health: SenderHealth): void {
     const connections = this.#transport.use();
     this.#transport.close();
-    this.#post({ kind: 'over', health, connections });
+    this.#post({ kind: 'over', health, connections, niceness: this.#niceness });
     this.#setup.wakePort.close();
     this.#port.close();
   }

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { getPriority, setPriority } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ProxyPriority, RecorderPriority } from '../../../src/proxy/control/priority.ts';
+import { ProxyPriority, RecorderPriority, takeThreadPriority } from '../../../src/proxy/control/priority.ts';
 import { mayHaveNiceness } from '../../support/host-abilities.ts';
 
 const children: ChildProcess[] = [];
@@ -103,5 +103,32 @@ describe.runIf(process.platform === 'linux')('the priority of a proxy', () => {
 
   it('says when the system refuses', () => {
     expect(() => new ProxyPriority(2 ** 30, -10)).toThrow();
+  });
+});
+
+describe.runIf(process.platform === 'linux')('the priority of a thread', () => {
+  /** Takes it on this thread, and gives it back. */
+  function taken(before: number): { got: number; of: number } {
+    const own = getPriority();
+    try {
+      setPriority(before);
+      return { got: takeThreadPriority(-10), of: getPriority() };
+    } finally {
+      setPriority(own);
+    }
+  }
+
+  it.runIf(mayBeBefore)('is taken where the system allows it', () => {
+    expect(taken(0)).toEqual({ got: -10, of: -10 });
+  });
+
+  it.skipIf(mayBeBefore)('is the usual one where the system refuses', () => {
+    const own = getPriority();
+    expect(takeThreadPriority(-10)).toBe(own);
+    expect(getPriority()).toBe(own);
+  });
+
+  it.runIf(mayRaise)('stays as it was if the user started us with another', () => {
+    expect(taken(7)).toEqual({ got: 7, of: 7 });
   });
 });

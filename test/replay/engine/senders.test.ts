@@ -1,5 +1,8 @@
+import { readdirSync } from 'node:fs';
+import { getPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
+import { SUPERVISION } from '../../../src/core/limits.ts';
 import { lagNsOf, type SendError } from '../../../src/core/run.ts';
 import type {
   EngineHealth,
@@ -8,6 +11,7 @@ import type {
   SendResult,
 } from '../../../src/replay/engine/engine.ts';
 import { engineFor } from '../../support/engine.ts';
+import { mayHaveNiceness } from '../../support/host-abilities.ts';
 import { prepared } from '../../support/prepared.ts';
 import { answer, RawServer, type Respond } from '../../support/raw-server.ts';
 import { DeafListener } from './deaf-listener.ts';
@@ -48,6 +52,24 @@ const schedule = (
   Array.from({ length: count }, (_, index) => prepared(index, index * gapNs, parts(index)));
 
 describe('several senders', () => {
+  test.runIf(process.platform === 'linux')('and the pacer alone come before other programs', async () => {
+    const asOthers = getPriority();
+    const isUsual = asOthers === 0 && mayHaveNiceness(SUPERVISION.sendingNiceness);
+    const raised = isUsual ? SUPERVISION.sendingNiceness : asOthers;
+    const threads = (): number =>
+      readdirSync('/proc/self/task').filter((id) => getPriority(Number(id)) === raised).length;
+    let during = 0;
+    const server = await serve((_, socket) => {
+      during = Math.max(during, threads());
+      socket.write(answer());
+    });
+    const before = threads();
+    const { health } = await play(server.origin, schedule(100, 5 * MS));
+    expect(health.niceness).toBe(raised);
+    if (isUsual) expect(during - before).toBe(3);
+    expect(getPriority()).toBe(asOthers);
+  });
+
   test('send each request once from one start, none early, sessions in order, and report as one', async () => {
     const server = await serve();
     const requests = schedule(300, MS, (index) => ({ stripe: (index * 7) % 10 }));
