@@ -44,8 +44,8 @@ export function watchedBy(terminal: Terminal, { quiet }: ResolvedOptions<typeof 
     interactive: terminal.interactive,
     note: (...lines: readonly (string | LogCommand)[]) =>
       terminal.note(...lines.filter((line) => !quiet || line instanceof LogCommand)),
-    progress: (line: string) => {
-      if (!quiet) terminal.progress(line);
+    progress: (parts: readonly string[]) => {
+      if (!quiet) terminal.progress(...parts);
     },
     endProgress: () => terminal.endProgress(),
   };

@@ -83,15 +83,23 @@ export class Terminal {
     }
   }
 
-  /** Redraws the progress line, at most five times a second and only on a terminal. */
-  progress(line: string): void {
+  /**
+   * Redraws the progress line, at most five times a second and only on a terminal. Parts that do not fit are left out
+   * whole: half of a number would be another number.
+   */
+  progress(...parts: readonly string[]): void {
     if (!this.interactive) return;
     const nowNs = this.#clock.nowNs();
     if (nowNs - this.#progressAtNs < PROGRESS_INTERVAL_NS) return;
     this.#progressAtNs = nowNs;
     this.#progressShown = true;
     const width = this.#stderr.columns ?? 80;
-    this.#stderr.write(`${CLEAR_LINE}${shownText(line).slice(0, width - 1)}`);
+    let [line = '', ...more] = parts.map(shownText);
+    for (const part of more) {
+      if (line.length + 2 + part.length >= width) break;
+      line += `  ${part}`;
+    }
+    this.#stderr.write(`${CLEAR_LINE}${line.slice(0, width - 1)}`);
   }
 
   /** Clears the progress line, so that the next output starts on an empty line. */

@@ -54,7 +54,7 @@ export const autoscaling = z
   .object({
     ready: z.string().describe('The series that counts ready replicas, and its source.'),
     desired: maybeText,
-    intervalS: z.number().describe('Between two looks: no instant is known better.'),
+    intervalS: z.number().describe('Between two readings: no instant is known better.'),
     readyReplicas: z.object({ first: z.number(), min: z.number(), max: z.number(), last: z.number() }),
     steps: z.array(loadStep),
     violatedS: count.nullable().describe('Seconds in which an objective was violated; null without one.'),

@@ -120,17 +120,19 @@ export type AsRecordedDocument = Immutable<z.infer<typeof asRecorded>>;
 
 const seconds = z.number();
 
-/** The looks at a run with `--confidence until-sure`. Instants count from the end of the warm-up. */
+/** When a run with `--confidence until-sure` is judged. Instants count from the end of the warm-up. */
 export const untilSure = z
   .object({
-    confidence: z.number().describe('How sure the verdict is over all looks together.'),
+    confidence: z.number().describe('How sure the verdict is over all judgements together.'),
     confidenceEach: z
       .number()
-      .describe('How sure one look must be: the chance to be wrong is shared out over all planned looks.'),
-    looksAtS: z.array(seconds).describe('When a look is planned; the last one is at the end of the run.'),
+      .describe(
+        'How sure one judgement must be: the chance to be wrong is divided among all that are planned.',
+      ),
+    looksAtS: z.array(seconds).describe('When the run is judged; the last time is at its end.'),
     looks: z
       .array(z.object({ atS: seconds, decided: count, open: count }))
-      .describe('Looks before the end: how many objectives each found decided, and how many not.'),
+      .describe('Judgements before the end: how many objectives were decided then, and how many not.'),
     endedEarly: z.boolean().nullable().describe('Whether the run ended before `--duration`; null of a plan.'),
     needs: z
       .array(

@@ -178,7 +178,7 @@ class Watch {
     for (const atNs of this.#skipped.splice(0).slice(found ? 1 : 0)) {
       this.#looks += 1;
       this.#failed += 1;
-      this.#lastError ??= `the look before took longer than ${this.#source.intervalMs} ms`;
+      this.#lastError ??= `the reading before took longer than ${this.#source.intervalMs} ms`;
       this.#take({ atNs, look: null });
     }
   }

@@ -70,8 +70,8 @@ async function placesOf(page: Page, around: string, what: string): Promise<numbe
 /** How much lies behind the lines of the first chart at these shares of its plot: the least alpha of a column. */
 function washOf(shares: readonly number[]): string {
   return `(() => {
-    const canvas = document.querySelector('.live canvas');
-    const over = document.querySelector('.live .u-over').getBoundingClientRect();
+    const canvas = document.querySelector('.interactive canvas');
+    const over = document.querySelector('.interactive .u-over').getBoundingClientRect();
     const from = over.left - canvas.getBoundingClientRect().left;
     const { data, width } = canvas.getContext('2d').getImageData(0, 60, canvas.width, 40);
     return ${JSON.stringify(shares)}.map((share) => {

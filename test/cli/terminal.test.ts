@@ -3,15 +3,17 @@ import { describe, expect, test } from 'vitest';
 import { columnsOf, tableLines } from '../../src/analysis/render/table.ts';
 import { createLogger } from '../../src/cli/logger.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { LogCommand, shownText, TonedLine } from '../../src/core/text.ts';
 
 class TextOutput {
   text = '';
   readonly isTTY: boolean;
-  readonly columns = 20;
+  readonly columns: number;
 
-  constructor(isTTY: boolean) {
+  constructor(isTTY: boolean, columns = 20) {
     this.isTTY = isTTY;
+    this.columns = columns;
   }
 
   write(text: string): void {
@@ -78,6 +80,21 @@ describe('the terminal', () => {
     clock.ns = 200_000_000;
     terminal.progress('c'.repeat(100));
     expect(stderr.text).toBe(`\r\u001b[2Ka\r\u001b[2K${'c'.repeat(19)}`);
+  });
+
+  test('shows no part of a number: what does not fit is left out whole', () => {
+    const part = fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 30 });
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 1 }), fc.integer({ min: 1, max: 120 }), (parts, columns) => {
+        const stderr = new TextOutput(true, columns);
+        new Terminal(stderr, stderr, { ...systemClock, nowNs: () => 0 }).progress(...parts);
+        const line = stderr.text.slice('\r\u001b[2K'.length);
+        expect(line.length).toBeLessThan(columns);
+        const prefixes = parts.map((_, at) => parts.slice(0, at + 1).join('  '));
+        const fitting = prefixes.filter(({ length }) => length < columns);
+        expect(line).toBe(fitting.at(-1) ?? prefixes[0]?.slice(0, columns - 1));
+      }),
+    );
   });
 
   test('takes progress away before anything else is printed, and only once', () => {

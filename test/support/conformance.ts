@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SeededRandom } from '../../src/core/random.ts';
-import { readCorpus } from '../proxy/recorder/corpus.ts';
+import { mutate, readCorpus } from '../proxy/recorder/corpus.ts';
 import type { Attacked } from './accepted-clients.ts';
 import { Oracle } from './oracle.ts';
 
@@ -60,55 +60,6 @@ function smugglingRequests(): Buffer[] {
     }
   }
   return cases;
-}
-
-const PIECES = [
-  '\r\n',
-  '\n',
-  '\r',
-  '\0',
-  ':',
-  ' ',
-  ';',
-  ',',
-  '-5',
-  'ffffffffffffffff',
-  'chunked',
-  '\xff',
-  'HTTP/1.0',
-  'Connection: close\r\n',
-  'Transfer-Encoding: chunked\r\n',
-  'Content-Length: 3\r\n',
-  'Expect: 100-continue\r\n',
-  'Upgrade: websocket\r\nConnection: upgrade\r\n',
-  'Trailer: x\r\n',
-  'http://[x/',
-  '101',
-];
-
-/** Removes, repeats, replaces, truncates or inserts bytes at a random place of a message. */
-function mutate(bytes: Buffer, random: SeededRandom): Buffer {
-  const at = random.below(bytes.length + 1);
-  const end = Math.min(bytes.length, at + random.below(12));
-  const before = bytes.subarray(0, at);
-  switch (random.below(6)) {
-    case 0:
-      return Buffer.concat([before, bytes.subarray(end)]);
-    case 1:
-      return Buffer.concat([before, bytes.subarray(at, end), bytes.subarray(at)]);
-    case 2:
-      return Buffer.concat([
-        before,
-        Buffer.from([random.below(256)]),
-        bytes.subarray(Math.min(bytes.length, at + 1)),
-      ]);
-    case 3:
-      return Buffer.from(before);
-    default: {
-      const piece = Buffer.from(PIECES[random.below(PIECES.length)] ?? '', 'latin1');
-      return Buffer.concat([before, piece, bytes.subarray(at)]);
-    }
-  }
 }
 
 /** Adds a host, because most messages of the corpus have none and would be rejected only for this. */

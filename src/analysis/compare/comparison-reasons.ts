@@ -70,7 +70,7 @@ const COMPARISONS = {
     text: ({ name, ratio, ratioLessLag }) =>
       `${metricName(name)} is undecided, as we sent late: its ratio is ${ratioText(ratio)} from the planned instants, and ${ratioText(ratioLessLag)} from when we sent`,
     advice:
-      'Give the generators of both runs idle cores or hosts of their own; reprise selftest says what a host keeps up with.',
+      'Run both replays on cores or hosts that nothing else uses. reprise selftest shows the highest rate that a host can send.',
   }),
   not_compared: words<{ name: string }>({
     text: ({ name }) => `${name} is not compared: no stream has it on both sides`,
@@ -115,7 +115,7 @@ const COMPARISONS = {
       `${shareText(all)} of the requests were left out of ${side} alone (${shareText(late)} sent late, ${shareText(all - late)} cancelled, not reached or open at the end): the rest may not represent them`,
     advice: ({ side, all, late }) =>
       late > all / 2
-        ? `Give the generator of ${side} idle cores or a host of its own; reprise selftest says what a host keeps up with.`
+        ? `Run the replay of ${side} on cores or a host that nothing else uses. reprise selftest shows the highest rate that a host can send.`
         : 'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
   }),
   stopped: words<Stopped & { side: string }>({

@@ -346,7 +346,7 @@ function needLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
 
 function looksText({ looksAtS, confidence, confidenceEach }: NonNullable<AskedPlan['untilSure']>): string {
   const each = `${percent(confidenceEach)} each, ${percent(confidence)} together`;
-  return `  until sure: ${countOf(looksAtS.length, 'look')} at most, after ${looksAtS.map(secondsText).join(', ')}; confidence ${each}`;
+  return `  until sure: judged at most ${countOf(looksAtS.length, 'time')}, after ${looksAtS.map(secondsText).join(', ')}; confidence ${each}`;
 }
 
 /** A planned fault: what fails, when, and what judges it. */

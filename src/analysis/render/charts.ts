@@ -385,7 +385,7 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
   ];
   const far = limit === undefined || near !== undefined ? '' : `${escaped(limit.label)} lies far above`;
   const place = data.tall ? ' tall' : '';
-  const body = `<p class="legend">${legendOf(keys)}<span>in ${escaped(unit)}</span>${far}</p><div class="live${place}" id="${id}"></div><div class="still${place}">${still(data, parts)}</div>`;
+  const body = `<p class="legend">${legendOf(keys)}<span>in ${escaped(unit)}</span>${far}</p><div class="interactive${place}" id="${id}"></div><div class="still${place}">${still(data, parts)}</div>`;
   return { html: figure(parts, body), data };
 }
 

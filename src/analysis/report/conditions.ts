@@ -111,7 +111,7 @@ export function healthTable(document: ReplayDocument): Table {
     title: 'The generator',
     unit: 'as named in each row',
     source: 'the sending process itself',
-    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagShare)} of the least latency objective), a thread busy over ${shareText(bounds.busyShare)}, any stall: then ${closedLoop === undefined ? 'scheduled ' : ''}latency includes delays of the replay`,
+    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagShare)} of the least latency objective), a sender thread busy over ${shareText(bounds.busyShare)}, any stall: then ${closedLoop === undefined ? 'scheduled ' : ''}latency includes delays of the replay`,
     columns: columnsOf(['measure'], ['value']),
     rows: [
       ...LAG_PERCENTS.map((percent) => [`schedule lag p${percent}`, us(lagUs[`p${percent}`])]),
@@ -214,7 +214,7 @@ export function autoscalingTable({ autoscaling }: ReplayDocument): Table | null 
   return {
     title: 'After each load step',
     unit: 'seconds after the step; load in requests/s, counted when they were due',
-    source: `ready: ${autoscaling.ready}; desired: ${autoscaling.desired ?? 'not watched'}; no instant is known better than ${numberText(autoscaling.intervalS)} s, the time between two looks`,
+    source: `ready: ${autoscaling.ready}; desired: ${autoscaling.desired ?? 'not watched'}; no instant is known better than ${numberText(autoscaling.intervalS)} s, the time between two readings`,
     lookFor:
       'the longest time: to desired, the autoscaler; from there to ready, a replica starts; from there to the objective, the queue is served',
     columns: columnsOf(

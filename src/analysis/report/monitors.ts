@@ -12,7 +12,8 @@ export function monitorTable({ monitors }: ReplayDocument): Table | null {
   return {
     title: 'Monitored beside the load',
     unit: 'as stated; for counters the rate per second, and the growth over the run',
-    source: 'looks during the judged part of the run; a counter between the looks right before and after it',
+    source:
+      'readings during the judged part of the run; a counter between the readings right before and after it',
     lookFor: `a figure near its limit while latency rises: that is the bottleneck. Missing values are unknown${hasRecorded ? '. Recorded is the same query over the window that was replayed' : ''}`,
     columns: columnsOf(
       ['series', 'from'],
@@ -48,7 +49,7 @@ export function monitorLines(monitors: MonitorsDocument | undefined): string[] {
     ...(off === null ? [] : [`monitor ${name} was switched off: ${off}`]),
     ...(off !== null || failed === 0
       ? []
-      : [`monitor ${name}: ${failed} of ${looks} looks failed, the last: ${lastError}`]),
+      : [`monitor ${name}: ${failed} of ${looks} readings failed, the last: ${lastError}`]),
     ...(beyond === 0
       ? []
       : [`monitor ${name}: ${numberText(beyond)} series over the limit of a source are not kept`]),

@@ -197,7 +197,7 @@ function loadLines(document: ReplayDocument): string[] {
       ? `${numberText(sent)} of ${numberText(planned)} sent`
       : `${numberText(sent)} sent of a plan that was cut short`,
     ...(ratePerSecond === null ? [] : [`${numberText(ratePerSecond)}/s`]),
-    ...(lagUs.p99 === null ? [] : [`p99 ${formatMs(lagUs.p99 / 1e3)} late`]),
+    ...(lagUs.p99 === null ? [] : [`lag p99 ${formatMs(lagUs.p99 / 1e3)}`]),
     ...(refused === 0 ? [] : [`${numberText(refused)} refused by our caps`]),
     ...(isOff ? ['bursts NOT as planned'] : isJudged ? ['bursts as planned'] : []),
   ];

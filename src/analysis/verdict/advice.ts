@@ -157,10 +157,10 @@ export function latenessAdvice({ busyShare, throttled, ratePerSecond, scaling }:
   if (throttled === true) return 'Raise or remove the CPU limit of what the replay runs in.';
   if (busyShare !== null && busyShare <= BUSY) {
     const rate = ratePerSecond === null ? '' : ` at ${Number(ratePerSecond.toPrecision(3))}/s`;
-    return `Give the replay idle cores of its own, or another host: its sender was only ${percent(busyShare)} busy${rate}, so something else held it up.`;
+    return `Run the replay on cores that nothing else uses, or on another host. Its sender was busy only ${percent(busyShare)} of the time${rate}, so something else on this host delayed it.`;
   }
   const divide = followsRecordedTimes(scaling) ? ', split the load with --shard' : '';
-  return `Raise --threads where there are idle cores${divide}, or ${lessLoad(scaling)}.`;
+  return `Raise --threads if there are idle cores${divide}, or ${lessLoad(scaling)}.`;
 }
 
 /** What would decide an objective that is too close to its limit. */
@@ -188,7 +188,7 @@ export function undecidedAdvice({ more, late, paused }: Undecided): string {
 export function busyAdvice(scaling?: string): string {
   if (scaling === 'closed') return 'Give the generator a faster core, or a smaller --concurrency.';
   const otherwise = followsRecordedTimes(scaling) ? 'split the load with --shard' : lessLoad(scaling);
-  return `Raise --threads where there are idle cores. Else ${otherwise}.`;
+  return `Raise --threads if there are idle cores. Else ${otherwise}.`;
 }
 
 /** One of our limits, and the number of requests that it refused. A null limit is unknown. */

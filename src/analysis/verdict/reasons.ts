@@ -321,11 +321,11 @@ const CATALOGUE = {
   }),
   until_sure: entry<LooksTaken>({
     severity: 'note',
-    title: 'The run was looked at more than once',
+    title: 'The run was judged more than once',
     text: ({ looks, planned, confidence, endedAtMs, plannedMs }) =>
-      `${countOf(looks, 'look')} of at most ${planned}, each with ${percent(confidence)} confidence; ${endedAtMs === null ? 'the run was played to its end' : `every objective was decided after ${formatMs(endedAtMs)} of ${formatMs(plannedMs)}, and the rest was not played`}`,
+      `judged ${countOf(looks, 'time')} of at most ${planned}, each with ${percent(confidence)} confidence; ${endedAtMs === null ? 'the run went on to its end' : `every objective was decided after ${formatMs(endedAtMs)} of ${formatMs(plannedMs)}, and the rest was not sent`}`,
     means:
-      'The chance to be wrong was shared out over all planned looks, so the verdict is as sure as that of one look.',
+      'The chance to be wrong is divided among all planned judgements, so the verdict is as sure as a single one.',
     advice: 'See untilSure in the document of the run.',
   }),
   censored: entry<{ cancelled: number; expressions: readonly string[] }>({
@@ -657,7 +657,10 @@ export function reason<Code extends ReasonCode>(
   };
 }
 
-/** Facts as JSON, which has no infinity. What they say of objectives is in `about`; of them it has only the limit. */
+/**
+ * Facts as JSON, which has no infinity. What they say of objectives is in `about`; of an objective they have only its
+ * `limit`.
+ */
 export function figuresOf(facts: object | null): Reason['figures'] {
   const text = JSON.stringify(facts ?? {}, (_, value: unknown) => {
     if (typeof value === 'object' && value !== null && 'objective' in value) return withLimit(value);
@@ -666,11 +669,10 @@ export function figuresOf(facts: object | null): Reason['figures'] {
   return JSON.parse(text) as Reason['figures'];
 }
 
-/** In documents, the limit of an objective is called `threshold`. */
 function withLimit(facts: object): object {
   return Object.fromEntries(
     Object.entries(facts).map(([name, value]) =>
-      name === 'objective' ? ['threshold', (value as Objective).limit] : [name, value],
+      name === 'objective' ? ['limit', (value as Objective).limit] : [name, value],
     ),
   );
 }

@@ -649,7 +649,7 @@ function commonestUnchecked(check: CheckFigures | null): UncheckedReason | null 
 /** @param reason the most frequent one; null if nothing was compared */
 export function uncheckedAdvice(reason: UncheckedReason | null, scaling?: string): string {
   if (reason === null) return 'Replay with --check.';
-  if (reason === 'backlog') return `Give the generator idle cores of its own, or ${lessLoad(scaling)}.`;
+  if (reason === 'backlog') return `Run the replay on cores that nothing else uses, or ${lessLoad(scaling)}.`;
   return (
     UNCHECKED_ADVICE[reason] ??
     `Most of them: ${UNCHECKED_TEXTS[reason]}. Replay what was recorded whole, or compare by --check status.`

@@ -446,7 +446,7 @@ function stepReporter(reporter: ReplayReporter, name: string): ReplayReporter {
   return {
     interactive: reporter.interactive,
     note: () => undefined,
-    progress: (line) => reporter.progress(`${name}  ${line}`),
+    progress: (parts) => reporter.progress([name, ...parts]),
     endProgress: () => reporter.endProgress(),
     event: reporter.event,
   };

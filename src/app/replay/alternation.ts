@@ -242,7 +242,7 @@ async function playAll(
     const ownReporter = {
       ...reporter,
       note: () => undefined,
-      progress: (line: string) => reporter.progress(`${place}, ${line}`),
+      progress: (parts: readonly string[]) => reporter.progress([place, ...parts]),
     };
     const asked = { ...side, out: join(directory, passName(at + 1, letter)), ciReport: [] };
     try {

@@ -14,8 +14,6 @@ import type { ReplayDocument } from '../../documents/replay.ts';
 const SECOND_MS = 1_000;
 /** Interval between progress lines when the output is not a terminal. */
 const LINE_MS = 10_000;
-/** Lines are shorter than this, so that terminals do not wrap them. */
-const COLUMNS = 80;
 
 interface ReplayProgressParts {
   readonly position: () => RunPosition;
@@ -77,38 +75,32 @@ export class ReplayProgress {
 
   #show(): void {
     const { reporter, position } = this.#parts;
-    const line = this.#line(this.#shown.take(position()));
-    if (reporter.interactive) reporter.progress(line);
-    else reporter.note(line);
+    const parts = this.#line(this.#shown.take(position()));
+    if (reporter.interactive) reporter.progress(parts);
+    else reporter.note(parts.join('  '));
   }
 
-  #line(pulse: Pulse): string {
+  /** The parts of the progress line, the most important first, because a narrow terminal shows only those that fit. */
+  #line(pulse: Pulse): string[] {
     this.#failed += pulse.errors;
     this.#refused += pulse.refused;
     const { elapsedNs, spanNs, latencyMs, waiting, inFlight, lagP99Us } = pulse;
     const rate = (count: number) => (spanNs > 0 ? `${((count / spanNs) * 1e9).toFixed(1)}/s` : '–');
     const ms = (value: number | null) => (value === null ? '–' : formatMs(value));
     const phase = this.#phase(pulse);
-    // The time left comes first, so that a narrow terminal cuts something else.
-    const needed = [
+    return [
       this.#outlook(phase, elapsedNs),
       ...(phase === 'calibration' || phase === 'warmup' ? [phase] : []),
       formatMs(elapsedNs / 1e6),
       rate(pulse.achieved),
       `p50 ${ms(latencyMs.p50)} p95 ${ms(latencyMs.p95)}`,
       `errors ${this.#failed}`,
-    ];
-    // Further parts, as many as fit.
-    const more = [
       ...(this.#refused > 0 ? [`refused ${this.#refused}`] : []),
       ...(waiting > 0 ? [`waiting ${waiting}`] : []),
       `in flight ${inFlight}`,
       `due ${rate(pulse.offered)}`,
-      `late p99 ${ms(lagP99Us === null ? null : lagP99Us / 1e3)}`,
+      `lag p99 ${ms(lagP99Us === null ? null : lagP99Us / 1e3)}`,
     ];
-    const lineOf = (parts: readonly string[]) => [...needed, ...parts].join('  ');
-    const fits = more.findIndex((_, at) => lineOf(more.slice(0, at + 1)).length >= COLUMNS);
-    return lineOf(fits < 0 ? more : more.slice(0, fits));
   }
 
   #outlook(phase: ReplayPhase, elapsedNs: number): string {
@@ -135,8 +127,8 @@ export interface ReplayReporter {
   readonly interactive: boolean;
   /** Permanent lines. */
   note(...lines: readonly (string | LogCommand)[]): void;
-  /** The progress line, and the end of showing it. */
-  progress(line: string): void;
+  /** The progress line as its parts, the most important first, and the end of showing it. */
+  progress(parts: readonly string[]): void;
   endProgress(): void;
   /** Events for a program; absent if no program reads them. */
   readonly event?: ((event: ReplayEvent) => void) | undefined;

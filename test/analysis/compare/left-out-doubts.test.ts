@@ -28,7 +28,7 @@ describe('requests that were left out of one side', () => {
         about: [],
         figures: { side: 'B', all: 0.075, late: 0.05 },
         advice:
-          'Give the generator of B idle cores or a host of its own; reprise selftest says what a host keeps up with.',
+          'Run the replay of B on cores or a host that nothing else uses. reprise selftest shows the highest rate that a host can send.',
       },
     ]);
   });

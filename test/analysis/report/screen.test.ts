@@ -62,7 +62,7 @@ describe('the end of a run', () => {
     expect(text).toMatch(/recorded +4\.0 ms +4\.0 ms +4\.0 ms +0 %/);
     expect(text).toMatch(/replayed +10\.0 ms +10\.0 ms +10\.0 ms +0 %/);
     expect(text).toContain('goodput 0/s: 0 % served within latency<5');
-    expect(text).toMatch(/Load: 1,000 of 1,000 sent, 10\/s, p99 .* late, bursts as planned/);
+    expect(text).toMatch(/Load: 1,000 of 1,000 sent, 10\/s, lag p99 .*, bursts as planned/);
   });
 
   test('the one reason that mattered was hidden behind a number', () => {

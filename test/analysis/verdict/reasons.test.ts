@@ -33,9 +33,9 @@ test('a finding is of the severity of its code, unless it could change the answe
   expect(reason('slo_violated', { objective, observed: null }).severity).toBe('fail');
 });
 
-test('the limit of an objective is `threshold` in the figures of documents', () => {
+test('of an objective, the figures of documents have its limit', () => {
   const { figures } = reason('slo_violated', { objective, observed: Number.POSITIVE_INFINITY });
-  expect(figures).toEqual({ threshold: 200, observed: 'Infinity' });
+  expect(figures).toEqual({ limit: 200, observed: 'Infinity' });
 });
 
 const SEVERITIES = { fail: 'FAIL', doubt: 'INCONCLUSIVE', note: 'note' } as const;
@@ -57,7 +57,7 @@ describe('what to do', () => {
 
   test('asks for less load only where the sender was short of time', () => {
     expect(late({ busyShare: 0.03, throttled: false, ratePerSecond: 1.6 })).toContain(
-      'only 3.0 % busy at 1.6/s',
+      'busy only 3.0 % of the time at 1.6/s',
     );
     expect(late({ busyShare: 0.03, throttled: false, ratePerSecond: 1.6 })).not.toContain('multiplier');
     expect(late({ busyShare: 0.03, throttled: true, ratePerSecond: 1.6 })).toContain('CPU limit');

@@ -66,7 +66,7 @@ describe('a percentile that may be over its limit is no pass', () => {
     const { verdict, reasons } = judge(contextOf(sends), slo, { ...JUDGEMENT_BOUNDS, confidence: 0.95 });
     expect(verdict).toBe('INCONCLUSIVE');
     const advice = reasons.find(({ code }) => code === 'too_close')?.advice;
-    expect(advice).toContain('idle cores');
+    expect(advice).toContain('cores that nothing else uses');
     expect(advice).not.toContain('--confidence');
   });
 

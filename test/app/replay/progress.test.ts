@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { ReplayReporter } from '../../../src/app/replay/progress.ts';
 import { ReplayProgress } from '../../../src/app/replay/progress.ts';
+import { Terminal } from '../../../src/cli/terminal.ts';
+import { systemClock } from '../../../src/core/clock.ts';
 import { send } from '../../support/sends.ts';
 
 const SECOND_NS = 1e9;
@@ -61,21 +63,30 @@ test('tells what waits for its connection from what the target has, and of no dr
   progress.end();
 });
 
-test('fits 80 columns with the latency of the target, errors and the time left, whatever the figures', () => {
-  const lines: string[] = [];
+test.each([
+  [60, /^22\.5 h left {2}calibration {2}90\.0 min {2}2\.3\/s$/],
+  [80, /^22\.5 h left {2}calibration .* p50 10\.0 ms p95 10\.0 ms {2}errors 1000$/],
+])('fits %i columns with whole figures, the time left first, whatever they are', (columns, expected) => {
+  const drawn: string[] = [];
+  const stderr = { isTTY: true, columns, write: (text: string) => drawn.push(text) };
+  const screen = new Terminal(stderr, stderr, { ...systemClock, nowNs: () => 0 });
   const progress = new ReplayProgress({
     position: () => ({ elapsedNs: 5_400 * SECOND_NS, outstanding: 63, inFlight: 123_456, waiting: 123_456 }),
     warmupNs: 0,
     plannedNs: 86_400 * SECOND_NS,
     calibrates: true,
-    reporter: reporterOf(lines, []),
+    reporter: {
+      ...reporterOf([], []),
+      interactive: true,
+      progress: (parts) => screen.progress(...parts),
+    },
   });
   progress.add(
     Array.from({ length: 12_345 }, (_, index) => send({ index, status: index < 1_000 ? 503 : 200 })),
   );
-  vi.advanceTimersByTime(10_000);
+  vi.advanceTimersByTime(1_000);
   progress.end();
-  const [line = ''] = lines;
-  expect(line.length).toBeLessThan(80);
-  expect(line).toMatch(/^22\.5 h left {2}calibration .* p50 10\.0 ms p95 10\.0 ms {2}errors 1000\b/);
+  const line = drawn[0]?.replace('\r\u001b[2K', '') ?? '';
+  expect(line.length).toBeLessThan(columns);
+  expect(line).toMatch(expected);
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SeededRandom } from '../../../src/core/random.ts';
-import { type CorpusCase, readCorpus } from './corpus.ts';
+import { type CorpusCase, mutate, readCorpus } from './corpus.ts';
 import { Feed, readRequest, readResponse } from './harness.ts';
 
 const CASES = readCorpus();
@@ -87,42 +87,3 @@ describe('the llhttp corpus', () => {
     expect(protocols.get('unparsed')).toBeGreaterThan(1_000);
   });
 });
-
-const INTERESTING = [
-  '\r\n',
-  '\n',
-  '\r',
-  '\0',
-  ':',
-  ' ',
-  ';',
-  ',',
-  '-5',
-  'ffffffffffffffff',
-  'chunked',
-  '\xff',
-];
-
-function mutate(bytes: Buffer, random: SeededRandom): Buffer {
-  const at = random.below(bytes.length + 1);
-  const end = Math.min(bytes.length, at + random.below(12));
-  const before = bytes.subarray(0, at);
-  switch (random.below(5)) {
-    case 0:
-      return Buffer.concat([before, bytes.subarray(end)]);
-    case 1:
-      return Buffer.concat([before, bytes.subarray(at, end), bytes.subarray(at)]);
-    case 2:
-      return Buffer.concat([
-        before,
-        Buffer.from([random.below(256)]),
-        bytes.subarray(Math.min(bytes.length, at + 1)),
-      ]);
-    case 3:
-      return Buffer.from(before);
-    default: {
-      const piece = Buffer.from(INTERESTING[random.below(INTERESTING.length)] ?? '', 'latin1');
-      return Buffer.concat([before, piece, bytes.subarray(at)]);
-    }
-  }
-}

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import type { SeededRandom } from '../../../src/core/random.ts';
 
 /** One message (or more) of llhttp's test corpus, with what llhttp says of it. */
 export interface CorpusCase {
@@ -38,4 +39,53 @@ function bytesOf(text: string): Buffer {
     .replace(/\\([rntf])/g, (_, letter: string) => escapes[letter] ?? '')
     .replace(/\\x([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   return Buffer.from(plain, 'latin1');
+}
+
+const PIECES = [
+  '\r\n',
+  '\n',
+  '\r',
+  '\0',
+  ':',
+  ' ',
+  ';',
+  ',',
+  '-5',
+  'ffffffffffffffff',
+  'chunked',
+  '\xff',
+  'HTTP/1.0',
+  'Connection: close\r\n',
+  'Transfer-Encoding: chunked\r\n',
+  'Content-Length: 3\r\n',
+  'Expect: 100-continue\r\n',
+  'Upgrade: websocket\r\nConnection: upgrade\r\n',
+  'Trailer: x\r\n',
+  'http://[x/',
+  '101',
+];
+
+/** Removes, repeats, replaces, truncates or inserts bytes at a random place of a message. */
+export function mutate(bytes: Buffer, random: SeededRandom): Buffer {
+  const at = random.below(bytes.length + 1);
+  const end = Math.min(bytes.length, at + random.below(12));
+  const before = bytes.subarray(0, at);
+  switch (random.below(6)) {
+    case 0:
+      return Buffer.concat([before, bytes.subarray(end)]);
+    case 1:
+      return Buffer.concat([before, bytes.subarray(at, end), bytes.subarray(at)]);
+    case 2:
+      return Buffer.concat([
+        before,
+        Buffer.from([random.below(256)]),
+        bytes.subarray(Math.min(bytes.length, at + 1)),
+      ]);
+    case 3:
+      return Buffer.from(before);
+    default: {
+      const piece = Buffer.from(PIECES[random.below(PIECES.length)] ?? '', 'latin1');
+      return Buffer.concat([before, piece, bytes.subarray(at)]);
+    }
+  }
 }
