@@ -108,8 +108,8 @@ export class SenderThread {
     aim: Pick<SenderDeps, 'transport' | 'signals' | 'inFlight' | 'held' | 'keeping' | 'onResults' | 'onOver'>,
   ): Sender {
     const loopTime = new LoopTime(this.#clock);
-    const heartbeat = new Heartbeat(this.#clock);
-    const beats = setInterval(() => heartbeat.beat(), BEAT_MS);
+    const beats = setTimeout(() => heartbeat.beat(), BEAT_MS);
+    const heartbeat = new Heartbeat(this.#clock, () => beats.refresh());
     const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     const sender = new Sender(
       { ...this.#setup, startNs },
@@ -124,7 +124,7 @@ export class SenderThread {
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
         onOver: (health) => {
           clearInterval(ticks);
-          clearInterval(beats);
+          clearTimeout(beats);
           aim.onOver(health);
         },
       },

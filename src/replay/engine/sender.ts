@@ -32,7 +32,7 @@ export interface SenderDeps {
   /** The time during which the sender's event loop ran. */
   readonly loopTime: LoopTime;
   /** Beats on the sender's event loop. */
-  readonly heartbeat: Pick<Heartbeat, 'waitedNs' | 'pausedNs'>;
+  readonly heartbeat: Pick<Heartbeat, 'opens' | 'closes' | 'waitedNs' | 'pausedNs'>;
   readonly transport: Transport;
   readonly signals: SenderSignals;
   /** Counts the requests in flight of all senders. */
@@ -274,9 +274,10 @@ export class Sender {
   }
 
   #dispatch(pending: PendingSend): void {
-    const { transport, afterHearing } = this.#deps;
+    const { transport, afterHearing, heartbeat } = this.#deps;
     this.#counts.sent += 1;
     this.#pending.add(pending);
+    heartbeat.opens();
     pending.dispatch(transport, this.#loopTime.nowNs());
     if (pending.cancelAfterNs === null || !this.#pending.has(pending)) return;
     const ms = Math.ceil(pending.cancelAfterNs / 1e6);
@@ -286,6 +287,7 @@ export class Sender {
 
   readonly #onOver = (pending: PendingSend, result: SendResult): void => {
     if (!this.#pending.delete(pending)) return;
+    this.#deps.heartbeat.closes();
     pending.forgetCancel?.();
     this.#deps.inFlight.leave();
     if (result.error === 'stopped') this.#counts.stopped += 1;

@@ -19,7 +19,8 @@ test('what is read was not there at the look before a pause, and never waits lon
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const clock = new ManualClock(1_000 * MS);
-      const heartbeat = new Heartbeat(clock);
+      const heartbeat = new Heartbeat(clock, () => undefined);
+      heartbeat.opens();
       let [before, last] = [clock.nowNs(), clock.nowNs()];
       let longestNs = 0;
       for (const { kind, afterNs } of steps) {
@@ -45,7 +46,8 @@ test('what is read was not there at the look before a pause, and never waits lon
 
 test('a loop in time delays nothing, and a pause only what is read until the next beat in time', () => {
   const clock = new ManualClock(0);
-  const heartbeat = new Heartbeat(clock);
+  const heartbeat = new Heartbeat(clock, () => undefined);
+  heartbeat.opens();
   const pass = (ms: number) => {
     clock.advance(ms * MS);
     return heartbeat.waitedNs(clock.nowNs()) / MS;
@@ -60,4 +62,46 @@ test('a loop in time delays nothing, and a pause only what is read until the nex
   heartbeat.beat();
   expect(pass(1)).toBe(0);
   expect(heartbeat.pausedNs(clock.nowNs())).toBe(80 * MS);
+});
+
+/** A request opens, the oldest one ends, or time passes. */
+const event = fc.oneof(
+  fc.constantFrom('opens' as const, 'closes' as const),
+  fc.integer({ min: 1, max: 40 }).map((ms) => ({ ms })),
+);
+
+test('it beats while a request is open and once after it, and the time without beats is no pause', () => {
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 80 }), (events) => {
+      const clock = new ManualClock(0);
+      let due: number | null = null;
+      let [open, beats, spanNs] = [0, 0, 0];
+      const heartbeat = new Heartbeat(clock, () => {
+        expect(due).toBeNull();
+        due = clock.nowNs() + BEAT_MS * MS;
+      });
+      for (const each of events) {
+        if (each === 'opens') {
+          heartbeat.opens();
+          open += 1;
+        } else if (each === 'closes' && open > 0) {
+          heartbeat.closes();
+          open -= 1;
+        } else if (each !== 'closes') {
+          if (open > 0) spanNs += each.ms * MS;
+          for (const untilNs = clock.nowNs() + each.ms * MS; clock.nowNs() < untilNs; ) {
+            clock.advance(Math.min(BEAT_MS * MS, untilNs - clock.nowNs()));
+            if (due === null || due > clock.nowNs()) continue;
+            due = null;
+            beats += 1;
+            heartbeat.beat();
+          }
+        }
+        if (open > 0) expect(due).not.toBeNull();
+        expect(heartbeat.waitedNs(clock.nowNs())).toBe(0);
+        expect(heartbeat.pausedNs(clock.nowNs())).toBe(0);
+      }
+      expect(beats).toBeLessThanOrEqual(spanNs / (BEAT_MS * MS) + events.length);
+    }),
+  );
 });

@@ -22,7 +22,12 @@ const TURN_NS = 2_000;
 export const START_NS = 5_000 * MS;
 
 /** The heartbeat of a loop that is always in time. */
-export const NEVER_PAUSED = { waitedNs: () => 0, pausedNs: () => 0 };
+export const NEVER_PAUSED = {
+  opens: () => undefined,
+  closes: () => undefined,
+  waitedNs: () => 0,
+  pausedNs: () => 0,
+};
 
 /** A sender on a manual clock, with an event loop whose turns take 2 µs and a pacer that wakes it. */
 export class Stage implements SenderSignals {
