@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
 import { shownJsonText, shownText } from '../core/text.ts';
 import { formatInstantUs } from '../core/units.ts';
+import { rootOf, statedOf } from './options.ts';
 import { type LogFormat, terminal } from './terminal.ts';
 
 /** Receives finished log lines, each with its line end. */
@@ -18,8 +19,8 @@ function defaultLogFormat(): LogFormat {
 
 /** The logger of a command, in the format of `--log-format`. */
 export function loggerOf(command: Command): Logger {
-  const { logFormat } = command.optsWithGlobals<{ logFormat?: LogFormat }>();
-  return createLogger(logFormat ?? defaultLogFormat());
+  const stated = statedOf(rootOf(command), 'logFormat')?.value as LogFormat | undefined;
+  return createLogger(stated ?? defaultLogFormat());
 }
 
 /** Logs to stderr. */

@@ -7,7 +7,7 @@ import type { CommandFacts } from './command-table.ts';
 import { environmentSource, unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
 import { insteadOf, refuseRemovedVariables } from './config/removed.ts';
-import { addOptions, isRare, pathOf, setSources } from './options.ts';
+import { addOptions, isRare, optionsOf, pathOf, setSources } from './options.ts';
 import { LOG_FORMATS } from './terminal.ts';
 import { BEFORE_A_COMMAND, noValue, takesCommand, usageError } from './usage.ts';
 
@@ -76,7 +76,7 @@ export function bareProgram(explains = false): Command {
 /**
  * The program for a command line. It has the named command in full, and the others by name only. Options are read from
  * the command line, the environment and the configuration file.
- * @throws AppError OPTION_INVALID for an invalid configuration
+ * @throws AppError OPTION_INVALID for an invalid configuration, or an invalid value of an option of every command
  */
 export async function assemble(args: readonly string[], entries: readonly CommandEntry[]): Promise<Prepared> {
   const program = bareProgram(args.includes(HELP_ALL));
@@ -97,6 +97,7 @@ export async function assemble(args: readonly string[], entries: readonly Comman
   if (wanted !== undefined) refuseRemovedVariables(wanted, process.env);
   const config = await configOf(program, entries);
   setSources(program, [environmentSource(process.env), ...(config === null ? [] : [config])]);
+  optionsOf(program, PROGRAM_OPTIONS);
   return { program, config };
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { entryUrl } from '../app/package.ts';
+import { systemClock } from '../core/clock.ts';
 import { EXIT, type ExitStatus } from './exit.ts';
 import { terminal } from './terminal.ts';
 
@@ -9,13 +10,34 @@ const STATUS = { SIGINT: EXIT.sigint, SIGTERM: EXIT.sigterm } as const;
 export type CommandSignal = keyof typeof STATUS;
 const SIGNALS = Object.keys(STATUS) as CommandSignal[];
 
+/** A SIGINT within this time after another one is the same. A person does not press Ctrl-C twice as fast. */
+const SAME_PRESS_NS = 500_000_000;
+
+/**
+ * A handler of signals that gets each Ctrl-C once. A terminal sends it to every process of a job, and npx, `npm run`
+ * and this command under an old Node also pass theirs on to their child.
+ */
+export function oncePressed<Name extends NodeJS.Signals>(
+  listener: (signal: Name) => void,
+  nowNs: () => number = () => systemClock.nowNs(),
+): (signal: Name) => void {
+  let lastNs = Number.NEGATIVE_INFINITY;
+  return (signal) => {
+    if (signal === 'SIGINT') {
+      if (nowNs() - lastNs < SAME_PRESS_NS) return;
+      lastNs = nowNs();
+    }
+    listener(signal);
+  };
+}
+
 /**
  * The first SIGINT or SIGTERM asks a command to end by itself. The second ends the process at once. Call `end` when
  * the command is over.
  */
 export class Interruption {
   readonly #stop = new AbortController();
-  readonly #onSignal = (name: NodeJS.Signals): void => {
+  readonly #onSignal = oncePressed((name) => {
     const known = name as CommandSignal;
     if (this.#received !== null) {
       // The exit itself may wait for one of our threads. Without a handler, the next signal ends the process.
@@ -24,7 +46,7 @@ export class Interruption {
     }
     this.#received = known;
     this.#stop.abort();
-  };
+  });
   #received: CommandSignal | null = null;
 
   constructor() {
@@ -111,11 +133,11 @@ export async function runInThread(
     env: { ...process.env, ...variables },
   });
   let signalled = false;
-  const onSignal = (signal: CommandSignal): void => {
+  const onSignal = oncePressed((signal: CommandSignal) => {
     if (signalled) process.exit(STATUS[signal]);
     signalled = true;
     thread.postMessage(signal);
-  };
+  });
   const letGo = (): void => {
     for (const signal of SIGNALS) process.off(signal, onSignal);
   };

@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runCommand } from '../support/command-here.ts';
 import { runProcess, runReprise } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const { version } = JSON.parse(readFileSync(join(repositoryRoot, 'package.json'), 'utf8')) as {
   version: string;
@@ -78,6 +79,25 @@ describe('reprise', () => {
     expect(warnings.map((line) => JSON.parse(line) as object)).toEqual([
       expect.objectContaining({ level: 'warn', variable: 'REPRISE_MAX_DSK', didYouMean: 'REPRISE_MAX_DISK' }),
     ]);
+  });
+
+  test.each(['json', 'pretty'])('logs as the variable or the file says: %s', async (format) => {
+    const file = join(temporaryDirectory(), 'reprise.yaml');
+    writeFileSync(file, `log-format: ${format}\n`);
+    for (const setting of [{ REPRISE_LOG_FORMAT: format }, { REPRISE_CONFIG: file }]) {
+      const { stderr } = await runReprise(['inspect', '/nonexistent/capture'], {
+        env: { REPRISE_MAX_DSK: '1GiB', ...setting },
+      });
+      expect(stderr.startsWith('{') ? 'json' : 'pretty').toBe(format);
+      expect(stderr).toContain('REPRISE_MAX_DSK');
+    }
+    const wrong = { REPRISE_LOG_FORMAT: 'xml' };
+    expect(await runCommand(['inspect', '/nonexistent/capture'], { env: wrong })).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(
+        /^reprise: --log-format: "xml" is none of: pretty, json \(REPRISE_LOG_FORMAT\)/,
+      ),
+    });
   });
 
   test('is quiet when its reader has gone', async () => {

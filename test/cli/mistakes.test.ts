@@ -191,6 +191,12 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['record --target URL --listen PLACE0 --dir run', /it is a run\n {2}hint: Name a new directory/],
   ['report run --html missing/page.html', /^reprise: missing\/page\.html cannot be written.*\n {2}hint: /],
   ['mock run', /\n {2}hint: .*reprise report run\b/],
+  // Settings of every command.
+  [
+    'replay capture --target URL --log-format xml',
+    /^reprise: --log-format: "xml" is none of: pretty, json\n {2}hint: /,
+  ],
+  ['--log-format text record --dir new', /^reprise: --log-format: "text" is none of: pretty, json/],
   // Settings in files.
   ['replay capture --config capture', /capture cannot be read.*\n {2}hint: Give a YAML file/],
   ['replay capture --config broken.json', /configuration broken\.json: line 1/],

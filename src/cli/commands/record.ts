@@ -24,6 +24,7 @@ import { mustBeFree } from '../../proxy/net/listen.ts';
 import { EXIT } from '../exit.ts';
 import { loggerOf } from '../logger.ts';
 import { addOptions, askedOf } from '../options.ts';
+import { oncePressed } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 import { looksLikeAddress } from '../usage.ts';
 
@@ -46,14 +47,13 @@ class StopRequest {
     });
     // Other programs reload their files at SIGUSR2. Without a handler it would end us without a drain.
     process.on('SIGUSR2', () => undefined);
-    for (const signal of SIGNALS) {
-      process.on(signal, () => {
-        // A closing terminal may send SIGHUP twice, without the intent to hurry.
-        if (this.#wasAsked && signal !== 'SIGHUP') this.again(signal);
-        this.signal ??= signal;
-        this.ask(signal);
-      });
-    }
+    const onSignal = oncePressed((signal) => {
+      // A closing terminal may send SIGHUP twice, without the intent to hurry.
+      if (this.#wasAsked && signal !== 'SIGHUP') this.again(signal);
+      this.signal ??= signal;
+      this.ask(signal);
+    });
+    for (const signal of SIGNALS) process.on(signal, onSignal);
   }
 
   ask(cause: string): void {
