@@ -44,9 +44,10 @@ import { AnswerForecast } from '../replay/answers/expected-answer.ts';
 import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
 import { PATH_PART, REQUEST_OPTIONS } from '../replay/options/replay-flags.ts';
 import { type ReplayOptions, resolveReplayOptions } from '../replay/options/replay-options.ts';
-import { Concurrency } from '../replay/plan/dry-run.ts';
+import { Concurrency } from '../replay/plan/concurrency.ts';
 import {
   AuditCounter,
+  durationNsOf,
   type PlannedRequest,
   plannedRequests,
   type ReplayAudit,
@@ -439,7 +440,7 @@ class ExportPlan {
     this.#startUs ??= row.arrivalUs - offsetUs;
     this.sends += 1;
     this.spanNs = offsetNs;
-    this.#concurrency.add(offsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1e3);
+    this.#concurrency.add(offsetNs, durationNsOf(row));
     return {
       index,
       offsetNs,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, FINISH_REASONS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
 import { autoscaling } from './autoscaling.ts';
+import { connections } from './connections.ts';
 import { faultsSchema } from './faults.ts';
 import { monitors } from './monitors.ts';
 import {
@@ -469,42 +470,6 @@ const scalingPlan = z
   })
   .describe('The scaling as requested, as planned and as achieved.');
 export type ScalingPlan = Immutable<z.infer<typeof scalingPlan>>;
-
-const requestsPerConnection = z.object({ mean: z.number(), max: count });
-
-const connectionsOfRun = z.object({
-  policy: z.string(),
-  opened: count,
-  failed: count,
-  openMax: count.describe('Most connections open at one time.'),
-  used: count.describe('Connections that carried a request.'),
-  connect: z.object({ count, p50Ns: z.number(), p90Ns: z.number(), p99Ns: z.number(), maxNs: z.number() }),
-  requestsPerConnection,
-  byAddress: z.array(
-    z.object({
-      address: z.string(),
-      connections: count,
-      requests: count,
-      firstRequestS: maybeNumber
-        .optional()
-        .describe('Of its first request, after the start of the run; null where it had none.'),
-    }),
-  ),
-  recorded: z.object({
-    connections: count,
-    requestsPerConnection,
-    unknown: count,
-    forgotten: count,
-    byRecorder: z.array(z.object({ recorder: z.string(), connections: count, requests: count })),
-  }),
-});
-/** The opened connections, and the recorded connections of the same requests. */
-export type ConnectionsDocument = Immutable<z.infer<typeof connectionsOfRun>>;
-
-const connections = connectionsOfRun
-  .partial()
-  .required({ opened: true, failed: true })
-  .describe('Connections opened, compared with those on which the requests were recorded.');
 
 const followUps = z
   .object({

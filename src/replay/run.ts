@@ -12,10 +12,10 @@ import {
   type RunPosition,
   type Send,
 } from '../core/run.ts';
+import type { ConnectionsDocument } from '../documents/connections.ts';
 import type {
   BodyChangeCounts,
   CheckDocument,
-  ConnectionsDocument,
   ScalingCounts,
   SessionOrderDocument,
   TimeShiftCounts,
@@ -437,11 +437,13 @@ function closedLoopOf(
   return {
     closed: { concurrency, untilNs },
     readAheadRequests: Math.max(CLOSED_READ_AHEAD, concurrency),
-    warmConnections: Math.min(MAX_WARM_CONNECTIONS, concurrency),
+    warmConnections: mostWarm(concurrency),
   };
 }
 
-/** Most connections opened before the start. The others are opened when an open loop needs them. */
+const mostWarm = (connections: number): number => Math.min(MAX_WARM_CONNECTIONS, Math.max(1, connections));
+
+/** Most connections opened before the start, where the plan does not tell how many it needs. */
 const MAX_WARM_CONNECTIONS = 32;
 
 /**
@@ -472,7 +474,8 @@ function engineOptionsOf(
       options.sessionOrder === 'open'
         ? null
         : { maxRequests: LIMITS.heldFollowUps, maxBodyBytes: LIMITS.heldFollowUpBytes },
-    warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
+    // One shows that an address answers. Senders open the others shortly before requests need them.
+    warmConnections: options.connections === 'pooled' ? 1 : mostWarm(forecast.plannedPeakPerSecond),
     startBeforeReading: options.shiftTime.length > 0,
   };
 }

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { headerValue } from '../../src/core/headers.ts';
-import type { ConnectionsDocument, ReplayDocument } from '../../src/documents/replay.ts';
+import type { ConnectionsDocument } from '../../src/documents/connections.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';

@@ -231,18 +231,22 @@ describe('Replay.run', () => {
   });
 
   it('asks the engine for no more than the plan and the options allow', async () => {
-    const { replay, engines, listener } = replayOf({
-      raw: { multiplier: '3', maxInFlight: '7', timeout: '5s,drain=1s' },
-    });
-    await replay.run(listener, never);
-    expect(engines[0]?.options).toMatchObject({
+    const optionsOf = async (connections: string) => {
+      const raw = { connections, multiplier: '3', maxInFlight: '7', timeout: '5s,drain=1s' };
+      const { replay, engines, listener } = replayOf({ raw });
+      await replay.run(listener, never);
+      return engines[0]?.options;
+    };
+    // Pooled connections are opened by the plan.
+    expect(await optionsOf('recorded')).toMatchObject({ maxInFlight: 7, warmConnections: 4 });
+    expect(await optionsOf('pooled')).toMatchObject({
       origin: 'http://127.0.0.1:9',
       maxInFlight: 7,
       connectTimeoutMs: 5_000,
       totalTimeoutMs: 5_000,
       drainDeadlineMs: 1_000,
       peakRatePerSecond: 3,
-      warmConnections: 4,
+      warmConnections: 1,
     });
   });
 });

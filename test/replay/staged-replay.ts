@@ -118,6 +118,7 @@ function healthOf(sent: number, aborted: boolean): EngineHealth {
     followUps: { heldBack: 0, notHeld: 0 },
     connections: {
       opened: 0,
+      openedAhead: 0,
       failed: 0,
       openMax: 0,
       used: 0,

@@ -77,6 +77,11 @@ export class RawServer {
     return this.#sockets.filter((socket) => !socket.destroyed).length;
   }
 
+  /** Ends every open connection, as a server does with idle ones. */
+  closeConnections(): void {
+    for (const socket of this.#sockets) socket.end();
+  }
+
   /** All bytes received on one connection. */
   received(connection: number): Buffer {
     return Buffer.concat(this.#received[connection] ?? []);

@@ -62,8 +62,17 @@ function shardLines(shard: ShardDocument | null): string[] {
 }
 
 function connectionLines(connections: ReplayDocument['connections']): string[] {
-  const { policy, opened, failed, used, requestsPerConnection, connect, byAddress, recorded } =
-    connections ?? {};
+  const {
+    policy,
+    opened,
+    openedAhead = 0,
+    failed,
+    used,
+    requestsPerConnection,
+    connect,
+    byAddress,
+    recorded,
+  } = connections ?? {};
   if (requestsPerConnection === undefined || connect === undefined) return [];
   const each = ({ mean, max }: typeof requestsPerConnection) =>
     `${mean.toFixed(1)} requests each, at most ${max}`;
@@ -73,7 +82,7 @@ function connectionLines(connections: ReplayDocument['connections']): string[] {
   );
   return linesOf(
     '',
-    `Connections (${policy}): ${opened} opened, ${failed} failed, ${used} used, ${each(requestsPerConnection)}, set up in ${formatMs(connect.p50Ns / 1e6)} (p99 ${formatMs(connect.p99Ns / 1e6)})`,
+    `Connections (${policy}): ${opened} opened (${openedAhead} before they were needed), ${failed} failed, ${used} used, ${each(requestsPerConnection)}, set up in ${formatMs(connect.p50Ns / 1e6)} (p99 ${formatMs(connect.p99Ns / 1e6)})`,
     recorded !== undefined &&
       recorded.connections > 0 &&
       `  recorded: ${recorded.connections}, ${each(recorded.requestsPerConnection)}`,

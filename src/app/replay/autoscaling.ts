@@ -5,8 +5,8 @@ import {
 } from '../../analysis/autoscaling/autoscaling.ts';
 import { labelsText } from '../../analysis/report/monitors.ts';
 import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
+import type { ConnectionsDocument } from '../../documents/connections.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
-import type { ConnectionsDocument } from '../../documents/replay.ts';
 import type { StoredSeries } from '../../storage/runs/monitored.ts';
 
 interface AutoscalingParts {

@@ -1,15 +1,10 @@
 import { uncheckedAdvice } from '../../analysis/verdict/validity.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
+import type { ConnectionsDocument } from '../../documents/connections.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
 import { type Objective, parseObjectives } from '../../documents/metrics/objectives.ts';
-import type {
-  CheckDocument,
-  CheckFigures,
-  ConnectionsDocument,
-  SessionOrderDocument,
-  WaitsFor,
-} from '../../documents/replay.ts';
+import type { CheckDocument, CheckFigures, SessionOrderDocument, WaitsFor } from '../../documents/replay.ts';
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';

@@ -1,9 +1,11 @@
 import { LIMITS } from '../../core/limits.ts';
-import type { ConnectionsDocument } from '../../documents/replay.ts';
+import type { ConnectionsDocument } from '../../documents/connections.ts';
 import type { ConnectionPolicy } from '../options/replay-flags.ts';
+import { Concurrency } from '../plan/concurrency.ts';
 import { identityOf } from '../plan/scaling.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { sessionName } from '../plan/sessions.ts';
+import type { ConnectionNeed, PreparedRequest } from './messages.ts';
 
 /** The sender and connection of a request. */
 interface SendPlace {
@@ -102,5 +104,45 @@ export class RecordedConnections {
     this.#forgotten += this.#older.size;
     this.#older = this.#recent;
     this.#recent = new Map();
+  }
+}
+
+/** A request of unknown length counts as this long, and no more than so many of them count at once. */
+const UNKNOWN_NS = 1_000_000_000;
+const MOST_UNKNOWN = 32;
+
+/** Forecasts how many connections the requests of a sender need. */
+export class ConnectionForecast {
+  readonly #known = new Concurrency();
+  readonly #unknown = new Concurrency();
+
+  /**
+   * Adds a request, in the order of the schedule.
+   * @returns how many are open then, if the target is as fast as recorded; 0 for a request with a connection of its own
+   */
+  add({ intendedOffsetNs, recordedNs = null, lane = null }: PreparedRequest): number {
+    if (lane !== null) return 0;
+    this.#known.add(intendedOffsetNs, recordedNs);
+    if (recordedNs === null) this.#unknown.add(intendedOffsetNs, UNKNOWN_NS);
+    return this.#known.open + Math.min(MOST_UNKNOWN, this.#unknown.open);
+  }
+}
+
+/** Connections are opened at most this long before they are needed. Unused ones are closed after 1.5 s. */
+const AHEAD_NS = 1_000_000_000;
+
+/** What the requests that a sender holds need. */
+export class ConnectionNeeds {
+  #needs: ConnectionNeed[] = [];
+
+  add(need: ConnectionNeed): void {
+    if (need.count > 0) this.#needs.push(need);
+  }
+
+  /** The connections that are needed at an instant of the run, or soon after it. Call it with increasing instants. */
+  at(offsetNs: number): number {
+    this.#needs = this.#needs.filter(({ toOffsetNs }) => toOffsetNs >= offsetNs);
+    const soon = this.#needs.filter(({ fromOffsetNs }) => fromOffsetNs - offsetNs <= AHEAD_NS);
+    return soon.reduce((most, { count }) => Math.max(most, count), 0);
   }
 }

@@ -424,6 +424,7 @@ function connectionsOf(senders: readonly SenderOver[], startNs: number): Connect
   const byAddress = uses.flatMap((use) => use.byAddress);
   return {
     opened: sum('opened'),
+    openedAhead: sum('openedAhead'),
     failed: sum('failed'),
     openMax: sum('openMax'),
     used,

@@ -1,5 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
-import type { ConnectionsDocument, SessionOrderDocument } from '../../documents/replay.ts';
+import type { ConnectionsDocument } from '../../documents/connections.ts';
+import type { SessionOrderDocument } from '../../documents/replay.ts';
 
 /** The connections of one sender or of all. */
 export type ConnectionUse = Omit<ConnectionsDocument, 'policy' | 'recorded'>;

@@ -49,6 +49,8 @@ export interface PreparedRequest {
   /** Sent with `transfer-encoding: chunked` rather than a content-length. */
   readonly chunked: boolean;
   readonly answer: ExpectedAnswer;
+  /** How long it took when it was recorded; null or absent if unknown. */
+  readonly recordedNs?: number | null;
 }
 
 /** Bodies of at least this size travel in a separate buffer, which is transferred without a copy. */
@@ -73,12 +75,22 @@ export function unpacked<Message>(bytes: Uint8Array): Message {
 export interface SendBatch {
   readonly requests: Uint8Array<ArrayBuffer>;
   readonly bodies: ArrayBuffer[];
+  readonly connections: ConnectionNeed;
+}
+
+/** The connections that requests need at most at once, if the target is as fast as recorded. */
+export interface ConnectionNeed {
+  readonly count: number;
+  /** From the first instant of these requests to the last. */
+  readonly fromOffsetNs: number;
+  readonly toOffsetNs: number;
 }
 
 /**
  * A request within a batch. Its head is one text, because thousands of requests wait, and each has about 20 strings.
  */
-interface QueuedRequest extends Omit<PreparedRequest, 'stripe' | 'method' | 'path' | 'headers' | 'body'> {
+interface QueuedRequest
+  extends Omit<PreparedRequest, 'stripe' | 'method' | 'path' | 'headers' | 'body' | 'recordedNs'> {
   /** Method, path, and names and values of headers, a line each. */
   readonly head: string;
   /** A number is an index into the batch's large bodies. */
@@ -91,16 +103,22 @@ export function transferListOf(batch: SendBatch): ArrayBuffer[] {
 
 /**
  * Copies requests into buffers that another thread can take over. Runs on the command thread, well before they are due.
+ * @param connections how many they need at most at once; 0 if none should be opened before they are sent
  */
-export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
+export function packBatch(requests: readonly PreparedRequest[], connections = 0): SendBatch {
   const bodies: ArrayBuffer[] = [];
-  const queued = requests.map(({ stripe: _, method, path, headers, body, ...rest }): QueuedRequest => {
-    const head = headOf(rest.index, [method, path, ...headers]);
-    if (body === null || body.length < OWN_BUFFER_BYTES) return { ...rest, head, body };
-    bodies.push(new Uint8Array(body).buffer);
-    return { ...rest, head, body: bodies.length - 1 };
-  });
-  return { requests: packed(queued), bodies };
+  const queued = requests.map(
+    ({ stripe: _s, recordedNs: _r, method, path, headers, body, ...rest }): QueuedRequest => {
+      const head = headOf(rest.index, [method, path, ...headers]);
+      if (body === null || body.length < OWN_BUFFER_BYTES) return { ...rest, head, body };
+      bodies.push(new Uint8Array(body).buffer);
+      return { ...rest, head, body: bodies.length - 1 };
+    },
+  );
+  const [fromOffsetNs = 0, toOffsetNs = fromOffsetNs] = [requests[0], requests.at(-1)].map(
+    (request) => request?.intendedOffsetNs,
+  );
+  return { requests: packed(queued), bodies, connections: { count: connections, fromOffsetNs, toOffsetNs } };
 }
 
 /** Reads a batch from front to back. Runs on a sender thread. */

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts';
+import { ConnectionForecast } from './connections.ts';
 import { type BatchKind, type PreparedRequest, packBatch, type SendBatch } from './messages.ts';
 import type { DueRing, InFlight } from './shared-memory.ts';
 
@@ -45,6 +46,7 @@ type ReadAheadState = 'more' | 'ample' | 'full' | 'done';
 
 /** Requests that were passed to one sender and are not dispatched yet. */
 class Handed {
+  readonly connections = new ConnectionForecast();
   count = 0;
   /** Bytes of each request; from `#oldest` on, the oldest first. */
   #sizes: number[] = [];
@@ -177,8 +179,11 @@ export class ReadAhead {
 
   #handAs(kind: BatchKind, requests: readonly PreparedRequest[], atOnce: number): void {
     for (const [sender, part] of Map.groupBy(requests, (request) => this.#senderOf(request))) {
-      for (let at = 0; at < part.length; at += atOnce)
-        this.#sink.hand(kind, packBatch(part.slice(at, at + atOnce)), sender);
+      for (let at = 0; at < part.length; at += atOnce) {
+        const some = part.slice(at, at + atOnce);
+        const open = some.map((request) => this.#senders[sender]?.connections.add(request) ?? 0);
+        this.#sink.hand(kind, packBatch(some, Math.max(...open)), sender);
+      }
     }
   }
 

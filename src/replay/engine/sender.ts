@@ -2,6 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { lagNsOf } from '../../core/run.ts';
 import type { KeepingBudget } from '../check/answer-copy.ts';
 import type { Transport } from '../http/client.ts';
+import { ConnectionNeeds } from './connections.ts';
 import { BusyMeter, Durations, type SenderHealth, StallLog } from './health.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import type { LoopTime } from './loop-time.ts';
@@ -69,6 +70,9 @@ export const SENDER_TICK_MS = 25;
 const CATCH_UP_FROM_NS = 50_000_000;
 /** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
 const CATCH_UP_SLACK_NS = 1_000_000;
+/** Opening a connection takes a part of this. So long before the next send, and so many in a tick, they are opened. */
+const OPENING_NS = 500_000;
+const OPENED_PER_TICK = 8;
 /** The longest delay of a timer. */
 const LONGEST_MS = 2 ** 31 - 1;
 
@@ -88,6 +92,7 @@ export class Sender {
   readonly #pending = new Set<PendingSend>();
   /** Recorded connections in use, each with the requests that wait for it, in order. */
   readonly #lanes = new Map<number, PendingSend[]>();
+  readonly #needs = new ConnectionNeeds();
   readonly #stalls = new StallLog();
   readonly #lag = new Durations();
   readonly #counts = {
@@ -144,6 +149,7 @@ export class Sender {
     this.#host.events++;
     if (this.#drainingSinceNs !== null) return;
     const nowNs = this.#deps.clock.nowNs();
+    this.#needs.add(batch.connections);
     if (kind === 'followUps') this.#queue.hold(batch, nowNs);
     else {
       const late = this.#queue.add(batch, nowNs, this.#options.judgedFromNs);
@@ -171,7 +177,7 @@ export class Sender {
     this.#endWhenDrained();
   }
 
-  /** Reports results and ends requests that took too long. */
+  /** Reports results, ends requests that took too long, and opens connections for the next ones. */
   tick(): void {
     const nowNs = this.#deps.clock.nowNs();
     // If a tick is late, everything else on this loop was late too.
@@ -186,7 +192,18 @@ export class Sender {
     this.#busy.tick(nowNs);
     this.#ticks += 1;
     if (this.#ticks % TICKS_PER_REPORT === 0) this.#reportResults();
+    if (this.#drainingSinceNs === null && this.#options.closed == null) this.#openAhead(nowNs);
     this.#endWhenDrained();
+  }
+
+  /** Opens connections that are needed soon, as long as this delays no send. */
+  #openAhead(nowNs: number): void {
+    const { clock, transport, inFlight } = this.#deps;
+    const count = Math.min(this.#needs.at(this.#offset(nowNs)), inFlight.setup.limits.maxRequests);
+    for (let opened = 0; opened < OPENED_PER_TICK; opened += 1) {
+      const nextNs = this.#queue.peekNs() ?? Number.POSITIVE_INFINITY;
+      if (nextNs - clock.nowNs() < OPENING_NS || !transport.openAhead(count)) return;
+    }
   }
 
   #planTurn(): void {

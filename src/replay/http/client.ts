@@ -16,6 +16,11 @@ const IDLE_NS = 1_500_000_000;
 const LANE_IDLE_MS = 60_000;
 /** Subtracted from a server's own `Keep-Alive: timeout=` hint. */
 const KEEP_ALIVE_MARGIN_MS = 500;
+/** If a connection that was opened ahead fails or is closed unused, the next one is opened after this time. */
+const OPEN_AGAIN_NS = 250_000_000;
+/** A target that closed so many connections so soon after one answer each, and kept none for another, keeps none. */
+const CLOSED_AFTER_ONE = 3;
+const CLOSED_SOON_NS = 250_000_000;
 /** Interval of checks for connections that were silent for too long. */
 const WATCH_MS = 25;
 
@@ -42,7 +47,7 @@ export interface SendHandle {
 }
 
 /** Sends requests to the target: undici, or a script in tests. */
-export type Transport = Pick<HttpClient, 'send' | 'warm' | 'use' | 'close'>;
+export type Transport = Pick<HttpClient, 'send' | 'warm' | 'openAhead' | 'use' | 'close'>;
 
 /**
  * Sends requests with undici, with one `Client` per connection. So we choose the connection of a request, count its
@@ -63,11 +68,15 @@ export class HttpClient {
   /** Recorded connections by their lane. Each carries one request at a time. */
   readonly #lanes = new Map<number, Connection>();
   readonly #live = new Set<Connection>();
+  /** Those that we are closing. */
+  #closing = 0;
   /** Connections with a request, or that are being opened in advance. */
   readonly #busy = new Set<Connection>();
   readonly #watching: NodeJS.Timeout;
   /** Loop time of the last watch. */
   #lastWatchNs: number;
+  #openAgainNs = Number.NEGATIVE_INFINITY;
+  #closedAfterOne = 0;
 
   constructor(options: ConnectionOptions, book: AddressBook, clock: Clock) {
     this.#options = options;
@@ -87,15 +96,30 @@ export class HttpClient {
   }
 
   /**
-   * Opens at least `count` connections and at least one to each address. Resolves when all have succeeded or failed.
+   * Opens connections until there are `count`, and one for each address. Resolves when all have succeeded or failed.
    * Addresses that do not answer are not used afterwards.
    */
   async warm(count: number): Promise<void> {
     await this.#book.refresh();
-    const attempts = Math.max(count, this.#book.addresses.length);
-    const connections = Array.from({ length: attempts }, () => this.#create(null));
+    const attempts = Math.max(count, this.#book.addresses.length) - this.#live.size;
+    const connections = Array.from({ length: Math.max(0, attempts) }, () => this.#create(null));
     for (const connection of connections) this.#busy.add(connection);
     await Promise.all(connections.map((connection) => connection.warm()));
+  }
+
+  /**
+   * Opens a connection before a request needs it, unless `count` are open. It opens none if the target closes each after
+   * one answer: such a target may serve one connection at a time, and an unused one would keep it from the others.
+   * @returns whether it has opened one
+   */
+  openAhead(count: number): boolean {
+    const keepsNone = this.#closedAfterOne >= CLOSED_AFTER_ONE && this.#use.requestsMax === 1;
+    if (this.#live.size + this.#closing >= count || keepsNone || this.clock.nowNs() < this.#openAgainNs)
+      return false;
+    const connection = this.#create(null);
+    this.#busy.add(connection);
+    void connection.warm();
+    return true;
   }
 
   use(): SenderConnections {
@@ -167,6 +191,7 @@ export class HttpClient {
    */
   rests(connection: Connection): void {
     this.#busy.delete(connection);
+    if (!connection.usable && connection.served === 1) this.#closedAfterOne += 1;
     if (!this.#usable(connection)) connection.retire();
     else if (connection.lane === null) {
       connection.idleSinceNs = this.clock.nowNs();
@@ -174,14 +199,28 @@ export class HttpClient {
     }
   }
 
-  /** A connection's socket is closed. */
-  closed(): void {
+  /** A connection was opened before a request needed it, or could not be opened. */
+  openedAhead(isOpen: boolean): void {
+    if (isOpen) this.#use.openedAhead += 1;
+    else this.#openAgainNs = this.clock.nowNs() + OPEN_AGAIN_NS;
+  }
+
+  /** A connection's socket is closed, by us or by the target. */
+  closed({ served, idleSinceNs }: Connection, byTarget: boolean): void {
     this.#use.noteClosed();
+    if (!byTarget) {
+      this.#closing -= 1;
+      return;
+    }
+    const nowNs = this.clock.nowNs();
+    if (served === 0) this.#openAgainNs = nowNs + OPEN_AGAIN_NS;
+    if (served === 1 && nowNs - idleSinceNs < CLOSED_SOON_NS) this.#closedAfterOne += 1;
   }
 
   /** A connection can no longer carry requests. */
   forget(connection: Connection): void {
     this.#live.delete(connection);
+    if (connection.isOpen) this.#closing += 1;
     this.#busy.delete(connection);
     const { lane } = connection;
     if (lane !== null && this.#lanes.get(lane) === connection) this.#lanes.delete(lane);
@@ -227,6 +266,8 @@ class Connection {
   served = 0;
   /** The target has announced that it sends no more. */
   ended = false;
+  /** Whether it was opened before a request needed it, so that the target may close it as idle. */
+  #isAhead = false;
   readonly #host: HttpClient;
   readonly #client: Client;
   #socket: Socket | null = null;
@@ -268,6 +309,11 @@ class Connection {
     return this.#socket !== null;
   }
 
+  /** Whether it was open before the request that it carries. */
+  get wasIdle(): boolean {
+    return this.served > 0 || this.#isAhead;
+  }
+
   /** Loop time since which an expected event is missing; Infinity if none is expected. */
   get silentSinceNs(): number {
     if (this.#dialing !== null) return this.#dialingSinceNs;
@@ -302,8 +348,10 @@ class Connection {
       onResponseEnd: over,
       onResponseError: over,
     };
+    this.#isAhead = true;
     this.#client.dispatch({ method: 'GET', path: '/', ...this.#serverName }, refusing);
     await settled.promise;
+    this.#host.openedAhead(this.#socket !== null);
     if (this.#socket === null) this.retire();
     else this.#host.rests(this);
   }
@@ -400,7 +448,7 @@ class Connection {
   /** undici reconnects by itself if a request is waiting that was not written yet. */
   #disconnected(): void {
     this.#socket = null;
-    this.#host.closed();
+    this.#host.closed(this, !this.#over);
     if (this.#exchange === null) this.retire();
   }
 }
@@ -491,8 +539,8 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
   }
 
   #brokenBy(error: Error): SendEnd {
-    const { served, ended } = this.#connection;
-    return brokenErrorOf(error, { answered: this.#heard, reusedConnection: served > 0, ended });
+    const { wasIdle, ended } = this.#connection;
+    return brokenErrorOf(error, { answered: this.#heard, reusedConnection: wasIdle, ended });
   }
 
   #endWith(end: SendEnd): void {
@@ -550,13 +598,15 @@ function dialer(options: ConnectionOptions): Dial {
 /** Connection counts over the life of a run. */
 class Use {
   failed = 0;
+  openedAhead = 0;
   readonly #connectTimes = new Durations();
   #opened = 0;
   #open = 0;
   #openMax = 0;
   #used = 0;
   #requests = 0;
-  #requestsMax = 0;
+  /** The most requests on one connection. */
+  requestsMax = 0;
   readonly #byAddress = new Map<string, { connections: number; requests: number; firstNs: number | null }>();
 
   noteOpened(address: string, tookNs: number): void {
@@ -575,7 +625,7 @@ class Use {
   noteRequest(address: string, nth: number, clock: Clock): void {
     if (nth === 1) this.#used += 1;
     this.#requests += 1;
-    this.#requestsMax = Math.max(this.#requestsMax, nth);
+    this.requestsMax = Math.max(this.requestsMax, nth);
     const use = this.#useOf(address);
     use.requests += 1;
     use.firstNs ??= clock.nowNs();
@@ -585,11 +635,12 @@ class Use {
     const mean = this.#used === 0 ? 0 : this.#requests / this.#used;
     return {
       opened: this.#opened,
+      openedAhead: this.openedAhead,
       failed: this.failed,
       openMax: this.#openMax,
       used: this.#used,
       connect: this.#connectTimes.packed(),
-      requestsPerConnection: { mean, max: this.#requestsMax },
+      requestsPerConnection: { mean, max: this.requestsMax },
       byAddress: [...this.#byAddress].map(([address, use]) => ({ address, ...use })),
     };
   }

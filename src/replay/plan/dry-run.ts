@@ -1,5 +1,4 @@
 import { setImmediate } from 'node:timers/promises';
-import TinyQueue from 'tinyqueue';
 import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
@@ -7,8 +6,10 @@ import { PAYLOAD_FINDINGS, type PayloadAudit, type PayloadFinding } from '../../
 import { maskedPointers, whyNoBody } from '../check/compared-fields.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
+import { Concurrency } from './concurrency.ts';
 import {
   AuditCounter,
+  durationNsOf,
   type PlanParts,
   type ReplayAudit,
   ScalingTally,
@@ -98,7 +99,7 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
     }
     tally.planned(send);
     listener.addPlanned(row, intendedOffsetNs);
-    concurrency.add(intendedOffsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1000);
+    concurrency.add(intendedOffsetNs, durationNsOf(row));
     planned += 1;
     if (!admitted) refusedForRate += 1;
   }
@@ -190,28 +191,4 @@ function findingsOf(payload: ExchangePayload): Set<PayloadFinding> {
     if (texts.some((text) => pattern.test(text))) findings.add(finding);
   }
   return findings;
-}
-
-/**
- * Counts how many requests would be open at once if each took as long as recorded. It needs memory for the ends of the
- * open requests.
- */
-export class Concurrency {
-  readonly #ends = new TinyQueue<number>();
-  #max = 0;
-  #known = 0;
-
-  /** Adds a planned send. Call it in order. @param durationNs the recorded duration; null if unknown */
-  add(intendedOffsetNs: number, durationNs: number | null): void {
-    if (durationNs === null) return;
-    this.#known += 1;
-    while ((this.#ends.peek() ?? Number.POSITIVE_INFINITY) <= intendedOffsetNs) this.#ends.pop();
-    this.#ends.push(intendedOffsetNs + durationNs);
-    this.#max = Math.max(this.#max, this.#ends.length);
-  }
-
-  /** The most open requests at once; null if no duration was known. */
-  get max(): number | null {
-    return this.#known === 0 ? null : this.#max;
-  }
 }

@@ -179,13 +179,32 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       const { method, path, body, chunked } = moved;
       const headers = parts.traced?.(index, moved.headers) ?? moved.headers;
       // Members are listed one by one, because spreading four objects would take longer than the rest of this loop.
-      yield { index, intendedOffsetNs, stripe, lane, follows, method, path, headers, body, chunked, answer };
+      const recordedNs = durationNsOf(row);
+      yield {
+        index,
+        intendedOffsetNs,
+        stripe,
+        lane,
+        follows,
+        method,
+        path,
+        headers,
+        body,
+        chunked,
+        answer,
+        recordedNs,
+      };
     } else {
       const refusedRow = sizedRow(playedAsRow, request.body);
       listener.refusedByCeiling({ index, intendedOffsetNs, row: refusedRow, streams, warmup });
     }
     index += 1;
   }
+}
+
+/** How long an exchange took; null if unknown. */
+export function durationNsOf({ lastByteOffsetUs }: ExchangeRow): number | null {
+  return lastByteOffsetUs === null ? null : lastByteOffsetUs * 1_000;
 }
 
 /** The request of a send; null (and counted) if it cannot be built. */

@@ -1,11 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
-import { laneOf, placeOf } from '../../../src/replay/engine/connections.ts';
+import {
+  ConnectionForecast,
+  ConnectionNeeds,
+  laneOf,
+  placeOf,
+} from '../../../src/replay/engine/connections.ts';
 import type { PreparedRequest } from '../../../src/replay/engine/messages.ts';
 import { BatchReader } from '../../../src/replay/engine/messages.ts';
 import { ReadAhead } from '../../../src/replay/engine/read-ahead.ts';
 import { DueRing } from '../../../src/replay/engine/shared-memory.ts';
+import { Concurrency } from '../../../src/replay/plan/concurrency.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { prepared } from '../../support/prepared.ts';
@@ -128,5 +134,54 @@ describe('the lane of a request', () => {
     for (const lane of lanes) expect(Number.isSafeInteger(lane)).toBe(true);
     expect(laneOf({ row: exchangeRow({ connection: 1, id: 99 }), copy: 0, layer: 0 })).toBe(lanes[0]);
     expect(laneOf({ row: exchangeRow({ connection: null }), copy: 0, layer: 0 })).toBeNull();
+  });
+});
+
+describe('the connections that are needed', () => {
+  const SECOND_NS = 1e9;
+  const requests = fc.array(
+    fc.record({ gapMs: fc.nat({ max: 800 }), tookMs: fc.option(fc.nat({ max: 3_000 }), { nil: null }) }),
+    { minLength: 1, maxLength: 60 },
+  );
+
+  test('are never more than the plan says, where all times are known', () => {
+    fc.assert(
+      fc.property(requests, fc.integer({ min: 1, max: 5 }), (parts, atOnce) => {
+        const plan = new Concurrency();
+        const forecast = new ConnectionForecast();
+        const needs = new ConnectionNeeds();
+        let atNs = 0;
+        const open = parts.map(({ gapMs, tookMs }, index) => {
+          atNs += gapMs * 1e6;
+          const recordedNs = (tookMs ?? 0) * 1e6;
+          plan.add(atNs, recordedNs);
+          return { atNs, count: forecast.add(prepared(index, atNs, { recordedNs })) };
+        });
+        expect(Math.max(...open.map(({ count }) => count))).toBe(plan.max);
+        for (let at = 0; at < open.length; at += atOnce) {
+          const part = open.slice(at, at + atOnce);
+          needs.add({
+            count: Math.max(...part.map(({ count }) => count)),
+            fromOffsetNs: part[0]?.atNs ?? 0,
+            toOffsetNs: part.at(-1)?.atNs ?? 0,
+          });
+        }
+        for (let ns = 0; ns <= atNs; ns += SECOND_NS / 10) {
+          const soon = open.filter((each) => each.atNs >= ns && each.atNs <= ns + SECOND_NS);
+          expect(needs.at(ns)).toBeLessThanOrEqual(plan.max ?? 0);
+          expect(needs.at(ns)).toBeGreaterThanOrEqual(Math.max(0, ...soon.map(({ count }) => count)));
+        }
+        expect(needs.at(atNs + 1)).toBe(0);
+      }),
+    );
+  });
+
+  test('are at most 32 for requests of unknown length, and none for those with a connection of their own', () => {
+    const forecast = new ConnectionForecast();
+    const counts = Array.from({ length: 100 }, (_, index) => forecast.add(prepared(index, index * 1e6)));
+    expect(counts.slice(0, 3)).toEqual([1, 2, 3]);
+    expect(counts.at(-1)).toBe(32);
+    expect(forecast.add(prepared(100, 5 * SECOND_NS, { recordedNs: 1 }))).toBeLessThanOrEqual(33);
+    expect(forecast.add(prepared(101, 9 * SECOND_NS, { lane: 4, recordedNs: 1 }))).toBe(0);
   });
 });

@@ -35,8 +35,12 @@ async function play(
   return { health, results: results.sort((a, b) => a.index - b.index) };
 }
 
-function schedule(count: number, offsetNs: (index: number) => number): PreparedRequest[] {
-  return Array.from({ length: count }, (_, index) => prepared(index, offsetNs(index)));
+function schedule(
+  count: number,
+  offsetNs: (index: number) => number,
+  parts: Partial<PreparedRequest> = {},
+): PreparedRequest[] {
+  return Array.from({ length: count }, (_, index) => prepared(index, offsetNs(index), parts));
 }
 
 /** How often each request came. */
@@ -84,6 +88,27 @@ describe('an engine', () => {
     );
     expectInOrder(results);
     expect([...arrivals(server).values()]).toEqual(requests.map(() => 1));
+  });
+
+  test('has the connections of a burst open before it, and never more than the plan needs', async () => {
+    let most = 0;
+    const openAt = new Map<string, number>();
+    const server = await serve((request, socket) => {
+      most = Math.max(most, server.openConnections);
+      openAt.set(request.target, server.openConnections);
+      setTimeout(() => socket.write(answer()), 20);
+      // Some of those that are opened for the second burst are closed before it.
+      if (request.target === '/11') setTimeout(() => server.closeConnections(), 600);
+    });
+    // Two bursts of twelve.
+    const burstNs = (index: number): number => (index < 12 ? 1_400 : 2_800) * MS + (index % 12) * MS;
+    const requests = schedule(24, burstNs, { recordedNs: 25 * MS });
+    const { health, results } = await play(server.origin, requests, { warmConnections: 1, rehearsed: 400 });
+    expect(results.every(({ error }) => error === null)).toBe(true);
+    expect([openAt.get('/0'), openAt.get('/12'), most]).toEqual([12, 12, 12]);
+    expect(health.connections.openMax).toBeLessThanOrEqual(12);
+    expect(health.connections.openedAhead).toBe(health.connections.opened);
+    expect(health.connections.opened).toBe(server.connections);
   });
 
   test.each<[string, (socket: Socket) => void]>([

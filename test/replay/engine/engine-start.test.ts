@@ -20,7 +20,9 @@ async function play(
   servers.push(server);
   const engine = engineFor(server.origin, { startAtUs, ...options }, undefined, undefined, clock);
   const results: SendResult[] = [];
-  const requests = Array.from({ length: 20 }, (_, index) => prepared(index, index * 1e6, {}));
+  const requests = Array.from({ length: 20 }, (_, index) =>
+    prepared(index, index * 1e6, { recordedNs: 4e6 }),
+  );
   const { signal } = new AbortController();
   const run = engine.run(requests.values(), (batch) => results.push(...batch), signal);
   return { run, results, server };

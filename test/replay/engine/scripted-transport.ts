@@ -59,9 +59,14 @@ export class ScriptedTransport implements Transport {
     return Promise.resolve();
   }
 
+  openAhead(): boolean {
+    return false;
+  }
+
   use(): SenderConnections {
     return {
       opened: 0,
+      openedAhead: 0,
       failed: 0,
       openMax: 0,
       used: 0,

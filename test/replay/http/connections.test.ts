@@ -46,6 +46,63 @@ describe('connections', () => {
     expect(server.connections).toBe(3);
   });
 
+  test('opened ahead are as many as are needed, with those in use', async () => {
+    const waiting: (() => void)[] = [];
+    const server = await serve((_request, socket) => waiting.push(() => socket.write(answer())));
+    const transport = transportTo(server.origin);
+    const first = play(transport, outgoing());
+    await expect.poll(() => waiting.length, LONG).toBe(1);
+    expect([1, 2, 3, 4].map(() => transport.openAhead(3))).toEqual([true, true, false, false]);
+    await expect.poll(() => server.openConnections, LONG).toBe(3);
+    await expect.poll(() => transport.use().openedAhead, LONG).toBe(2);
+    const more = [play(transport, outgoing()), play(transport, outgoing())];
+    await expect.poll(() => waiting.length, LONG).toBe(3);
+    for (const go of waiting) go();
+    expect((await Promise.all([first, ...more])).map(({ error }) => error)).toEqual([null, null, null]);
+    expect(transport.use()).toMatchObject({ opened: 3, openedAhead: 2, openMax: 3, used: 3 });
+    expect(transport.openAhead(3)).toBe(false);
+  });
+
+  test('opened ahead that the target closes or refuses are replaced a moment later, and are no error', async () => {
+    const server = await serve();
+    const transport = transportTo(server.origin);
+    expect(transport.openAhead(2)).toBe(true);
+    await expect.poll(() => server.openConnections, LONG).toBe(1);
+    await expect.poll(() => transport.use().openedAhead, LONG).toBe(1);
+    server.closeConnections();
+    await expect.poll(() => server.openConnections, LONG).toBe(0);
+    // Not in a loop against a target that closes each of them.
+    await expect.poll(() => transport.openAhead(1), LONG).toBe(true);
+    await expect.poll(() => transport.use().openedAhead, LONG).toBe(2);
+    expect(await play(transport, outgoing())).toMatchObject({ error: null });
+    await server.close();
+    await expect.poll(() => transport.openAhead(1), LONG).toBe(true);
+    await expect.poll(() => transport.use().failed, LONG).toBe(1);
+    expect(transport.openAhead(1)).toBe(false);
+    expect(transport.use()).toMatchObject({ opened: 2, openedAhead: 2, used: 1 });
+  });
+
+  test('opened ahead may end as a request is sent, as those that were used may', async () => {
+    const server = await serve((_request, socket) => socket.resetAndDestroy());
+    const transport = transportTo(server.origin);
+    expect((await play(transport, outgoing())).error).toBe('reset');
+    // As soon as the one before is closed.
+    await expect.poll(() => transport.openAhead(1), LONG).toBe(true);
+    await expect.poll(() => transport.use().openedAhead, LONG).toBe(1);
+    expect((await play(transport, outgoing())).error).toBe('reset_on_reuse');
+  });
+
+  test('are not opened ahead for a target that closes each after one answer', async () => {
+    const server = await serve((_request, socket) => socket.end(answer('', '200 OK', ['connection: close'])));
+    const transport = transportTo(server.origin);
+    for (let nth = 0; nth < 3; nth++) {
+      await play(transport, outgoing());
+      await expect.poll(() => server.openConnections, LONG).toBe(0);
+    }
+    expect(transport.openAhead(5)).toBe(false);
+    expect(server.connections).toBe(3);
+  });
+
   test('that the target closed while idle are not used again', async () => {
     const server = await serve((_request, socket) => socket.end(answer()));
     const transport = transportTo(server.origin);

@@ -5,7 +5,8 @@ import { AnswerForecast } from '../../../src/replay/answers/expected-answer.ts';
 import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { Outstanding, refusedSend } from '../../../src/replay/engine/outstanding.ts';
 import { RateCeiling, TargetFence } from '../../../src/replay/guard.ts';
-import { Concurrency, type DryRunParts, dryRun } from '../../../src/replay/plan/dry-run.ts';
+import { Concurrency } from '../../../src/replay/plan/concurrency.ts';
+import { type DryRunParts, dryRun } from '../../../src/replay/plan/dry-run.ts';
 import {
   AuditCounter,
   type PlanParts,
@@ -242,6 +243,7 @@ describe('Concurrency', () => {
           return before.length + 1;
         });
         expect(concurrency.max).toBe(Math.max(...openAt));
+        expect(concurrency.open).toBe(openAt.at(-1));
       }),
     );
   });
