@@ -3,14 +3,18 @@
  *
  *     node bench/replay.ts [--rounds 5] [--seconds 10] [--warm 4] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…] [--monitors 4] [--telemetry] [--with=FLAGS]
  *
- * All tools have the same target, a separate process. It takes the time of each request's first byte on the host's
- * monotonic clock. Every tool runs as a user would run it; Reprise replays a capture by its command line. Stages:
+ * All tools have the same target, a separate process. Times of arrivals are on the host's monotonic clock. In the first
+ * three stages the kernel takes them, if there is a python3; else, and in the others, the target as it reads. Every tool
+ * runs as a user would run it; Reprise replays a capture by its command line. Stages:
  *
  * - `even`: 1,000/s, evenly, all tools interleaved round by round, and a bare sender that spins. Its lateness is that
  * of   target and host. Figures are of warm tools: each sends for `--warm` seconds before them. Options for Reprise
  * alone,   with and without: `--monitors N`, N monitors, each of a server with a thousand series; `--telemetry`, OTLP
  * and remote   write to a receiver that accepts everything; `--with="--threads 2"`, these flags. All chosen ones are
  * interleaved,   and must be within the bounds on arrivals.
+ * - `trace`: the arrivals of a recorded trace at 100/s, all tools that can send at given instants.
+ * - `beside`: 100/s, evenly, beside two busy loops: Reprise and vegeta, at the priority that Reprise gives its threads.
+ *   Where the system does not allow it, both have the usual one, and the result is only printed.
  * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
  * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target have their own cores by `taskset`.
  * - `cost`: CPU per request at `--cost` requests/s, for Reprise and vegeta: with one request that is not stored, and
@@ -21,12 +25,16 @@
  * and AIPerf do not, so their start is fitted such that their earliest arrival has no error. This favours them by their
  * own smallest latency. For Reprise, the figures with a fitted start are also shown.
  */
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { SUPERVISION } from '../src/core/limits.ts';
+import { mayHaveNiceness } from '../test/support/host-abilities.ts';
+import { systemProgram } from '../test/support/peer-tools.ts';
 import { arrivalErrors, dispersionErrors } from './support/arrival-errors.ts';
-import { type ArrivalPlan, captureOf, evenPlan, poissonPlan } from './support/arrival-plan.ts';
+import { type ArrivalPlan, captureOf, evenPlan, poissonPlan, tracePlan } from './support/arrival-plan.ts';
 import { ArrivalTarget } from './support/arrival-target.ts';
 import { BesideReplay } from './support/beside-replay.ts';
 import { withinBounds } from './support/judgement.ts';
@@ -45,10 +53,16 @@ import {
 import { allCores, pinSender, runOn } from './support/pinning.ts';
 import { median } from './support/statistics.ts';
 
-const STAGES = ['even', 'poisson', 'fast', 'cost', 'highest'] as const;
+const STAGES = ['even', 'trace', 'beside', 'poisson', 'fast', 'cost', 'highest'] as const;
 const BODY_BYTES = 2_048;
-/** Bounds on arrivals at the target at an even 1,000/s. */
-const MOST_US = { 'p50 µs': 150, 'p90 µs': 500, 'p99 µs': 2_000 };
+/** Bounds on arrivals at the target: evenly at 1,000/s, and of a trace at 100/s. */
+const MOST_US = {
+  even: { 'p50 µs': 60, 'p90 µs': 150, 'p99 µs': 600 },
+  trace: { 'p50 µs': 150, 'p90 µs': 400, 'p99 µs': 1_000 },
+};
+const BUSY_LOOPS = 2;
+/** A busy loop that is left behind ends by itself. */
+const LOOPS_MAX_S = 3_600;
 type Rows = Readonly<Record<string, Readonly<Record<string, number | string>>>>;
 
 const { values: flags } = parseArgs({
@@ -82,7 +96,7 @@ function jobOf(
   warmRequests = 0,
 ): Job {
   const capture = captureOf(plan, body, directory, name);
-  return { plan, ratePerSecond, seconds, warmRequests, capture, body, bodyFile, directory };
+  return { name, plan, ratePerSecond, seconds, warmRequests, capture, body, bodyFile, directory };
 }
 
 function toolsThere(): LoadTool[] {
@@ -123,6 +137,7 @@ function rowOf(rounds: readonly Played[], job: Job): Record<string, number | str
     'lag p50 µs': medians(rounds, ({ document }) => document?.lagUs.p50),
     'lag p90': medians(rounds, ({ document }) => document?.lagUs.p90),
     'lag p99': medians(rounds, ({ document }) => document?.lagUs.p99),
+    niceness: [...new Set(rounds.map(({ document }) => document?.health.niceness ?? ''))].join(' '),
     judged: [...new Set(rounds.map(judgement))].join(' '),
   };
 }
@@ -140,7 +155,7 @@ async function interleaved(tools: readonly LoadTool[], job: Job, target: Arrival
   }
   const rows = Object.fromEntries([...rounds].map(([name, all]) => [name, rowOf(all, job)]));
   console.table(rows);
-  report[`${job.ratePerSecond}/s`] = rows;
+  report[job.name] = rows;
   return rows;
 }
 
@@ -163,12 +178,47 @@ async function evenly(tools: readonly LoadTool[], target: ArrivalTarget): Promis
   if (isUnasked) throw new Error('monitors or telemetry: nothing came');
   monitored.stop();
   received.stop();
-  if (beside.length === 0) return;
-  const figures = Object.entries(rows).flatMap(([name, row]) =>
-    Object.entries(MOST_US).map(([figure, bound]) => ({
+  judge(rows, beside.length > 0 ? Object.keys(rows) : ['reprise'], MOST_US.even);
+}
+
+/** A recorded trace at 100/s. vegeta has constant rates only. */
+async function traced(tools: readonly LoadTool[], target: ArrivalTarget): Promise<void> {
+  const seconds = WARM_SECONDS + SECONDS;
+  const job = jobOf('trace', tracePlan(100, seconds), 100, seconds, 100 * WARM_SECONDS);
+  const following = tools.filter(({ name }) => !name.startsWith('vegeta'));
+  judge(await interleaved([...following, awake()], job, target), ['reprise'], MOST_US.trace);
+}
+
+/** Even 100/s on a host whose processors are taken. */
+async function besideLoops(target: ArrivalTarget): Promise<void> {
+  const mayBeFirst = mayHaveNiceness(SUPERVISION.sendingNiceness);
+  const niceness = mayBeFirst ? SUPERVISION.sendingNiceness : 0;
+  const other = vegeta(niceness);
+  if ('missing' in other) console.log(`${other.name} is left out: ${other.missing}`);
+  const tools = 'missing' in other ? [reprise()] : [reprise(), other];
+  const seconds = WARM_SECONDS + SECONDS;
+  const job = jobOf('beside', evenPlan(100, seconds), 100, seconds, 100 * WARM_SECONDS);
+  const loops = Array.from({ length: BUSY_LOOPS }, () =>
+    spawn('timeout', ['--foreground', String(LOOPS_MAX_S), 'sh', '-c', 'while :; do :; done']),
+  );
+  console.log(`beside ${BUSY_LOOPS} busy loops, niceness ${niceness}`);
+  try {
+    const rows = await interleaved(tools, job, target);
+    const vegetas = rows[other.name];
+    if (!mayBeFirst || vegetas === undefined) return;
+    judge(rows, ['reprise'], { 'p90 µs': Number(vegetas['p90 µs']), 'p99 µs': Number(vegetas['p99 µs']) });
+  } finally {
+    for (const loop of loops) loop.kill();
+  }
+}
+
+/** Compares figures of these tools with their bounds. */
+function judge(rows: Rows, tools: readonly string[], bounds: Readonly<Record<string, number>>): void {
+  const figures = tools.flatMap((name) =>
+    Object.entries(bounds).map(([figure, bound]) => ({
       figure: `${name}: ${figure}`,
       bound,
-      value: Number(row[figure]),
+      value: Number(rows[name]?.[figure]),
     })),
   );
   if (!withinBounds(ROUNDS, figures)) process.exitCode = 1;
@@ -226,11 +276,14 @@ console.log(
   `replay: ${BODY_BYTES} B POST, medians of ${ROUNDS} rounds of ${SECONDS} s, load average ${load}`,
 );
 const target = await ArrivalTarget.start();
+const python = systemProgram('python3');
+if ('missing' in python) console.log(`the target takes the times itself: ${python.missing}`);
+const stamped = 'missing' in python ? target : await ArrivalTarget.startStamped(python.path);
 try {
   const tools = toolsThere();
-  if (stages.includes('even')) {
-    await evenly(tools, target);
-  }
+  if (stages.includes('even')) await evenly(tools, stamped);
+  if (stages.includes('trace')) await traced(tools, stamped);
+  if (stages.includes('beside')) await besideLoops(stamped);
   if (stages.includes('poisson')) await longPoisson(target);
   if (stages.includes('fast')) {
     runOn('0', target.pid, true);
@@ -246,6 +299,7 @@ try {
   if (stages.includes('highest')) await highest(target);
 } finally {
   target.stop();
+  if (stamped !== target) stamped.stop();
   rmSync(directory, { recursive: true });
 }
 const host = { node: process.version, cores: availableParallelism(), loadAverage: loadavg() };

@@ -7,6 +7,7 @@ import { SeededRandom } from '../../src/core/random.ts';
 import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
 import { sealSegment } from '../../src/storage/capture/sealing.ts';
 import { CaptureWriter } from '../../src/storage/capture/writer.ts';
+import { azureArrivalsUs } from '../../test/support/azure-trace.ts';
 
 /** 2026-11-24T12:00:00Z: a past hour, so that all segments have ended. */
 const FIRST_ARRIVAL_US = 1_795_521_600_000_000;
@@ -30,6 +31,14 @@ export function poissonPlan(ratePerSecond: number, seconds: number): ArrivalPlan
     atUs -= (Math.log((random.nextUint32() + 1) / 2 ** 32) * 1e6) / ratePerSecond;
   }
   return offsets;
+}
+
+/** The first arrivals of the Azure 2023 conversation trace, at another mean rate. */
+export function tracePlan(ratePerSecond: number, seconds: number): ArrivalPlan {
+  const arrivalsUs = azureArrivalsUs().slice(0, Math.round(ratePerSecond * seconds) + 1);
+  const [firstUs = 0, lastUs = 0] = [arrivalsUs[0], arrivalsUs.at(-1)];
+  const pace = (seconds * 1e6) / (lastUs - firstUs);
+  return arrivalsUs.slice(0, -1).map((atUs) => Math.round((atUs - firstUs) * pace));
 }
 
 /**

@@ -21,7 +21,7 @@ export type FromArrivalServer =
   | 'first'
   | 'last'
   /** Index and instant (monotonic ns) of each request, in order of arrival. A request without an index has −1. */
-  | { readonly arrivals: Float64Array; readonly bodyBytes: number };
+  | { readonly arrivals: Iterable<number>; readonly bodyBytes: number };
 
 let arrivals = new Float64Array(0);
 let count = 0;

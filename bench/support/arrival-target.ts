@@ -1,6 +1,7 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { FromArrivalServer, ToArrivalServer } from './arrival-server.ts';
 
 /** The requests that reached the target, in order of arrival. */
@@ -27,13 +28,26 @@ export class ArrivalTarget {
       if (message === 'first') this.#first.resolve();
       else if (message === 'last') this.#last.resolve();
       else if ('arrivals' in message) {
-        this.#report.resolve({ pairs: message.arrivals, bodyBytes: message.bodyBytes });
+        this.#report.resolve({ pairs: Float64Array.from(message.arrivals), bodyBytes: message.bodyBytes });
       }
     });
   }
 
-  static async start(): Promise<ArrivalTarget> {
-    const child = fork(new URL('./arrival-server.ts', import.meta.url), { serialization: 'advanced' });
+  /** With the times at which the target read. */
+  static start(): Promise<ArrivalTarget> {
+    const entry = new URL('./arrival-server.ts', import.meta.url);
+    return ArrivalTarget.#started(fork(entry, { serialization: 'advanced' }));
+  }
+
+  /** With the times at which the kernel received. @param python a path */
+  static startStamped(python: string): Promise<ArrivalTarget> {
+    const script = fileURLToPath(new URL('./stamped_target.py', import.meta.url));
+    return ArrivalTarget.#started(
+      spawn(python, [script], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }),
+    );
+  }
+
+  static async #started(child: ChildProcess): Promise<ArrivalTarget> {
     const [message] = (await once(child, 'message')) as [{ port: number }];
     return new ArrivalTarget(child, message.port);
   }

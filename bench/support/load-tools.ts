@@ -37,6 +37,7 @@ const CPU_EVERY_MS = 100;
 
 /** The load that a tool sends. */
 export interface Job {
+  readonly name: string;
   readonly plan: ArrivalPlan;
   readonly ratePerSecond: number;
   readonly seconds: number;
@@ -61,7 +62,7 @@ export interface ReplayDocument {
   readonly reasons: readonly { readonly code: string }[];
   readonly lagUs: { readonly p50: number; readonly p90: number; readonly p99: number; readonly max: number };
   readonly fidelity: { readonly planned: Dispersion; readonly sent: Dispersion };
-  readonly health: { readonly busyShare: number | null };
+  readonly health: { readonly busyShare: number | null; readonly niceness?: number | null };
 }
 
 interface Dispersion {
@@ -110,9 +111,12 @@ export function reprise(flags: readonly string[] = []): LoadTool {
   };
 }
 
-/** vegeta with the least work: it repeats one request and keeps nothing. */
-export function vegeta(): FoundTool {
-  return attacker('vegeta', (job, port) => {
+/**
+ * vegeta with the least work: it repeats one request and keeps nothing.
+ * @param niceness one below 0 needs the right to it
+ */
+export function vegeta(niceness = 0): FoundTool {
+  return attacker('vegeta', niceness, (job, port) => {
     const targets = join(job.directory, 'targets');
     writeFileSync(targets, `POST http://127.0.0.1:${port}/v\nContent-Type: application/json\n`);
     return ['-targets', targets, '-body', job.bodyFile, '-output', '/dev/null'];
@@ -121,14 +125,14 @@ export function vegeta(): FoundTool {
 
 /** vegeta with the work of a replay: it reads each request of the plan and keeps a result of each. */
 export function vegetaReplaying(): FoundTool {
-  return attacker('vegeta, replaying', (job, port) => {
+  return attacker('vegeta, replaying', 0, (job, port) => {
     const targets = join(job.directory, 'targets.ndjson');
     writeTargets(targets, job, port);
     return ['-format', 'json', '-lazy', '-targets', targets, '-output', join(job.directory, 'results.bin')];
   });
 }
 
-function attacker(name: string, inputOf: (job: Job, port: number) => string[]): FoundTool {
+function attacker(name: string, niceness: number, inputOf: (job: Job, port: number) => string[]): FoundTool {
   const found = goProgram(VEGETA, 'vegeta');
   if ('missing' in found) return { name, missing: found.missing };
   return {
@@ -136,7 +140,8 @@ function attacker(name: string, inputOf: (job: Job, port: number) => string[]): 
     startIs: 'fitted',
     play: async (target, job) => {
       const schedule = ['-rate', `${job.ratePerSecond}/1s`, '-duration', `${job.seconds}s`];
-      const tool = startTool(found.path, ['attack', ...schedule, ...inputOf(job, target.port)]);
+      const command = ['-n', String(niceness), found.path, 'attack', ...schedule];
+      const tool = startTool('nice', [...command, ...inputOf(job, target.port)]);
       const { run } = await watched(tool, target, job);
       return { ...run('fitted'), document: null, startNs: null };
     },
