@@ -16,6 +16,7 @@ const GUIDES: Readonly<Record<string, string>> = {
   inspect: '../guides/looking-into-a-capture.md',
   show: '../guides/looking-into-a-capture.md#single-requests',
   profile: '../guides/profile.md',
+  windows: '../guides/choosing-a-window.md#the-hardest-window',
   replay: '../guides/replay.md',
   init: '../guides/scenarios.md#a-first-scenario',
   run: '../guides/scenarios.md',

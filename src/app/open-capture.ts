@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { type RankedWindows, type RankingOptions, rankWindows } from '../analysis/windows/rank.ts';
 import { text } from '../core/options.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
-import { parseInstantUs } from '../core/units.ts';
+import { parseInstantUs, US_PER_S } from '../core/units.ts';
 import { assertRecorders } from '../replay/filter.ts';
 import type { CaptureOverview } from '../replay/window/capture.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
@@ -16,6 +17,9 @@ import {
 import { assertKeyFits } from '../storage/capture/keys.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 
+/** The load at which the hardest window is searched, whatever is replayed: it is the same one for all commands. */
+export const HARDEST_MULTIPLIER = 2;
+
 export interface OpenedCapture {
   readonly source: CaptureSource;
   readonly overview: CaptureOverview;
@@ -27,6 +31,8 @@ export interface OpenedCapture {
   readonly unexplained: number | null;
   /** The result of `inspect`. */
   readonly inspection: InspectDocument;
+  /** Ranks windows by how hard they are for a server. It reads all rows, once for equal options. */
+  ranked(options: RankingOptions): RankedWindows;
   /** The coverage and the unexplained share of some windows. */
   coverageWithin(ranges: readonly TimeRange[]): CoverageWithin;
 }
@@ -53,6 +59,18 @@ export function openForReplay(
   const source = new CaptureReader(directory, { encryptionKey, recorders });
   const { origins } = document;
   const identity = identityOf(document);
+  const rankings = new Map<string, RankedWindows>();
+  const ranked = (options: RankingOptions) => {
+    const key = JSON.stringify(options);
+    const ranking =
+      rankings.get(key) ??
+      rankWindows(
+        { rows: (range) => source.rows(range), seconds: (range) => source.rollUps(range) },
+        options,
+      );
+    rankings.set(key, ranking);
+    return ranking;
+  };
   return {
     source,
     identity,
@@ -60,6 +78,7 @@ export function openForReplay(
     inspection: document,
     unexplained: wholeOf(document.unexplained, document),
     coverageWithin: survey.coverageWithin,
+    ranked,
     overview: {
       name: directory,
       exchanges: document.exchanges,
@@ -70,6 +89,16 @@ export function openForReplay(
       targets: origins.flatMap((each) => (each.kind === 'recorded' ? (each.targets ?? [each.target]) : [])),
       sessionKeys: document.sessionKeys,
       seconds: (range) => source.rollUps(range),
+      hardest: (lengthS, ranges) => {
+        const { order, starts } = ranked({ ranges, lengthS, multiplier: HARDEST_MULTIPLIER });
+        const windowUs = starts[order[0]!]!;
+        const endUs = windowUs + lengthS * US_PER_S;
+        const within = ranges.filter((range) => range.fromUs < endUs && range.toUs > windowUs);
+        return {
+          fromUs: Math.max(windowUs, Math.min(...within.map((range) => range.fromUs))),
+          toUs: Math.min(endUs, Math.max(...within.map((range) => range.toUs))),
+        };
+      },
     },
   };
 }

@@ -24,6 +24,11 @@ export const COMMAND_TABLE = [
   { name: 'show', summary: 'show requests of a capture or a run, with their answers and times' },
   { name: 'profile', summary: 'describe the traffic of a capture in numbers that are safe to share' },
   {
+    name: 'windows',
+    summary: 'rank the windows of a capture by how hard they are for a server',
+    inThread: true,
+  },
+  {
     name: 'replay',
     summary: 'play a capture back against a target',
     process: 'sends',

@@ -50,6 +50,14 @@ export const LIMITS = {
    */
   probedExchanges: 20_000,
 
+  /**
+   * Ranking of windows: their number, the models and routes that are compared, and the kinds of requests with an
+   * expected service time of their own.
+   */
+  rankedWindows: 200_000,
+  rankedNames: 64,
+  requestKinds: 4_096,
+
   /** Assembly. */
   headBytes: 256 * KIB,
   interimHeadBytes: 4 * KIB,

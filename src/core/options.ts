@@ -53,6 +53,8 @@ export interface Part<Value> {
   readonly default: string | null;
   readonly isRepeatable: boolean;
   readonly isRequired: boolean;
+  /** The value that its name alone stands for: `websocket` is `websocket=on`. */
+  readonly alone?: string;
 }
 
 type PartValues<Parts> = {
@@ -64,6 +66,11 @@ export function part<Value>(parse: OptionParser<Value>, initial: string): Part<V
 export function part<Value>(parse: OptionParser<Value>): Part<Value | null>;
 export function part<Value>(parse: OptionParser<Value>, initial?: string): Part<Value | null> {
   return { parse, default: initial ?? null, isRepeatable: false, isRequired: false };
+}
+
+/** A part whose name alone stands for a value. */
+export function partAlone<Value>(parse: OptionParser<Value>, alone: string): Part<Value | null> {
+  return { ...part(parse), alone };
 }
 
 /** A part that must be given if the option is. */
@@ -78,7 +85,7 @@ export function partList<Value>(parse: OptionParser<Value>): Part<readonly Value
 
 /** A part that is on or off: `websocket` is `websocket=on`. */
 export function partSwitch(initial: 'on' | 'off' = OFF): Part<boolean> {
-  return { parse: onOrOff, default: initial, isRepeatable: false, isRequired: false };
+  return { parse: onOrOff, default: initial, isRepeatable: false, isRequired: false, alone: ON };
 }
 
 const ON = 'on';
@@ -137,10 +144,10 @@ function namedIn(
   const found: { readonly name: string | null; text: string }[] = [];
   for (const piece of given.split(',')) {
     const [, name, text = ''] = /^\s*([a-z][\w-]*)\s*=(.*)$/s.exec(piece) ?? [];
-    const isSwitch = parts[keys.get(piece.trim()) ?? '']?.parse === onOrOff;
+    const alone = parts[keys.get(piece.trim()) ?? '']?.alone;
     const last = found.at(-1);
     if (name !== undefined) found.push({ name, text: text.trim() });
-    else if (isSwitch) found.push({ name: piece.trim(), text: ON });
+    else if (alone !== undefined) found.push({ name: piece.trim(), text: alone });
     else if (last === undefined) found.push({ name: null, text: piece.trim() });
     else last.text += `,${piece}`;
   }

@@ -63,7 +63,7 @@ export type LatencyMs = Immutable<z.infer<typeof latencyMs>>;
 
 /** A window found by a search. Seconds are epoch seconds. */
 export const foundStretch = z.object({
-  kind: z.enum(['busiest', 'slowest']),
+  kind: z.enum(['busiest', 'slowest', 'hardest']),
   fromSecond: z.number(),
   toSecond: z.number(),
   exchanges: count,

@@ -5,6 +5,7 @@ import { replayEventSchema } from './events.ts';
 import { historySchema } from './history.ts';
 import { profileSchema } from './profile.ts';
 import { publicationSchema } from './publication.ts';
+import { rankedWindowsSchema } from './ranked-windows.ts';
 import { replaySchema } from './replay.ts';
 import { replayPlanSchema } from './replay-plan.ts';
 import { reportSchema } from './report.ts';
@@ -23,6 +24,7 @@ const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly sche
   'replay-plan.schema.json': { title: 'Plan of a run of Reprise', schema: replayPlanSchema },
   'report.schema.json': { title: 'Report of a run of Reprise', schema: reportSchema },
   'show.schema.json': { title: 'Requests shown by Reprise', schema: shownSchema },
+  'windows.schema.json': { title: 'Hardest windows of a capture', schema: rankedWindowsSchema },
 };
 
 /** The JSON Schemas of all documents, as stored in `docs/`. */

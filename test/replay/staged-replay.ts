@@ -167,6 +167,9 @@ export function replayOf(setup: ReplaySetup) {
     arrivalsOnly: setup.arrivalsOnly ?? false,
     targets: [],
     sessionKeys: [],
+    hardest: () => {
+      throw new Error('nothing is ranked here');
+    },
     seconds: () =>
       Array.from({ length: count }, (_, at) => ({
         second: at + 1,

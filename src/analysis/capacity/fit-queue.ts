@@ -1,4 +1,6 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
 import { nearestRank } from '../../core/histogram.ts';
+import { US_PER_S } from '../../core/units.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import {
   type DueRequest,
@@ -13,6 +15,17 @@ import {
 export interface ServedRequest extends DueRequest {
   /** From its first byte to the last one of its answer, seconds. */
   readonly latencyS: number;
+}
+
+/** A row as a served request; null without a complete answer. @param fromUs the begin of its schedule */
+export function servedRequestOf(row: ExchangeRow, fromUs: number): ServedRequest | null {
+  const { outcome, lastByteOffsetUs, arrivalUs } = row;
+  if (outcome !== 'completed' || lastByteOffsetUs === null) return null;
+  return {
+    offsetS: (arrivalUs - fromUs) / US_PER_S,
+    latencyS: lastByteOffsetUs / US_PER_S,
+    requestBytes: row.requestBytes ?? 0,
+  };
 }
 
 /** A queue that behaves as the recorded server did. */

@@ -159,12 +159,15 @@ const STEPS = '▁▂▃▄▅▆▇█';
 /** Text that fits into a table cell without a line break. */
 const MOST_STEPS = 50;
 
-/** The latest values as text bars between the smallest and the greatest. A dot marks a missing value. */
-export function sparkline(values: readonly (number | null)[]): string {
+/**
+ * The latest values as text bars. A dot marks a missing value.
+ * @param range the least and the greatest bar; those of the values if it is not given
+ */
+export function sparkline(values: readonly (number | null)[], range?: readonly [number, number]): string {
   const shown = values.slice(-MOST_STEPS);
   const known = shown.filter((value) => value !== null);
-  const least = Math.min(...known);
-  const span = Math.max(...known) - least;
+  const [least, most] = range ?? [Math.min(...known), Math.max(...known)];
+  const span = most - least;
   return shown
     .map((value) => {
       if (value === null) return '·';

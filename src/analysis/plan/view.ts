@@ -231,12 +231,17 @@ function windowLines(plan: PlanFacts): string[] {
   );
 }
 
+const SEARCHED: Readonly<Record<NonNullable<PlanFacts['windowSearch']>['kind'], string>> = {
+  busiest: 'busiest',
+  slowest: 'slowest (by mean recorded latency)',
+  hardest: 'hardest (reprise windows ranks all)',
+};
+
 function foundText(found: NonNullable<PlanFacts['windowSearch']>): string {
   const { kind, fromSecond, toSecond, exchanges, meanLatencyMs } = found;
   const latency = meanLatencyMs === null ? '' : `, mean recorded latency ${formatMs(meanLatencyMs)}`;
-  const name = kind === 'busiest' ? 'busiest' : 'slowest (by mean recorded latency)';
   const length = secondsText(toSecond - fromSecond);
-  return `  the ${name} ${length} of the capture: ${countOf(exchanges, 'exchange')}${latency}`;
+  return `  the ${SEARCHED[kind]} ${length} of the capture: ${countOf(exchanges, 'exchange')}${latency}`;
 }
 
 function peakLines({ second, recordedPerSecond, plannedPerSecondAtMost }: PlanFacts['peak']): string[] {

@@ -10,6 +10,7 @@ import {
   foldedParts,
   type PageAssets,
   page,
+  plainBanner,
   section,
   type Tile,
   tablesPart,
@@ -67,7 +68,9 @@ function profileBanner(document: ProfileDocument, timeZone: string): string {
   const names = privacy.shared
     ? '<span class="badge good">shared form: no names of clients</span>'
     : '<span class="badge warn">names of routes and models, hashes of clients</span>';
-  return `<header><p class="kicker"><span>Traffic profile</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner plain"><div><h1>${escaped(capture ?? 'Traffic')}: ${numberText(requests)} ${requests === 1 ? 'request' : 'requests'}</h1><p class="lead">${escaped(when)}</p>${only}<p><span class="badge good">no payload, no secret</span>${names}</p></div></div></header>`;
+  const headline = `${capture ?? 'Traffic'}: ${numberText(requests)} ${requests === 1 ? 'request' : 'requests'}`;
+  const body = `<p class="lead">${escaped(when)}</p>${only}<p><span class="badge good">no payload, no secret</span>${names}</p>`;
+  return plainBanner('Traffic profile', headline, body, timeZone);
 }
 
 function profileTiles({ rate, idc, concurrency, latencyMs, errors, coverage }: ProfileDocument): Tile[] {

@@ -118,6 +118,8 @@ interface HeatMapParts {
   readonly description: string;
   /** Width for the names of rows. The default 40 fits a weekday. */
   readonly labelWidth?: number;
+  /** Texts of framed cells by position in `values`. */
+  readonly marks?: ReadonlyMap<number, string>;
 }
 
 const CELL_WIDTH = 24;
@@ -140,6 +142,7 @@ export function heatMap({
   text,
   description,
   labelWidth = LABEL_WIDTH,
+  marks: framed = new Map(),
 }: HeatMapParts): string {
   const greatest = greatestOf(values);
   if (greatest === 0) return '';
@@ -155,9 +158,12 @@ export function heatMap({
     const cells = columns.map((_, column) => {
       const value = values[row * columns.length + column] ?? null;
       const place = `x="${labelWidth + column * CELL_WIDTH + 1}" y="${y + 1}" width="${CELL_WIDTH - 2}" height="${CELL_HEIGHT - 2}"`;
-      if (value === null) return `<rect class="none" ${place}/>`;
+      const mark = framed.get(row * columns.length + column);
+      const frame =
+        mark === undefined ? '' : `<rect class="mark" ${place}><title>${escaped(mark)}</title></rect>`;
+      if (value === null) return `<rect class="none" ${place}/>${frame}`;
       const opacity = value === 0 || greatest === 0 ? 0 : FAINTEST + (1 - FAINTEST) * (value / greatest);
-      return `<rect ${place} fill-opacity="${opacity.toFixed(3)}"><title>${escaped(label)} ${column}: ${escaped(text(value))}</title></rect>`;
+      return `<rect ${place} fill-opacity="${opacity.toFixed(3)}"><title>${escaped(label)} ${column}: ${escaped(text(value))}</title></rect>${frame}`;
     });
     return `<text x="0" y="${y + CELL_HEIGHT / 2 + 4}">${escaped(label)}</text>${cells.join('')}`;
   });

@@ -197,6 +197,11 @@ export function banner(
   return `<header><p class="kicker"><span>${escaped(title)}</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict"><span class="word">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</h1>${lead}</div></div></header>`;
 }
 
+/** The top of a page without a verdict. @param body HTML below the headline */
+export function plainBanner(title: string, headline: string, body: string, timeZone: string): string {
+  return `<header><p class="kicker"><span>${escaped(title)}</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner plain"><div><h1>${escaped(headline)}</h1>${body}</div></div></header>`;
+}
+
 /** A part of a page that is collapsed at first. It is left out if `html` is empty. */
 export interface Part {
   /** Letters, digits and dashes; unique on its page. */

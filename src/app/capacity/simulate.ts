@@ -5,6 +5,7 @@ import {
   fitQueue,
   type QueueFit,
   type ServedRequest,
+  servedRequestOf,
 } from '../../analysis/capacity/fit-queue.ts';
 import { type DueRequest, hopelessAtS, playQueue, uniformBy } from '../../analysis/capacity/queue-model.ts';
 import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts';
@@ -16,7 +17,7 @@ import type { ExchangeRow } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { picked } from '../../core/picked.ts';
 import type { Send } from '../../core/run.ts';
-import { formatInstantUs, NS_PER_S, US_PER_S } from '../../core/units.ts';
+import { formatInstantUs, NS_PER_S } from '../../core/units.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
   type CapacityDocument,
@@ -153,16 +154,6 @@ function fittedQueue({ opened, options, base }: CapacityPlan): {
       checked: { ...stretchOf(checked), percentiles: check.percentiles.map((each) => ({ ...each })) },
       assumptions: [...ASSUMPTIONS],
     },
-  };
-}
-
-function servedRequestOf(row: ExchangeRow, fromUs: number): ServedRequest | null {
-  const { outcome, lastByteOffsetUs, arrivalUs } = row;
-  if (outcome !== 'completed' || lastByteOffsetUs === null) return null;
-  return {
-    offsetS: (arrivalUs - fromUs) / US_PER_S,
-    latencyS: lastByteOffsetUs / US_PER_S,
-    requestBytes: row.requestBytes ?? 0,
   };
 }
 

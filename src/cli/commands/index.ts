@@ -7,6 +7,7 @@ const LOADS: Readonly<Record<CommandName, CommandEntry['load']>> = {
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   show: async () => (await import('./show.ts')).showCommand(),
   profile: async () => (await import('./profile.ts')).profileCommand(),
+  windows: async () => (await import('./windows.ts')).windowsCommand(),
   replay: async () => (await import('./replay.ts')).replayCommand(),
   init: async () => (await import('./run.ts')).initCommand(),
   run: async () => (await import('./run.ts')).runCommand(COMMANDS),

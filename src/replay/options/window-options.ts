@@ -7,6 +7,7 @@ import {
   type OptionParser,
   ofOneRun,
   part,
+  partAlone,
   partList,
   partsOf,
   type ResolvedOptions,
@@ -28,7 +29,7 @@ type StatedRange =
   | { readonly day: null; readonly range: AskedRange; readonly lacksOffset: boolean };
 
 const WINDOW_HINT =
-  'Such as 2026-11-20 (a day), 2026-11-20T10:00Z..2026-11-20T11:00Z, 2026-11-20T10:00Z.. (to the end) or peak=15m.';
+  'Such as 2026-11-20 (a day), 2026-11-20T10:00Z..2026-11-20T11:00Z, 2026-11-20T10:00Z.. (to the end), peak=15m or hardest.';
 
 const parseRange: OptionParser<StatedRange> = (given, what) => {
   if (/^\d{4}-\d{2}-\d{2}$/.test(given)) return { day: given };
@@ -41,10 +42,14 @@ const parseRange: OptionParser<StatedRange> = (given, what) => {
   return { day: null, range: { fromUs, toUs }, lacksOffset: [from, to].some(lacksOffset) };
 };
 
+/** The length of the windows that are ranked, if none is given. */
+export const HARDEST_LENGTH = '15m';
+
 const PART_OF_WINDOW = {
   range: part(parseRange),
   peak: part(parseWholeSeconds),
   worst: part(parseWholeSeconds),
+  hardest: partAlone(parseWholeSeconds, HARDEST_LENGTH),
 };
 
 /** Options that select parts of a capture. @param verb what the command does with them */
@@ -52,7 +57,7 @@ export function stretchOptions(verb: string) {
   return grouped('Which part of the capture', {
     window: listOf(
       '--window <range|parts>',
-      `${verb} this part: FROM..TO (ISO 8601), a day (2026-11-20), peak=15m (the busiest) or worst=15m (the slowest)`,
+      `${verb} this part: FROM..TO (ISO 8601), a day (2026-11-20), peak=15m (the busiest), worst=15m (the slowest) or hardest (as reprise windows finds it)`,
       partsOf(PART_OF_WINDOW, 'range'),
     ),
     tz: text('--tz <zone>', 'time zone of the days', { default: UTC }),
@@ -115,7 +120,7 @@ export interface WindowRequest {
   /** In the order of the replay. Never empty. */
   readonly ranges: readonly AskedRange[];
   /** One window to search within the ranges and to replay instead of them. */
-  readonly search: { readonly kind: SearchKind; readonly lengthS: number } | null;
+  readonly search: { readonly kind: SearchKind | 'hardest'; readonly lengthS: number } | null;
   /** Recorders whose exchanges are replayed; empty for all. */
   readonly recorders: readonly string[];
   /** Number of passes; null for as many as the duration needs. */
@@ -134,11 +139,12 @@ type WindowRead = StretchRead &
 /** The requested windows. Invalid ones are added to `problems`. */
 export function windowRequestOf(read: WindowRead, problems: Problems): WindowRequest {
   const { window, loop = null, duration = null } = read;
-  const searches = window.flatMap(({ peak, worst }) => [
+  const searches = window.flatMap(({ peak, worst, hardest }) => [
     ...(peak === null ? [] : [{ kind: 'busiest', lengthS: peak } as const]),
     ...(worst === null ? [] : [{ kind: 'slowest', lengthS: worst } as const]),
+    ...(hardest === null ? [] : [{ kind: 'hardest', lengthS: hardest } as const]),
   ]);
-  if (searches.length > 1) problems.add('--window: one peak or one worst can be searched');
+  if (searches.length > 1) problems.add('--window: one of peak, worst and hardest can be searched, once');
   return {
     ranges: rangesOf(read, problems),
     search: searches[0] ?? null,

@@ -35,6 +35,11 @@ export interface CaptureOverview {
   readonly sessionKeys: readonly string[];
   /** Seconds that overlap a range, in order. */
   seconds(range: TimeRange): Iterable<SecondSums>;
+  /**
+   * The window of this length within the ranges that is hardest for a server. It reads all rows of the ranges.
+   * @throws AppError OPTION_INVALID, CAPTURE_EMPTY
+   */
+  hardest(lengthS: number, ranges: readonly TimeRange[]): TimeRange;
 }
 
 /** Why a recorded exchange has no request to send. A closed list, because reports group by it. */

@@ -20,7 +20,7 @@ export interface CaptureSlice extends TimeRange {
   /** The requested ranges, for which coverage is computed. An open side extends to the limit of known data. */
   readonly coverageRanges: readonly TimeRange[];
   /** The result of a search; null if the window was stated. */
-  readonly found: (FoundStretch & { readonly kind: SearchKind }) | null;
+  readonly found: (FoundStretch & { readonly kind: SearchKind | 'hardest' }) | null;
 }
 
 /** A slice, and how long it is replayed. Plain data, because it goes to a thread. */
@@ -138,6 +138,7 @@ function find(
   { kind, lengthS }: NonNullable<WindowRequest['search']>,
   ranges: readonly AskedRange[],
 ): Found {
+  if (kind === 'hardest') return hardestOf(overview, lengthS, ranges);
   const enough = kind === 'slowest' ? enoughLatencies(overview, lengthS) : 0;
   const bestWith = (minLatencies: number) => bestOf(overview, { kind, lengthS, minLatencies }, ranges);
   // If the request has only quiet hours, none may have a tenth of the mean, so the limit is lowered.
@@ -148,6 +149,26 @@ function find(
   throw new AppError('CAPTURE_EMPTY', `No latency was recorded in the window of ${overview.name}`, {
     hint: 'Imported arrivals have no latencies; use --window peak=15m to find the busiest window.',
   });
+}
+
+/** The hardest window, with its figures from roll-ups. */
+function hardestOf(overview: CaptureOverview, lengthS: number, ranges: readonly AskedRange[]): Found {
+  const part = overview.hardest(
+    lengthS,
+    ranges.map((range) => cut(overview, range)),
+  );
+  const sums = { exchanges: 0, latencyCount: 0, latencySumUs: 0 };
+  for (const each of overview.seconds(part)) {
+    for (const key of ['exchanges', 'latencyCount', 'latencySumUs'] as const) sums[key] += each[key];
+  }
+  const { exchanges, latencyCount, latencySumUs } = sums;
+  const stretch = {
+    fromSecond: Math.floor(part.fromUs / US_PER_S),
+    toSecond: Math.ceil(part.toUs / US_PER_S),
+    exchanges,
+    meanLatencyMs: latencyCount === 0 ? null : latencySumUs / latencyCount / 1e3,
+  };
+  return { stretch, part };
 }
 
 /** The error if windows have too few latencies: one slow answer among a few does not show a slow service. */

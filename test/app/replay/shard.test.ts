@@ -15,6 +15,7 @@ const overview = {
   targets: [],
   sessionKeys: [],
   seconds: () => [],
+  hardest: () => expect.unreachable(),
 };
 
 function digestOf(raw: RawReplayOptions, identity = 'files', name = overview.name): string {

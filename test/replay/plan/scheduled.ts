@@ -82,5 +82,8 @@ function overviewOf(arrivalsUs: readonly number[]): CaptureOverview {
     targets: [],
     sessionKeys: [],
     seconds: rolledUp(seconds),
+    hardest: () => {
+      throw new Error('nothing is ranked here');
+    },
   };
 }

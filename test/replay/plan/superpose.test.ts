@@ -31,6 +31,7 @@ function captureOf(rows: readonly ExchangeRow[]) {
     arrivalsOnly: false,
     targets: [],
     sessionKeys: [],
+    hardest: () => expect.unreachable(),
     *seconds({ fromUs, toUs }: TimeRange) {
       const touched = { fromUs: Math.floor(fromUs / 1e6) * 1e6, toUs: Math.ceil(toUs / 1e6) * 1e6 };
       const bySecond = Map.groupBy(source.rows(touched), ({ arrivalUs }) => Math.floor(arrivalUs / 1e6));

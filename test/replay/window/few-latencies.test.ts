@@ -37,6 +37,7 @@ function worstOf(
       firstArrivalUs: 0,
       lastArrivalUs: seconds.length * 1e6 - 1,
       seconds: rolledUp(sums),
+      hardest: () => expect.unreachable(),
     },
     request,
     1,

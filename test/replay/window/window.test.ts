@@ -32,6 +32,7 @@ function overviewOf(
     targets: [],
     sessionKeys: [],
     seconds: rolledUp(seconds),
+    hardest: () => expect.unreachable(),
   };
 }
 

@@ -1,0 +1,98 @@
+import { picked } from '../../core/picked.ts';
+import { formatInstantUs, US_PER_S } from '../../core/units.ts';
+import { type RankedWindowsDocument, WINDOW_DIMENSIONS } from '../../documents/ranked-windows.ts';
+import type { Dimension, RankedWindows } from './rank.ts';
+
+/** Windows that the document lists. */
+const LISTED = 5;
+/** A window covers a dimension if it has at least this share of the most that any window has. */
+const COVERED = 0.5;
+/** Two counts differ by more than chance if their difference is so many standard deviations. */
+const DEVIATIONS = 3;
+/** Less time is not called a month. */
+const LEAST_DAYS = 14;
+const DAY_US = 86_400 * US_PER_S;
+
+/** Facts that are known without reading rows. */
+export type WindowsContext = Pick<
+  RankedWindowsDocument,
+  | 'capture'
+  | 'captureDigest'
+  | 'timeZone'
+  | 'lengthS'
+  | 'multiplier'
+  | 'coverage'
+  | 'coverageIsAtLeast'
+  | 'recordersMissing'
+  | 'arrivalsOnly'
+>;
+
+/** The document of ranked windows: the hardest ones, and one that covers what the hardest lacks of the payload mix. */
+export function rankedWindowsDocument(ranked: RankedWindows, context: WindowsContext): RankedWindowsDocument {
+  const { starts, order, requests, dimensions, fitted, hours } = ranked;
+  const lengthUs = context.lengthS * US_PER_S;
+  const rangeOf = (fromUs: number, toUs = fromUs + lengthUs) => ({
+    from: formatInstantUs(fromUs),
+    to: formatInstantUs(toUs),
+  });
+  const windowOf = (at: number, chosenFor: 'hardness' | 'mix') => ({
+    ...rangeOf(starts[at]!),
+    chosenFor,
+    harderThan: (order.length - 1 - order.indexOf(at)) / order.length,
+    requests: requests[at]!,
+    values: dimensions.map(({ values }) => values[at] ?? null),
+  });
+  const mix = mixWindow(ranked, context.lengthS);
+  const listed = new Set([...order.slice(0, LISTED), ...(mix === null ? [] : [mix])]);
+  const [firstUs, endUs] = [starts[0]!, starts.at(-1)! + lengthUs];
+  return {
+    schemaVersion: 1,
+    kind: 'windows',
+    ...context,
+    ...rangeOf(firstUs, endUs),
+    days: (endUs - firstUs) / DAY_US,
+    isMonth: endUs - firstUs >= LEAST_DAYS * DAY_US,
+    requests: requests.reduce((sum, each) => sum + each, 0),
+    compared: order.length,
+    empty: ranked.empty,
+    silences: ranked.silences.map(({ fromUs, toUs }) => rangeOf(fromUs, toUs)),
+    silentS: Math.round(ranked.silentUs / US_PER_S),
+    server: fitted && { ...picked(fitted, 'executors', 'isOpen', 'requests'), multiplier: ranked.multiplier },
+    hardest: dimensions.map(({ dimension, subject, values }) => {
+      const at = hardestIn(values);
+      return { dimension, subject, from: formatInstantUs(starts[at]!), most: values[at]! };
+    }),
+    windows: [...listed].map((at) => windowOf(at, at === mix ? 'mix' : 'hardness')),
+    hours: { at: [...hours.keys()].map((hour) => hour * 3_600), requests: [...hours.values()] },
+    otherNames: ranked.otherNames,
+  };
+}
+
+/** Whether it is a figure of the payloads, not of the load. */
+export function isOfMix({ dimension }: Pick<Dimension, 'dimension'>): boolean {
+  return WINDOW_DIMENSIONS.indexOf(dimension) >= WINDOW_DIMENSIONS.indexOf('promptTokens');
+}
+
+/** The window that covers most of the payload mix that the hardest one does not; null if it covers all. */
+function mixWindow({ order, dimensions }: RankedWindows, lengthS: number): number | null {
+  const [chosen] = order;
+  const lacking = dimensions
+    .filter(isOfMix)
+    .map((each) => ({ ...each, most: each.values[hardestIn(each.values)]! }))
+    .filter(({ values, most, subject }) => {
+      const has = values[chosen!]!;
+      if (has >= COVERED * most) return false;
+      // Of names, requests are counted, and few requests differ by chance.
+      return subject === null || (most - has) * lengthS > DEVIATIONS * Math.sqrt((most + has) * lengthS);
+    });
+  let best: { readonly at: number; readonly covered: number } | null = null;
+  for (const at of order) {
+    const covered = lacking.filter(({ values, most }) => values[at]! >= COVERED * most).length;
+    if (covered > (best?.covered ?? 0)) best = { at, covered };
+  }
+  return best?.at ?? null;
+}
+
+function hardestIn(values: readonly number[]): number {
+  return values.reduce((best, value, at) => (value > values[best]! ? at : best), 0);
+}
