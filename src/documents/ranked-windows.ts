@@ -76,7 +76,7 @@ export const rankedWindowsSchema = z.object({
       multiplier: z
         .number()
         .describe(
-          'The load at which windows were compared: `multiplier`, or a doubling of it if hardly a request waits below.',
+          'The load at which windows were compared: `multiplier`, or more if hardly a request waits at that.',
         ),
     })
     .nullable()

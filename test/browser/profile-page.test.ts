@@ -81,3 +81,31 @@ describe.skipIf(!hasChromium)('the page of a profile in a browser (needs Debianâ
     expect(browser.complaints).toEqual([]);
   });
 });
+
+describe.skipIf(!hasChromium)(
+  'the page of the hardest windows in a browser (needs Debianâ€™s chromium)',
+  () => {
+    const file = join(temporaryDirectory(), 'windows.html');
+    let browser: PageBrowser;
+
+    beforeAll(async () => {
+      const done = await runReprise(['windows', profiledCapture(), '--html', file, '--length', '1h']);
+      expect(done, done.stderr).toMatchObject({ status: 0 });
+      browser = await PageBrowser.start();
+    });
+
+    afterAll(async () => {
+      await browser?.close();
+    });
+
+    test('is one small file that is readable in the light and in the dark, with recorded names as text', async () => {
+      await expectQuickAndSmall(browser, file);
+      await expectReadable(browser, file, 'windows');
+      const page = await browser.open(file);
+      expect(await page.locator('.heat rect.framed').count()).toBeGreaterThanOrEqual(1);
+      expect(await page.locator('img').count()).toBe(0);
+      expect(browser.asked.filter((one) => one !== pathToFileURL(file).href)).toEqual([]);
+      expect(browser.complaints).toEqual([]);
+    });
+  },
+);

@@ -10,7 +10,7 @@ const DAYS = 56;
 /** At noon of a working day. */
 const PEAK_PER_S = 0.8;
 const EXECUTORS = 4;
-export const MONTH_LIMIT_S = 10;
+export const MONTH_LIMIT_S = 30;
 
 /** Nothing was recorded for a day. */
 export const HOLE: TimeRange = { fromUs: BEGIN_US + 16 * DAY_US, toUs: BEGIN_US + 17 * DAY_US };
@@ -36,7 +36,7 @@ export function eightWeeks(seed: number): TrueTraffic {
     const isImage = IMAGE_DAYS.has(day) && hour >= 14 && hour < 17 && random() < IMAGE_SHARE;
     arrivals.push(Math.round(atUs));
     images.push(isImage);
-    services.push(SERVICE_TIMES.skewed(random) * (isImage ? 8 : 1));
+    services.push(isImage ? 8 * SERVICE_TIMES.steady(random) : SERVICE_TIMES.skewed(random));
   };
   for (let quarter = 0; quarter < DAYS * 96; quarter += 1) {
     const fromUs = BEGIN_US + (quarter * HOUR_US) / 4;

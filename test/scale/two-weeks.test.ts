@@ -6,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CountingServerReport } from '../../bench/support/counting-server.ts';
 import { IDC_WINDOWS } from '../../src/documents/parts.ts';
 import type { ProfileDocument } from '../../src/documents/profile.ts';
+import type { RankedWindowsDocument } from '../../src/documents/ranked-windows.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { countDispersion, gapVariation } from '../support/azure-trace.ts';
 import { repeated } from '../support/long-form.ts';
@@ -23,6 +24,7 @@ const IMPORT_MS = 180_000;
 const INSPECT_MS = 2_000;
 const FIRST_LINE_MS = 1_000;
 const PROFILE_MS = 10_000;
+const WINDOWS_MS = 10_000;
 const PROFILE_RESIDENT_BYTES = 300e6;
 const PAGE_BYTES = 2_000_000;
 const PLAN_RESIDENT_BYTES = 250e6;
@@ -162,6 +164,17 @@ describe('two weeks of a production trace', () => {
     expect(readFileSync(page, 'utf8')).toContain('1,951,861');
     expectProfileOfFile(JSON.parse(runs[0]?.stdout ?? '') as ProfileDocument);
   });
+});
+
+test('the windows of two weeks are ranked in under ten seconds and under 300 MB', async () => {
+  const page = join(folder, 'windows.html');
+  const ranking = ['windows', capture, '--json', '--html', page];
+  const runs = await attempts(ranking, ({ totalMs }) => totalMs < WINDOWS_MS);
+  expect(Math.min(...runs.map(({ totalMs }) => totalMs))).toBeLessThan(WINDOWS_MS);
+  expectResidentBelow(runs, PROFILE_RESIDENT_BYTES);
+  expect(statSync(page).size).toBeLessThan(PAGE_BYTES);
+  const document = JSON.parse(runs[0]?.stdout ?? '') as RankedWindowsDocument;
+  expect(document).toMatchObject({ requests: ARRIVALS, compared: 1_344, empty: 0, days: 14, isMonth: true });
 });
 
 describe('two weeks of a production trace, as a dataset,', () => {

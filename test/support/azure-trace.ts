@@ -17,6 +17,20 @@ export function azureArrivalsUs(): number[] {
   });
 }
 
+/** Its requests with their tokens. */
+export function azureTokens(): { gapMs: number; prompt: number; output: number }[] {
+  const arrivals = azureArrivalsUs();
+  const [, ...rows] = gunzipSync(readFileSync(azureTracePath)).toString('latin1').trimEnd().split('\r\n');
+  return rows.map((row, at) => {
+    const [, prompt, output] = row.split(',').map(Number);
+    return {
+      gapMs: (arrivals[at]! - (arrivals[at - 1] ?? arrivals[0]!)) / 1e3,
+      prompt: prompt!,
+      output: output!,
+    };
+  });
+}
+
 /** Coefficient of variation of the gaps between neighbours, population variance. */
 export function gapVariation(arrivalsUs: readonly number[]): number {
   const gaps = arrivalsUs.slice(1).map((us, index) => us - arrivalsUs[index]!);

@@ -1,8 +1,9 @@
-import type { RankedWindows, WindowSource } from '../../src/analysis/windows/rank.ts';
+import { expect } from 'vitest';
+import { type RankedWindows, rankWindows, type WindowSource } from '../../src/analysis/windows/rank.ts';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 import { nearestRank } from '../../src/core/histogram.ts';
 import type { TimeRange } from '../../src/core/ports.ts';
-import { queueLatencies } from './queue-simulator.ts';
+import { queueLatencies, SERVICE_TIMES, uniform } from './queue-simulator.ts';
 
 /** Traffic with the true service time of every request, and the server that answered it. */
 export interface TrueTraffic {
@@ -73,7 +74,7 @@ export function recordingOf(traffic: TrueTraffic): WindowSource {
 }
 
 /** From the first arrival to the last. */
-export function spanOf({ arrivalsUs }: Pick<TrueTraffic, 'arrivalsUs'>): TimeRange {
+function spanOf({ arrivalsUs }: Pick<TrueTraffic, 'arrivalsUs'>): TimeRange {
   return { fromUs: arrivalsUs[0] ?? 0, toUs: (arrivalsUs.at(-1) ?? 0) + 1 };
 }
 
@@ -92,44 +93,120 @@ const LEAST = 1 / 16;
 /** Ten halvings of ten doublings: 0.7 %. */
 const HALVINGS = 10;
 
-/** The least multiplier at which the p99 of a window is above a limit, on a virtual clock. */
-function breakingPointOf(traffic: TrueTraffic, range: TimeRange, limitS: number): number {
+/** Whether the p99 of a window is within a limit at a multiplier, on a virtual clock. */
+function holds(traffic: TrueTraffic, range: TimeRange, limitS: number, multiplier: number): boolean {
   const { arrivalsUs, servicesS, executors } = traffic;
   const first = firstIn(arrivalsUs, range);
   const offsets = arrivalsUs
     .subarray(first, firstIn(arrivalsUs, { ...range, fromUs: range.toUs }))
-    .map((us) => (us - range.fromUs) / 1e6);
-  const holds = (multiplier: number) => {
-    const latencies = queueLatencies(
-      offsets.map((offset) => offset / multiplier),
-      executors,
-      (at) => servicesS[first + at]!,
-    ).sort();
-    return latencies[nearestRank(99, latencies.length) - 1]! <= limitS;
-  };
-  let [good, bad] = [LEAST, GREATEST];
-  for (let halving = 0; halving < HALVINGS; halving += 1) {
-    const middle = Math.sqrt(good * bad);
-    if (holds(middle)) good = middle;
-    else bad = middle;
-  }
-  return bad;
+    .map((us) => (us - range.fromUs) / 1e6 / multiplier);
+  const latencies = queueLatencies(offsets, executors, (at) => servicesS[first + at]!).sort();
+  return latencies[nearestRank(99, latencies.length) - 1]! <= limitS;
 }
 
-/** The breaking points of all windows, and the share of windows that break no earlier than the chosen one. */
+/** The breaking point of the chosen window beside those of all. */
+export interface Truth {
+  /** In multiples of the recorded load. */
+  readonly chosen: number;
+  /** Share of the windows that break no earlier. */
+  readonly noEarlier: number;
+  /** Share of the windows that hold at a quarter more. */
+  readonly later: number;
+}
+
 export function truthOf(
   traffic: TrueTraffic,
   { starts, order }: Pick<RankedWindows, 'starts' | 'order'>,
   lengthS: number,
   limitS: number,
-): { readonly chosen: number; readonly least: number; readonly noEarlier: number } {
-  const points = starts.map((fromUs) =>
-    breakingPointOf(traffic, { fromUs, toUs: fromUs + lengthS * 1e6 }, limitS),
-  );
-  const chosen = points[order[0]!]!;
+): Truth {
+  const holdsAt = (at: number, multiplier: number) => {
+    const fromUs = starts[at]!;
+    return holds(traffic, { fromUs, toUs: fromUs + lengthS * 1e6 }, limitS, multiplier);
+  };
+  let [good, bad] = [LEAST, GREATEST];
+  for (let halving = 0; halving < HALVINGS; halving += 1) {
+    const middle = Math.sqrt(good * bad);
+    if (holdsAt(order[0]!, middle)) good = middle;
+    else bad = middle;
+  }
+  const shareAt = (multiplier: number) => order.filter((at) => holdsAt(at, multiplier)).length / order.length;
+  return { chosen: bad, noEarlier: shareAt(good), later: shareAt(1.25 * bad) };
+}
+
+/** Its windows as they are ranked at 2x. */
+export function rankedIn(traffic: TrueTraffic, lengthS: number): RankedWindows {
+  return rankWindows(recordingOf(traffic), { ranges: [spanOf(traffic)], lengthS, multiplier: 2 });
+}
+
+/** At or below 95 % of all windows; and most windows break later, so that another choice would fail. */
+export function expectEarly({ chosen, noEarlier, later }: Truth): void {
+  expect(noEarlier).toBeGreaterThanOrEqual(0.95);
+  expect(chosen).toBeGreaterThan(2 * LEAST);
+  expect(later).toBeGreaterThan(0.5);
+}
+
+/** A request of a trace, with gaps in milliseconds. */
+export interface TracedRequest {
+  readonly gapMs: number;
+  readonly prompt: number;
+  readonly output: number;
+}
+
+/** What a server truly needs for a request, and the limit of its p99. */
+export interface TrueServer {
+  readonly serviceS: (request: TracedRequest, random: () => number) => number;
+  readonly executors: number;
+  readonly limitS: number;
+}
+
+export const TRUE_SERVERS: Readonly<Record<string, TrueServer>> = {
+  'the tokens of answers': {
+    serviceS: ({ prompt, output }) => 0.05 + prompt * 1e-5 + output * 0.004,
+    executors: 12,
+    limitS: 15,
+  },
+  'the tokens of prompts': {
+    serviceS: ({ prompt, output }) => 0.02 + prompt * 2e-4 + output * 1e-4,
+    executors: 8,
+    limitS: 12,
+  },
+  'each request': {
+    serviceS: (_, random) => SERVICE_TIMES.exponential(random) * 0.2,
+    executors: 4,
+    limitS: 4,
+  },
+};
+export const TRUE_CASES = Object.keys(TRUE_SERVERS).flatMap((of) => [
+  { of, latencies: 'with latencies' },
+  { of, latencies: 'with arrivals and tokens alone' },
+]);
+
+export function trafficOf(
+  requests: Iterable<TracedRequest>,
+  server: TrueServer,
+  latencies: string,
+): TrueTraffic {
+  const random = uniform(7);
+  const [arrivalsUs, servicesS, prompts, outputs]: [number[], number[], number[], number[]] = [
+    [],
+    [],
+    [],
+    [],
+  ];
+  let atMs = Date.UTC(2025, 0, 1);
+  for (const request of requests) {
+    atMs += request.gapMs;
+    arrivalsUs.push(atMs * 1e3);
+    servicesS.push(server.serviceS(request, random));
+    prompts.push(request.prompt);
+    outputs.push(request.output);
+  }
   return {
-    chosen,
-    least: Math.min(...points),
-    noEarlier: points.filter((point) => point >= chosen).length / points.length,
+    arrivalsUs: Float64Array.from(arrivalsUs),
+    servicesS: Float64Array.from(servicesS),
+    executors: server.executors,
+    seen: (at) => ({ promptTokens: prompts[at]!, outputTokens: outputs[at]! }),
+    ...(latencies === 'with latencies' ? {} : { recordedS: () => null }),
   };
 }

@@ -160,7 +160,7 @@ export function heatMap({
       const place = `x="${labelWidth + column * CELL_WIDTH + 1}" y="${y + 1}" width="${CELL_WIDTH - 2}" height="${CELL_HEIGHT - 2}"`;
       const mark = framed.get(row * columns.length + column);
       const frame =
-        mark === undefined ? '' : `<rect class="mark" ${place}><title>${escaped(mark)}</title></rect>`;
+        mark === undefined ? '' : `<rect class="framed" ${place}><title>${escaped(mark)}</title></rect>`;
       if (value === null) return `<rect class="none" ${place}/>${frame}`;
       const opacity = value === 0 || greatest === 0 ? 0 : FAINTEST + (1 - FAINTEST) * (value / greatest);
       return `<rect ${place} fill-opacity="${opacity.toFixed(3)}"><title>${escaped(label)} ${column}: ${escaped(text(value))}</title></rect>${frame}`;

@@ -52,8 +52,10 @@ export interface RankedWindows {
 /** Requests to fit a server to: at most, and enough to stop after an hour. */
 const MOST_SAMPLE = 50_000;
 const ENOUGH_SAMPLE = 5_000;
-/** Multiples of the load at which the queue is simulated. At the least one where requests wait, windows are compared. */
-const LOADS = [1, 2, 4, 8];
+/** Windows are compared at the least load where requests wait in this share of them: in one they may wait by chance. */
+const LOADED_SHARE = 0.01;
+/** The share of time in which executors are busy, below which hardly a request waits. */
+const HARDLY_BUSY = 0.25;
 const LEAST_SILENCE_US = HOUR_US;
 const MOST_SILENCES = 20;
 /** Names with a smaller share of requests and of work are not compared, nor is one with almost all requests. */
@@ -62,7 +64,7 @@ const MOST_SHARE = 0.9;
 
 /**
  * Ranks all windows by the time that their requests would wait in the queue of a server, each window from an empty
- * queue. If hardly a request waits at the multiplier, doublings of it are used. Without recorded latencies it is not known
+ * queue. If hardly a request waits at the multiplier, a greater one is used. Without recorded latencies it is not known
  * what a request costs. Then a window is as hard as the least hard of its ranks by several assumptions. Reads every row
  * once, at constant memory for each window, and those of the busiest hour twice.
  * @throws AppError OPTION_INVALID for too many windows; CAPTURE_EMPTY without a request
@@ -127,8 +129,7 @@ function serversOf(
   const sample = sampleOf(source, { fromUs: busiest * HOUR_US, toUs });
   const fitted = fittedServer(sample) ?? fittedServer(sampleOf(source, { fromUs: first.fromUs, toUs }));
   if (fitted !== null) return [fitted];
-  const spanS = ((sample.at(-1)?.arrivalUs ?? 0) - (sample[0]?.arrivalUs ?? 0)) / US_PER_S;
-  return assumedServers(sample, Math.max(1, spanS), multiplier);
+  return assumedServers(sample, multiplier);
 }
 
 function sampleOf(source: WindowSource, range: TimeRange): ExchangeRow[] {
@@ -139,6 +140,13 @@ function sampleOf(source: WindowSource, range: TimeRange): ExchangeRow[] {
     if (sample.length === MOST_SAMPLE) break;
   }
   return sample;
+}
+
+/** The loads at which a queue is simulated: the multiplier, and three doublings from where it becomes busy. */
+function loadsOf({ busy }: ComparedServer, multiplier: number): number[] {
+  const doublings = Math.max(0, Math.ceil(Math.log2(HARDLY_BUSY / (busy * multiplier))));
+  const first = multiplier * 2 ** (Number.isFinite(doublings) ? doublings : 0);
+  return [...new Set([multiplier, first, 2 * first, 4 * first])];
 }
 
 /** Requests by name, in columns of windows. */
@@ -192,7 +200,8 @@ interface OpenWindow {
 class WindowStatistics {
   readonly #servers: readonly ComparedServer[];
   readonly #lengthUs: number;
-  readonly #multiplier: number;
+  /** For each server. */
+  readonly #loads: readonly (readonly number[])[];
   readonly #starts: number[] = [];
   readonly #requests: number[] = [];
   /** Total service time by each server. */
@@ -217,9 +226,9 @@ class WindowStatistics {
   constructor(servers: readonly ComparedServer[], lengthUs: number, multiplier: number) {
     this.#servers = servers;
     this.#servedS = servers.map(() => 0);
-    this.#waits = servers.map(() => LOADS.map(() => []));
+    this.#loads = servers.map((server) => loadsOf(server, multiplier));
+    this.#waits = this.#loads.map((loads) => loads.map(() => []));
     this.#lengthUs = lengthUs;
-    this.#multiplier = multiplier;
   }
 
   begin({ fromUs, toUs }: TimeRange): void {
@@ -273,7 +282,7 @@ class WindowStatistics {
         .sort((a, b) => hardness[a]! - hardness[b]! || sums[a]! - sums[b]!),
       dimensions: this.#dimensions(fitted === null ? null : this.#waits[0]![load]!),
       fitted,
-      multiplier: this.#multiplier * LOADS[load]!,
+      multiplier: this.#loads[0]![load]!,
       empty: this.#windows - this.#starts.length,
       silences: this.#silences.sort(longestFirst),
       silentUs: this.#silentUs,
@@ -289,9 +298,10 @@ class WindowStatistics {
       const serviceS = this.#servers[server]!.serviceS(row);
       this.#servedS[server]! += serviceS;
       if (server === 0) ofFirst = serviceS;
-      for (let load = 0; load < LOADS.length; load += 1) {
+      const loads = this.#loads[server]!;
+      for (let load = 0; load < loads.length; load += 1) {
         const queue = queues[server]![load]!;
-        const dueS = offsetS / (this.#multiplier * LOADS[load]!);
+        const dueS = offsetS / loads[load]!;
         const startS = Math.max(dueS, queue.firstFree);
         queue.busyUntil(startS + serviceS);
         waitS[server]![load]! += startS - dueS;
@@ -312,11 +322,14 @@ class WindowStatistics {
     return { ranks, load };
   }
 
-  /** The least load at which the requests of some window wait as long as a request is served on average. */
+  /** The least load at which requests of the hardest windows wait as long as a request is served on average. */
   #comparedLoad(server: number): number {
     const meanS = this.#servedS[server]! / Math.max(1, sumOf(this.#requests));
-    const found = this.#waits[server]!.findIndex((waits) => waits.some((wait) => wait > 0 && wait >= meanS));
-    return found === -1 ? LOADS.length - 1 : found;
+    const enough = Math.max(1, LOADED_SHARE * this.#starts.length);
+    const found = this.#waits[server]!.findIndex(
+      (waits) => waits.filter((wait) => wait > 0 && wait >= meanS).length >= enough,
+    );
+    return found === -1 ? this.#loads[server]!.length - 1 : found;
   }
 
   #dimensions(wait: readonly number[] | null): Dimension[] {
@@ -356,8 +369,10 @@ class WindowStatistics {
     return {
       index,
       fromUs: index * this.#lengthUs,
-      queues: this.#servers.map(({ executors }) => LOADS.map(() => new Executors(executors))),
-      waitS: this.#servers.map(() => LOADS.map(() => 0)),
+      queues: this.#servers.map(({ executors }, server) =>
+        this.#loads[server]!.map(() => new Executors(executors)),
+      ),
+      waitS: this.#loads.map((loads) => loads.map(() => 0)),
       ...{ requests: 0, workS: 0, promptTokens: 0, outputTokens: 0, requestBytes: 0 },
       ...{ second: -1, inSecond: 0, burst: 0 },
     };

@@ -1,11 +1,14 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { US_PER_S } from '../../core/units.ts';
 import { fitQueue, servedRequestOf } from '../capacity/fit-queue.ts';
 import { Executors } from '../capacity/queue-model.ts';
 
 /** A server in whose queue the requests of windows wait, so that windows can be compared. */
 export interface ComparedServer {
   readonly executors: number;
+  /** Share of time that its executors are busy with the sample at 1x. */
+  readonly busy: number;
   /** The time that an executor needs for a request, seconds. Call it for each request, in order of arrival. */
   serviceS(row: ExchangeRow): number;
 }
@@ -33,10 +36,11 @@ export function fittedServer(sample: readonly ExchangeRow[]): FittedServer | nul
   if (fit === null) return null;
   const { executors } = fit.model;
   const services = new ExpectedServices(executors);
-  for (const row of sample) services.of(row);
+  const busyS = sample.reduce((sum, row) => sum + services.of(row), 0);
   services.beginAgain();
   return {
     executors,
+    busy: busyS / executors / spanOf(sample),
     serviceS: (row) => services.of(row),
     isOpen: fit.executors.isOpen,
     requests: fit.requests,
@@ -47,13 +51,8 @@ export function fittedServer(sample: readonly ExchangeRow[]): FittedServer | nul
  * Servers for arrivals without latencies. What requests cost is then unknown, so there is a server for each answer: the
  * same time for each request, or for each token of the prompt or of the answer. Each is one executor that is just busy
  * all the time with the sample at this multiplier.
- * @param spanS length of the sample, seconds
  */
-export function assumedServers(
-  sample: readonly ExchangeRow[],
-  spanS: number,
-  multiplier: number,
-): ComparedServer[] {
+export function assumedServers(sample: readonly ExchangeRow[], multiplier: number): ComparedServer[] {
   const costs: ((row: ExchangeRow) => number)[] = [
     () => 1,
     ({ promptTokens }) => promptTokens ?? 0,
@@ -61,9 +60,15 @@ export function assumedServers(
   ];
   return costs.flatMap((costOf) => {
     const sum = sample.reduce((total, row) => total + costOf(row), 0);
-    const secondsEach = spanS / multiplier / sum;
-    return sum === 0 ? [] : [{ executors: 1, serviceS: (row) => costOf(row) * secondsEach }];
+    const secondsEach = spanOf(sample) / multiplier / sum;
+    const serviceS = (row: ExchangeRow) => costOf(row) * secondsEach;
+    return sum === 0 ? [] : [{ executors: 1, busy: 1 / multiplier, serviceS }];
   });
+}
+
+/** Seconds from the first arrival to the last, at least one. */
+function spanOf(sample: readonly ExchangeRow[]): number {
+  return Math.max(1, ((sample.at(-1)?.arrivalUs ?? 0) - (sample[0]?.arrivalUs ?? 0)) / US_PER_S);
 }
 
 /** Requests of one route, model and size. */

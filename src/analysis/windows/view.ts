@@ -58,6 +58,7 @@ export function windowsPage(document: RankedWindowsDocument, assets: PageAssets)
   const headline =
     chosen === undefined ? 'No window' : `${rangeText(chosen, timeZone)} is the hardest window of ${capture}`;
   const tables = [windowsTable(document), dimensionsTable(document)];
+  const notes = notesOf(document);
   const body = [
     plainBanner('Hardest windows', headline, `<p class="lead">${escaped(spanText(document))}</p>`, timeZone),
     tilesOf([
@@ -79,9 +80,9 @@ export function windowsPage(document: RankedWindowsDocument, assets: PageAssets)
       ),
     ]),
     section('What was chosen', findings(chosenLines(document).map((line) => line.trim()))),
-    calendarFigure(document),
-    ...tables.map((table) => figure(table, tableHtml(table))),
-    section('Notes', findings(notesOf(document))),
+    section('What limits this', notes.length === 0 ? '' : findings(notes)),
+    section('When', calendarFigure(document)),
+    section('Figures', tables.map((table) => figure(table, tableHtml(table))).join('')),
   ];
   return page({ title: `Hardest windows: ${capture}`, body, charts: [], timeZone }, assets);
 }
@@ -97,6 +98,7 @@ function chosenLines(document: RankedWindowsDocument): string[] {
     .slice(0, MOST_NAMED)
     .map((each) => `${dimensionText(each, document)} (${timeText(each.from, timeZone)})`);
   const rest = lacking.length - named.length;
+  const verb = document.arrivalsOnly ? 'plan' : 'replay';
   const covered =
     mix === undefined
       ? []
@@ -115,8 +117,8 @@ function chosenLines(document: RankedWindowsDocument): string[] {
           (each) =>
             `  ${dimensionText(each, document)}: ${shareText(shareIn(document, mix, each))} of the most in any window; the hardest has ${shareText(each.share)}`,
         ),
-    `To replay the hardest: reprise replay ${shellWord(capture)} --window ${chosen.from}..${chosen.to}`,
-    mix !== undefined && `To replay both: add --window ${mix.from}..${mix.to}`,
+    `To ${verb} the hardest: reprise replay ${shellWord(capture)} --window ${chosen.from}..${chosen.to}${document.arrivalsOnly ? ' --dry-run' : ''}`,
+    mix !== undefined && `To ${verb} both: add --window ${mix.from}..${mix.to}`,
   );
 }
 
@@ -206,8 +208,11 @@ function valueText({ dimension }: HardestIn, value: number | null): string {
 
 function spanText(document: RankedWindowsDocument): string {
   const { from, to, timeZone, days, requests } = document;
-  const length = Number(days.toFixed(1));
-  return `${timeText(from, timeZone)} to ${timeText(to, timeZone)} ${timeZone} (${countOf(length, 'day')}), ${many(requests, 'request')} in ${windowsOf(document)}`;
+  return `${timeText(from, timeZone)} to ${timeText(to, timeZone)} ${timeZone} (${daysText(days)}), ${many(requests, 'request')} in ${windowsOf(document)}`;
+}
+
+function daysText(days: number): string {
+  return days < 2 ? formatMs(days * 86_400e3) : `${Number(days.toFixed(1))} days`;
 }
 
 /** `1,342 windows of 15 min`. */
@@ -237,7 +242,7 @@ function notesOf(document: RankedWindowsDocument): string[] {
   const [longest] = silences;
   return linesOf(
     !document.isMonth &&
-      `${countOf(Number(document.days.toFixed(1)), 'day')} of traffic: fewer than the 14 that can stand for a month`,
+      `${daysText(document.days)} of traffic: less than the 14 days that can stand for a month`,
     longest !== undefined &&
       `${formatMs(silentS * 1e3)} in periods of an hour or more without a request, the longest from ${rangeText(longest, timeZone)}: no traffic, or nothing was recorded (reprise inspect)`,
     empty > 0 && `${many(empty, 'window')} without a request: not compared`,

@@ -1,7 +1,12 @@
 import { Command } from 'commander';
 import { planLines, planTitle } from '../../analysis/plan/view.ts';
-import { EXPORT_OPTIONS, type Exported, exportTraffic, formatNamed } from '../../app/export.ts';
-import { exportCapture } from '../../app/export-capture.ts';
+import {
+  EXPORT_OPTIONS,
+  type Exported,
+  exportCapture,
+  exportTraffic,
+  formatNamed,
+} from '../../app/export.ts';
 import { planFacts } from '../../app/replay/plan.ts';
 import { AppError } from '../../core/errors.ts';
 import { toggle } from '../../core/options.ts';

@@ -2,11 +2,14 @@ import { Command } from 'commander';
 import { profileCsv } from '../../analysis/profile/csv.ts';
 import { profilePage } from '../../analysis/profile/page.ts';
 import { profileText } from '../../analysis/profile/view.ts';
+import { windowsPage, windowsText } from '../../analysis/windows/view.ts';
 import { encryptionKeyOf } from '../../app/open-capture.ts';
 import { pageAssets } from '../../app/package.ts';
 import { PROFILE_OPTIONS, profileNamed, resolveProfileOptions } from '../../app/profile.ts';
+import { RANKING_OPTIONS, rankedWindows } from '../../app/windows.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, toggle } from '../../core/options.ts';
+import { picked } from '../../core/picked.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
 import { addOptions, askedOf } from '../options.ts';
 import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
@@ -47,4 +50,26 @@ function profileForms(document: ProfileDocument): DocumentForms<(typeof FORMS)[n
       csv: { called: 'table', render: () => profileCsv(document) },
     },
   };
+}
+
+const RANKING_OUTPUTS = picked(OUTPUTS, 'json', 'html');
+const WINDOWS_OPTIONS = { ...RANKING_OPTIONS, ...RANKING_OUTPUTS };
+
+/** `reprise windows DIR`: which window of a capture is the hardest for a server. */
+export function windowsCommand(): Command {
+  return addOptions(new Command('windows'), WINDOWS_OPTIONS)
+    .description('Rank the windows of a capture by how hard they are for a server, and name the hardest.')
+    .argument('<capture>', 'the directory of a capture')
+    .action((directory: string, _: object, command: Command) => {
+      const asked = askedOf(command, WINDOWS_OPTIONS);
+      const problems = new Problems();
+      const outputs = outputsOf(readOptions(RANKING_OUTPUTS, asked, problems), ['html'], problems);
+      const document = rankedWindows(directory, asked, problems);
+      const forms = {
+        json: document,
+        text: () => windowsText(document),
+        rendered: { html: { called: 'page', render: () => windowsPage(document, pageAssets()) } },
+      };
+      writeOutputs(forms, outputs, terminal);
+    });
 }

@@ -144,7 +144,7 @@ export function windowRequestOf(read: WindowRead, problems: Problems): WindowReq
     ...(worst === null ? [] : [{ kind: 'slowest', lengthS: worst } as const]),
     ...(hardest === null ? [] : [{ kind: 'hardest', lengthS: hardest } as const]),
   ]);
-  if (searches.length > 1) problems.add('--window: one of peak, worst and hardest can be searched, once');
+  if (searches.length > 1) problems.add('--window: one peak, one worst or the hardest can be searched');
   return {
     ranges: rangesOf(read, problems),
     search: searches[0] ?? null,
