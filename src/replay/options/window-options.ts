@@ -57,7 +57,7 @@ export function stretchOptions(verb: string) {
   return grouped('Which part of the capture', {
     window: listOf(
       '--window <range|parts>',
-      `${verb} this part: FROM..TO (ISO 8601), a day (2026-11-20), peak=15m (the busiest), worst=15m (the slowest) or hardest (as reprise windows finds it)`,
+      `${verb} this part: FROM..TO (ISO 8601), a day (2026-11-20), peak=15m (busiest), worst=15m (slowest), hardest`,
       partsOf(PART_OF_WINDOW, 'range'),
     ),
     tz: text('--tz <zone>', 'time zone of the days', { default: UTC }),
