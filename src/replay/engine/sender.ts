@@ -14,7 +14,7 @@ import {
   type SenderSetup,
   type SendResult,
 } from './messages.ts';
-import { Pacer, WAKE_LEAD_NS } from './pacer.ts';
+import { Pacer, RESTED_LEAD_NS } from './pacer.ts';
 import { type PendingHost, PendingSend } from './pending-send.ts';
 import { SendQueue } from './queue.ts';
 import type { InFlight, SenderSignals } from './shared-memory.ts';
@@ -218,7 +218,7 @@ export class Sender {
     const waitNs = this.#sendDue();
     if (this.#finished && this.#queue.isEmpty && this.#queue.followUps.size === 0)
       this.#drainingSinceNs ??= this.#loopTime.nowNs();
-    if (this.#drainingSinceNs === null && waitNs <= this.#queue.awakeNs(WAKE_LEAD_NS)) {
+    if (this.#drainingSinceNs === null && waitNs <= this.#queue.awakeNs(RESTED_LEAD_NS)) {
       this.#planTurn();
       return;
     }
@@ -401,7 +401,7 @@ export class Sender {
     this.#busy.rest();
     if (this.#drainingSinceNs !== null || this.#isClosedNow()) return;
     const { waitNs } = this.#pacer.next(this.#deps.clock.nowNs(), 0);
-    const awakeNs = this.#queue.awakeNs(WAKE_LEAD_NS);
+    const awakeNs = this.#queue.awakeNs(RESTED_LEAD_NS);
     if (waitNs <= awakeNs) this.wake();
     // The pacer knows only planned instants. Follow-ups and spread-out overdue requests need a timer.
     else if ((this.#pacer.catchingUp || this.#queue.nextIsOwn) && Number.isFinite(waitNs))

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { runPacer, WAKE_LEAD_NS } from '../../../src/replay/engine/pacer.ts';
+import { RESTED_AFTER_NS, RESTED_LEAD_NS, runPacer, WAKE_LEAD_NS } from '../../../src/replay/engine/pacer.ts';
 import { DueRing } from '../../../src/replay/engine/shared-memory.ts';
 import { TickingClock } from './ticking-clock.ts';
 
@@ -56,7 +56,10 @@ const tied = (count: number, sender = 0): Due[] =>
 
 describe('the pacer', () => {
   test('wakes the sender of each request ahead of its instant, and not long before', () => {
-    const due = fc.record({ gapNs: fc.integer({ min: 1, max: 3 * MS }), sender: fc.nat(2) });
+    const due = fc.record({
+      gapNs: fc.oneof(fc.integer({ min: 1, max: 3 * MS }), fc.integer({ min: 1, max: 20 * MS })),
+      sender: fc.nat(2),
+    });
     fc.assert(
       fc.property(fc.array(due, { minLength: 1, maxLength: 20 }), (gaps) => {
         let offsetNs = 0;
@@ -67,16 +70,34 @@ describe('the pacer', () => {
         const played = new Played(dues, 3);
         played.run();
         const slackNs = 4 * dues.length * played.clock.tickNs;
+        const [lastNs, restedNs] = [new Map<number, number>(), new Map<number, number>()];
         for (const { offsetNs, sender } of dues) {
+          if (offsetNs - (lastNs.get(sender) ?? -Infinity) > RESTED_AFTER_NS) restedNs.set(sender, offsetNs);
+          lastNs.set(sender, offsetNs);
+          // After a pause it is woken earlier, also for what comes until it would be woken without a pause.
+          const sinceNs = offsetNs - (restedNs.get(sender) ?? -Infinity);
+          const isRested = sinceNs <= RESTED_LEAD_NS - WAKE_LEAD_NS;
+          const mostNs = isRested ? RESTED_LEAD_NS + sinceNs : WAKE_LEAD_NS;
           const wokenNs = played.woken
             .filter((woken) => woken.sender === sender)
             .map(({ atNs }) => START_NS + offsetNs - atNs);
-          expect(
-            wokenNs.some((aheadNs) => aheadNs <= WAKE_LEAD_NS && aheadNs >= WAKE_LEAD_NS - slackNs),
-          ).toBe(true);
+          expect(wokenNs.some((aheadNs) => aheadNs <= mostNs && aheadNs >= WAKE_LEAD_NS - slackNs)).toBe(
+            true,
+          );
         }
       }),
     );
+  });
+
+  test('wakes a sender earlier after a pause', () => {
+    const played = new Played(
+      [MS, 2 * MS, 12 * MS].map((offsetNs) => ({ offsetNs, sender: 0 })),
+      1,
+    );
+    played.run();
+    const aheadUs = played.woken.map(({ atNs }, index) => (START_NS + [1, 2, 12][index]! * MS - atNs) / 1e3);
+    const leadsUs = [RESTED_LEAD_NS, WAKE_LEAD_NS, RESTED_LEAD_NS].map((ns) => ns / 1e3);
+    expect(aheadUs.map((us, index) => Math.abs(us - leadsUs[index]!) < 50)).toEqual([true, true, true]);
   });
 
   test('wakes a sender once for all that is due at once', () => {
