@@ -58,12 +58,17 @@ const step = z
   .object({
     multiplier: z.number(),
     purpose: z
-      .enum(['calibrate', 'double', 'halve', 'decide', 'narrow', 'widen'])
-      .describe('Why it was played. `widen`: beyond the bounds, because windows contradict them.'),
-    position: share.describe('Where in the recording it began.'),
+      .enum(['calibrate', 'double', 'halve', 'check', 'decide', 'narrow', 'widen'])
+      .describe(
+        'Why it was played. `check`: a load that a doubling skipped. `widen`: beyond the bounds, because windows contradict them.',
+      ),
     verdict: z.enum(['PASS', 'FAIL', 'INCONCLUSIVE']).describe('Of most of its windows.'),
     reasons: z.array(stepReason),
-    ratePerSecond: z.number().describe('Planned requests in a second, on average.'),
+    ratePerSecond: z
+      .number()
+      .describe(
+        'Requests sent in a second, on average over its windows; if it ended before one, until its end.',
+      ),
     achieved: z.object({
       share: share.nullable().describe('Sent of what was planned and due.'),
       ratePerSecond: z.number().describe('Completed requests in a second.'),
@@ -76,6 +81,7 @@ const step = z
       .describe(
         'Share of the time in flight that is of requests open at the end for longer than most answers take; near 0 if steady. Null if that is not known.',
       ),
+    windowS: z.number().describe('Length of its windows: whole passes over the load.'),
     windows: z.array(stepWindow),
     monitors: z
       .array(monitored.extend(seen.shape))
@@ -91,6 +97,16 @@ const step = z
   .describe('The recording at one multiplier.');
 export type CapacityStep = Immutable<z.infer<typeof step>>;
 
+const searchedLoad = z
+  .object({
+    isBusiest: z.boolean().describe('Whether it is the busiest stretch of what was chosen.'),
+    windows: z.array(z.object({ from: z.string(), to: z.string() })),
+    seconds: z.number(),
+    ratePerSecond: z.number().describe('Recorded requests in a second, on average.'),
+  })
+  .describe('The stretch of the recording that is 1x: every window of every step replays it whole.');
+export type SearchedLoadDocument = Immutable<z.infer<typeof searchedLoad>>;
+
 const point = z.object({ multiplier: z.number(), ratePerSecond: z.number() });
 export type LoadPoint = Immutable<z.infer<typeof point>>;
 
@@ -99,7 +115,9 @@ const goal = z.object({
   passes: point.nullable(),
   fails: point.nullable(),
   boundary: point.nullable().describe('Half of the windows pass here.'),
-  interval: interval.describe('Multipliers; holds the boundary with 95 %.'),
+  interval: interval.describe(
+    'Multipliers; holds the boundary with 95 %. Its lower end allows for an overload that a step is too short to show.',
+  ),
 });
 export type CapacityGoal = Immutable<z.infer<typeof goal>>;
 
@@ -121,6 +139,7 @@ const ENDS_OF_SEARCH = [
   'budget',
   'unjudged',
   'recording',
+  'repeats_cached',
   'not_representative',
   'not_ready',
   'interrupted',
@@ -139,6 +158,7 @@ export const capacitySchema = z.object({
   startedAt: z.string(),
   endedAt: z.string(),
   objectives: z.array(z.string()),
+  load: searchedLoad,
   scaling: z.string(),
   scalingKeeps: z.string(),
   scalingBends: z.string(),
@@ -243,12 +263,17 @@ export const capacitySchema = z.object({
     .optional()
     .describe('Of a search without a server (`--simulate`): what it assumes. Nothing was sent.'),
   width: z.number().describe('The relative width that the interval was to have.'),
-  windowS: z.number(),
+  windowS: z.number().describe('Least length of a window.'),
   windowsToDecide: count,
   voidWindows: counts.describe('Windows that say nothing, by the code of the reason.'),
   inverted: z
     .array(z.number())
     .describe('Larger loads that passed although a smaller one failed: they count for nothing.'),
+  unplayed: z
+    .array(z.tuple([z.number(), z.number()]))
+    .describe(
+      'Between these multipliers nothing was replayed, although the largest passing load lies above: a load that fails there was not seen. Nor was one below the smallest load.',
+    ),
   steps: z.array(step),
   budgetS: z.number(),
   spentS: z.number(),
@@ -264,8 +289,9 @@ export const capacityPlanSchema = z.object({
   capture: z.string(),
   target: maybeText,
   window: z.object({ from: z.string(), to: z.string() }),
+  load: searchedLoad,
   ratePerSecond: z.number().describe('At 1x, on average.'),
-  windowS: z.number(),
+  windowS: z.number().describe('Least length of a window.'),
   leastWindowS: z.number().describe('In shorter windows, loads just above the capacity may pass.'),
   largestLimitS: z.number().describe('Of the objectives on times; 0 if there is none.'),
   settlingS: z.number().describe('Of each step, before its first window.'),
@@ -290,6 +316,10 @@ export const capacityStateSchema = z.object({
     .string()
     .describe('Options of the generator, which may change: then what it spoiled is played again.'),
   windowS: z.number(),
+  load: z.object({
+    isBusiest: z.boolean(),
+    parts: z.array(z.object({ fromUs: z.number(), toUs: z.number() })),
+  }),
   startedAt: z.string(),
   endedAt: maybeText.describe('When the last step was over.'),
   calibration: calibration.nullable(),

@@ -171,8 +171,8 @@ test('a search that went on is published again: MLflow shows its new figures, an
   };
   const later = new Date(Date.parse(SEARCH.endedAt) + 60_000).toISOString();
   await publishes(SEARCH);
-  // Its first step was spoilt and is played again elsewhere; more were added.
-  const grown = searched([2, 4, 8, 16].map((at) => playedAt(at)).concat(playedAt(1, { position: 0.5 })));
+  // Its first step was spoilt and is played again; more were added.
+  const grown = searched([2, 4, 8, 16].map((at) => playedAt(at)).concat(playedAt(1, { spentS: 16 })));
   await publishes({ ...grown, endedAt: later, budgetS: 9_000, scaling: 'thin' });
   const [parent, ...steps] = standIn.runs;
   expect(standIn.runs.filter(({ tags }) => tags.get('reprise.kind') === 'capacity')).toHaveLength(1);

@@ -89,7 +89,9 @@ function classified({ goal, lossRatio, trials }: DrawnCase): Classified {
 /** The windows of a whole search of a queue, as MLRsearch takes them; a step that was given up counts as often as decides it. */
 function searchedCase(search: CapacitySearch): DrawnCase {
   const { steps } = search;
-  const { windowS, windowsToDecide } = SEARCH;
+  const { windowSAt, windowsToDecide } = SEARCH;
+  // The same for all loads of these queues.
+  const windowS = windowSAt(1);
   const loads = [...new Set(steps.map(({ multiplier }) => multiplier))].sort((a, b) => a - b);
   const trials = steps.flatMap(({ multiplier, windows }) =>
     windows.flatMap(({ kept, endedEarly }): DrawnTrial[] => {

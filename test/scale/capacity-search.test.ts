@@ -4,6 +4,15 @@ import { uniformBy } from '../../src/analysis/capacity/queue-model.ts';
 import { CapacitySearch } from '../../src/analysis/capacity/search.ts';
 import { repeated } from '../support/long-form.ts';
 import { playedQueue, QUEUE_CASES, SEARCH, searchedQueue, trueBoundary } from './searched-queue.ts';
+import {
+  type Recording,
+  type StretchCase,
+  sceneOf,
+  searchedStretch,
+  trueMultiplier,
+  wanderingRecording,
+} from './searched-stretch.ts';
+import { servegenArrivalsUs, servegenPath } from './servegen-trace.ts';
 
 const SEEDS = repeated(100, 1_000);
 /** A search takes less than a second, even where other suites run beside it. */
@@ -106,3 +115,74 @@ test('hardly ever gives up a step that the target stands, and always one of twic
   }
   expect(early).toBeLessThanOrEqual(0.01 * steps * QUEUE_CASES.length);
 });
+
+/** Four of twenty minutes' traffic at 30 times its pace, so that it wanders within minutes. */
+function servegenRecording(): Recording | null {
+  if (servegenPath === null) return null;
+  const us = servegenArrivalsUs(servegenPath);
+  const [paceUp, fromS, lengthS] = [30, 40 * 3_600, 5 * 3_600];
+  const begunUs = us[0]! + fromS * 1e6;
+  return us
+    .filter((at) => at >= begunUs && at < begunUs + lengthS * 1e6)
+    .map((at) => (at - begunUs) / 1e6 / paceUp);
+}
+
+/** Queues that the busiest stretch uses by so much. */
+const SERVERS: readonly Omit<StretchCase, 'recording'>[] = [
+  { service: 'steady', executors: 4, load: 0.375, percent: 95, limitMs: 100 },
+  { service: 'exponential', executors: 8, load: 0.3, percent: 90, limitMs: 300 },
+  { service: 'skewed', executors: 16, load: 0.45, percent: 95, limitMs: 500 },
+  { service: 'exponential', executors: 4, load: 0.8, percent: 95, limitMs: 300 },
+];
+
+test.for([
+  { name: 'generated', recordingOf: wanderingRecording },
+  { name: 'ServeGen', recordingOf: servegenRecording },
+])(
+  'traffic that wanders threefold within minutes spread the result: $name',
+  {
+    timeout: TIMEOUT_MS,
+  },
+  ({ name, recordingOf }, { skip }) => {
+    const found = { held: 0, widths: [] as number[] };
+    for (const [at, server] of SERVERS.entries()) {
+      const recording = recordingOf(at + 1);
+      if (recording === null) return skip('the ServeGen trace is missing');
+      const scene = sceneOf({ ...server, recording });
+      const truth = trueMultiplier(scene);
+      const own = { held: 0, widths: [] as number[], ended: {} as Record<string, number> };
+      for (let seed = at + 1; seed <= SEEDS; seed += SERVERS.length) {
+        const { search, reason } = searchedStretch(scene, seed);
+        const { fit } = search.results()[0]!;
+        own.ended[reason] = (own.ended[reason] ?? 0) + 1;
+        const low = fit === null ? 0 : fit.low / (1 + scene.unseenAt(fit.multiplier));
+        own.widths.push(fit === null ? Number.POSITIVE_INFINITY : (fit.high - low) / fit.multiplier);
+        if (fit !== null && low <= truth && truth <= fit.high) own.held += 1;
+        expect(scene.options.budgetS - search.remainingS).toBeLessThanOrEqual(scene.options.budgetS);
+      }
+      const width = quantile(own.widths, 0.5);
+      expect(width).toBeLessThanOrEqual(0.15);
+      tell({
+        name,
+        ...server,
+        truth,
+        seeds: own.widths.length,
+        ...own,
+        widths: undefined,
+        width,
+        widest: Math.max(...own.widths),
+      });
+      found.held += own.held;
+      found.widths.push(...own.widths);
+    }
+    tell({
+      name,
+      seeds: SEEDS,
+      held: found.held,
+      width: quantile(found.widths, 0.5),
+      p95: quantile(found.widths, 0.95),
+    });
+    expect(found.held).toBeGreaterThanOrEqual(0.95 * SEEDS);
+    expect(quantile(found.widths, 0.5)).toBeLessThanOrEqual(0.15);
+  },
+);

@@ -62,7 +62,7 @@ export const SEARCH: SearchOptions = {
   ceiling: 64,
   width: 0.12,
   noise: 0,
-  windowS: WINDOW_S,
+  windowSAt: () => WINDOW_S,
   windowsToDecide: 3,
   overheadS: MOST_SETTLING_S + COOL_DOWN_S,
   budgetS: 1_800,
@@ -76,6 +76,9 @@ function modelOf({ service, executors }: QueueCase): QueueModel {
   models.set(service, servicesS);
   return { executors, sizes: [{ upToBytes: Number.POSITIVE_INFINITY, servicesS }] };
 }
+
+/** Multiples of the golden ratio modulo 1 are spread evenly: where each step begins in the trace. */
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 /** Arrivals of the trace as shares of its length. */
 let trace: readonly number[] | null = null;
@@ -198,8 +201,9 @@ export function searchedQueue(
   for (;;) {
     const next = search.next();
     if (next.kind === 'done') return { search, reason: next.reason };
-    const { multiplier, windows, position } = next;
-    const played = playedQueue(queue, multiplier, windows, (position + start) % 1, random);
+    const { multiplier, windows } = next;
+    const position = (search.steps.length * GOLDEN + start) % 1;
+    const played = playedQueue(queue, multiplier, windows, position, random);
     const whole = played.hopelessAtS === null ? windows : wholeWindows(played.hopelessAtS - played.settlingS);
     const shown = played.kept.slice(0, whole).map((kept) => shownOf(kept, false));
     if (played.hopelessAtS !== null && whole < windows) shown.push(shownOf(false, true));

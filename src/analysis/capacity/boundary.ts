@@ -76,6 +76,15 @@ export function fitBoundary(loads: readonly JudgedLoad[]): BoundaryFit | null {
   };
 }
 
+/**
+ * How far above its capacity a target may be while its windows still pass, as a share of the capacity. At `1 + share`,
+ * waits grow by `share` of a second each second, and break the limit only at the end of a step.
+ * @param limitS the largest limit of a time; null without one
+ */
+export function unseenOverload(limitS: number | null, settlingS: number, windowS: number): number {
+  return (limitS ?? 0) / (settlingS + windowS);
+}
+
 function logLikelihood(loads: readonly JudgedLoad[], centre: number, spread: number): number {
   return loads.reduce((sum, { multiplier, good, judged }) => {
     const odds = (centre - Math.log(multiplier)) / spread;

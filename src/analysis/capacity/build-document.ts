@@ -8,6 +8,7 @@ import {
   type EndedBy,
   type LoadPoint,
   type MonitoredAtLoad,
+  type SearchedLoadDocument,
   type StepWindow,
 } from '../../documents/capacity.ts';
 import { objectiveOf } from '../../documents/metrics/objectives.ts';
@@ -19,6 +20,9 @@ import { goalsOfTier, keepsAll, type Tier } from './tiers.ts';
 
 /** The goal that loads are chosen for: every objective together. */
 export const ALL_OBJECTIVES = 'all';
+
+/** Ends of a search whose target does not answer as production would, so that it would break at another load. */
+export const UNCOMPARABLE: ReadonlySet<EndedBy> = new Set(['not_representative', 'repeats_cached']);
 
 /** Facts about a search, besides its results. */
 export interface CapacityFacts {
@@ -35,9 +39,11 @@ export interface CapacityFacts {
     multiplier: number,
   ) => Pick<CapacityDocument, 'scaling' | 'scalingKeeps' | 'scalingBends'>;
   readonly search: SearchOptions;
-  /** Requests per second at 1x, on average over the replayed part. */
-  readonly ratePerSecond: number;
-  /** The same over the busiest minute, or over the whole part if it is shorter. */
+  /** How far above its capacity a target may pass at a load, as a share of the capacity. */
+  readonly unseenAt: (multiplier: number) => number;
+  /** What is replayed at 1x. */
+  readonly load: SearchedLoadDocument;
+  /** Requests per second of its busiest minute, or of all of it if it is shorter. */
   readonly peakPerSecond: number;
   readonly replicas: number;
   readonly replicaCost: number | null;
@@ -88,7 +94,7 @@ export function capacityDocument(
   endedBy: EndedBy,
   endedAt: string,
 ): CapacityDocument {
-  const { search, ratePerSecond } = facts;
+  const { search, load } = facts;
   const { steps, calibration } = state;
   const noise = state.noise ?? { share: 0, source: 'none' as const, pairs: 0 };
   const names = [
@@ -100,16 +106,20 @@ export function capacityDocument(
   const goals = [ALL_OBJECTIVES, ...names, ...sets.keys()] as const;
   const results = new CapacitySearch({ ...search, goals }, playedSteps(steps, sets))
     .results()
-    // A target that is not representative breaks at another load, so there is no boundary.
-    .map((result) => (endedBy === 'not_representative' ? { ...result, fit: null } : result));
+    .map((result) => (UNCOMPARABLE.has(endedBy) ? { ...result, fit: null } : result));
+  const byLoad = stepsOfCurve(steps);
+  const curve = byLoad.map(curvePoint);
+  // A load that was replayed has the rate at which it was sent.
   const pointOf = (multiplier: number): LoadPoint => ({
     multiplier,
-    ratePerSecond: multiplier * ratePerSecond,
+    ratePerSecond:
+      curve.find((point) => point.multiplier === multiplier)?.ratePerSecond ??
+      multiplier * load.ratePerSecond,
   });
-  const found = results.map((result) => goalOf(result, noise.share, pointOf));
+  const found = results.map((result) =>
+    goalOf(result, { noise: noise.share, unseenAt: facts.unseenAt }, pointOf),
+  );
   const [all = { passes: null, fails: null, boundary: null, interval: null }] = found;
-  const byLoad = stepsOfCurve(steps);
-  const curve = byLoad.map((step) => curvePoint(step, state.windowS));
   const knee = kneeOf(curve);
   const { name: _, ...breaking } = { name: '', ...all };
   return {
@@ -120,12 +130,13 @@ export function capacityDocument(
     startedAt: state.startedAt,
     endedAt,
     objectives: [...facts.objectives],
+    load,
     ...facts.scalingAt((all.boundary ?? all.fails)?.multiplier ?? 1),
     limitedBy: all.interval !== null ? 'objective' : endedBy === 'resolved' ? 'unjudged' : endedBy,
     endedBy,
     breakingPoint: {
       ...breaking,
-      conditionalPerSecond: conditionalPerSecond(results[0], ratePerSecond),
+      conditionalPerSecond: conditionalPerSecond(results[0], pointOf),
       shape: results[0]?.fit?.shape ?? null,
     },
     gaveFirst: gaveFirst(steps, all.fails?.multiplier ?? null),
@@ -138,7 +149,7 @@ export function capacityDocument(
     curve,
     knee: knee && pointOf(knee.multiplier),
     monitors: monitorsOf(steps, byLoad, knee?.multiplier ?? null),
-    sizing: endedBy === 'not_representative' ? null : sizing(facts, all, curve),
+    sizing: UNCOMPARABLE.has(endedBy) ? null : sizing(facts, all, curve),
     calibration:
       calibration && picked(calibration, 'pairs', 'representative', 'differences', 'p50Ms', 'statusDistance'),
     noise,
@@ -147,6 +158,7 @@ export function capacityDocument(
     windowsToDecide: search.windowsToDecide,
     voidWindows: voidsOf(steps),
     inverted: [...(results[0]?.bounds.inverted ?? [])],
+    unplayed: unplayedOf(results[0], Math.max(search.width, noise.share)),
     steps: [...steps],
     budgetS: search.budgetS,
     spentS: steps.reduce((sum, { spentS }) => sum + spentS, 0),
@@ -157,26 +169,42 @@ export function capacityDocument(
 /**
  * Conditional throughput as in MLRsearch: well answered requests per second of the median window at the lower bound.
  */
-function conditionalPerSecond(all: GoalResult | undefined, ratePerSecond: number): number | null {
+function conditionalPerSecond(
+  all: GoalResult | undefined,
+  pointOf: (multiplier: number) => LoadPoint,
+): number | null {
   const lower = all?.bounds.lower ?? null;
-  return lower && lower.multiplier * ratePerSecond * (1 - lower.stat.lossRatio);
+  return lower && pointOf(lower.multiplier).ratePerSecond * (1 - lower.stat.lossRatio);
 }
 
-/** Widens the interval to the noise: a boundary is not more exact than two runs of the same load agree. */
+/**
+ * Widens the interval to the noise: a boundary is not more exact than two runs of the same load agree. It also reaches
+ * down to the capacity of a target whose queue grew too slowly to be seen.
+ */
 function goalOf(
   { id, bounds, fit }: GoalResult,
-  noise: number,
+  { noise, unseenAt }: { readonly noise: number } & Pick<CapacityFacts, 'unseenAt'>,
   pointOf: (multiplier: number) => LoadPoint,
 ): CapacityGoal {
   const least = fit && fit.multiplier / (1 + noise / 2);
+  const seen = fit && fit.low / (1 + unseenAt(fit.multiplier));
   const most = fit && fit.multiplier * (1 + noise / 2);
   return {
     name: id,
     passes: bounds.lower && pointOf(bounds.lower.multiplier),
     fails: bounds.upper && pointOf(bounds.upper.multiplier),
     boundary: fit && pointOf(fit.multiplier),
-    interval: fit && [Math.min(fit.low, least ?? fit.low), Math.max(fit.high, most ?? fit.high)],
+    interval: fit && [Math.min(seen ?? fit.low, least ?? fit.low), Math.max(fit.high, most ?? fit.high)],
   };
+}
+
+/** Gaps between judged loads up to the largest that passes, wider than the interval is to be. */
+function unplayedOf(all: GoalResult | undefined, width: number): [number, number][] {
+  const most = all?.bounds.lower?.multiplier ?? 0;
+  const judged = (all?.loads ?? []).filter((each) => each.judged > 0 && each.multiplier <= most);
+  return judged
+    .map(({ multiplier }, at): [number, number] => [judged[at - 1]?.multiplier ?? multiplier, multiplier])
+    .filter(([from, to]) => to > from * (1 + width));
 }
 
 /**
@@ -216,8 +244,8 @@ function isJudged({ windows }: CapacityStep): boolean {
   return windows.some(({ result }) => result !== 'void');
 }
 
-function curvePoint(step: CapacityStep, windowS: number): CapacityDocument['curve'][number] {
-  const { multiplier, ratePerSecond, achieved, latencyMeanMs, latencyMs, windows } = step;
+function curvePoint(step: CapacityStep): CapacityDocument['curve'][number] {
+  const { multiplier, ratePerSecond, achieved, latencyMeanMs, latencyMs, windows, windowS } = step;
   const judged = windows.filter(({ result }) => result !== 'void');
   const good = judged.reduce<number | null>(
     (sum, window) => (sum === null || window.good == null ? null : sum + window.good),
@@ -270,14 +298,14 @@ const ROUNDING = 1e-9;
 
 /** How many replicas the recorded traffic needs, if capacity grows with their number, and the cost of good requests. */
 function sizing(
-  { replicas, replicaCost, peakPerSecond, ratePerSecond }: CapacityFacts,
+  { replicas, replicaCost, peakPerSecond, load }: CapacityFacts,
   { passes, interval }: Pick<CapacityGoal, 'passes' | 'interval'>,
   curve: CapacityDocument['curve'],
 ): CapacityDocument['sizing'] {
   if (passes === null) return null;
   const certainMultiplier = interval && Math.min(passes.multiplier, interval[0]);
   const goodPerS = curve.find((point) => point.multiplier === passes.multiplier)?.goodPerSecond ?? 0;
-  const forPeak = (multiplier: number) => (replicas * peakPerSecond) / ratePerSecond / multiplier;
+  const forPeak = (multiplier: number) => (replicas * peakPerSecond) / load.ratePerSecond / multiplier;
   const needed = (timesPeak: number, multiplier: number) =>
     Math.max(1, Math.ceil(forPeak(multiplier) * timesPeak - ROUNDING));
   const safe = certainMultiplier ?? passes.multiplier;

@@ -94,31 +94,50 @@ export class LittlesLaw {
   }
 }
 
-/** Answers per second of a step. An answer counts when its last byte came, not when its request was due. */
-export class AnsweredRate {
+/** Requests sent and answers received per second of a step, by the instant of each and not by when it was due. */
+export class StepRates {
+  readonly #sent: RateSince;
+  readonly #answered: RateSince;
+
+  constructor(settlingNs: number) {
+    this.#sent = new RateSince(settlingNs);
+    this.#answered = new RateSince(settlingNs);
+  }
+
+  /** Adds finished sends, in any order, each once. @param untilNs end of the step; what comes later does not count */
+  add(sends: readonly Send[], untilNs: number): void {
+    for (const send of sends) {
+      const { actualOffsetNs, lastByteOffsetNs } = send;
+      if (actualOffsetNs === null) continue;
+      if (actualOffsetNs < untilNs) this.#sent.add(actualOffsetNs);
+      if (lastByteOffsetNs === null || lastByteOffsetNs > untilNs) continue;
+      if (!send.cancelled && !hasFailed(send)) this.#answered.add(lastByteOffsetNs);
+    }
+  }
+
+  /** The rates after the settling time. If the step ended before, those during it. */
+  until(untilNs: number): { readonly sentPerS: number; readonly answeredPerS: number } {
+    return { sentPerS: this.#sent.perSecond(untilNs), answeredPerS: this.#answered.perSecond(untilNs) };
+  }
+}
+
+class RateSince {
   readonly #settlingNs: number;
   #whileSettling = 0;
-  #behindIt = 0;
+  #afterIt = 0;
 
   constructor(settlingNs: number) {
     this.#settlingNs = settlingNs;
   }
 
-  /** Adds finished sends, in any order, each once. @param untilNs end of the step; later answers do not count */
-  add(sends: readonly Send[], untilNs: number): void {
-    for (const send of sends) {
-      const { lastByteOffsetNs } = send;
-      if (lastByteOffsetNs === null || lastByteOffsetNs > untilNs) continue;
-      if (send.actualOffsetNs === null || send.cancelled || hasFailed(send)) continue;
-      if (lastByteOffsetNs < this.#settlingNs) this.#whileSettling += 1;
-      else this.#behindIt += 1;
-    }
+  add(atNs: number): void {
+    if (atNs < this.#settlingNs) this.#whileSettling += 1;
+    else this.#afterIt += 1;
   }
 
-  /** The rate after the settling time. If the step ended before, the rate during it. */
   perSecond(untilNs: number): number {
     const spanNs = untilNs - this.#settlingNs;
-    if (spanNs > 0) return this.#behindIt / (spanNs / 1e9);
+    if (spanNs > 0) return this.#afterIt / (spanNs / 1e9);
     return untilNs > 0 ? this.#whileSettling / (untilNs / 1e9) : 0;
   }
 }

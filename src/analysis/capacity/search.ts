@@ -13,8 +13,8 @@ export interface SearchOptions {
   readonly width: number;
   /** How much the target differs from itself at 1x, as a share of the multiplier. The width is never below it. */
   readonly noise: number;
-  /** Length of a window, seconds. */
-  readonly windowS: number;
+  /** Length of a window at a load, seconds. */
+  readonly windowSAt: (multiplier: number) => number;
   /** Windows after which a load is decided at the latest. Odd, so that there is always a majority. */
   readonly windowsToDecide: number;
   /** Most seconds of a step outside its windows: settling, waiting for an empty backlog, cool-down. */
@@ -49,10 +49,11 @@ export interface PlayedStep {
 }
 
 /**
- * `double` and `halve` search a bracket. `decide` adds windows to an undecided load. `narrow` tests a load between the
- * bounds. `widen` tests a load outside the bounds, because windows contradict them.
+ * `double` and `halve` search a bracket. `check` tests a load that a doubling skipped. `decide` adds windows to an
+ * undecided load. `narrow` tests a load between the bounds. `widen` tests a load outside the bounds, because windows
+ * contradict them.
  */
-type StepPurpose = 'double' | 'halve' | 'decide' | 'narrow' | 'widen';
+type StepPurpose = 'double' | 'halve' | 'check' | 'decide' | 'narrow' | 'widen';
 
 /**
  * `resolved`: the interval is as narrow as requested. `ceiling`: the largest allowed load is sustained. `floor`: the
@@ -66,8 +67,6 @@ export type NextStep =
       readonly kind: 'play';
       readonly multiplier: number;
       readonly windows: number;
-      /** Where in the recording the step begins, as a share of its length. Each step replays another part. */
-      readonly position: number;
       readonly purpose: StepPurpose;
     }
   | { readonly kind: 'done'; readonly reason: SearchEnd };
@@ -87,8 +86,13 @@ const EXCEED_RATIO = 0.5;
 const VOIDS = 4;
 /** It is also beyond the generator if more windows than this, and than were judged, are void because of a cap. */
 const CAPPED = 1;
-/** Multiples of the golden ratio modulo 1 are spread evenly for any number of positions. */
-const GOLDEN = (Math.sqrt(5) - 1) / 2;
+/**
+ * A load that passes so much above one that fails is no chance: the target fails between two loads that it sustains.
+ * The larger one is then left out of the fit, which falls with the load.
+ */
+const FAR = 1.3;
+/** Of two passing loads farther apart than this factor, the load between them is checked with one window. */
+const SKIPPED = 1.5;
 
 /**
  * Searches the multiple of the recorded traffic that a target sustains: it doubles the load, then narrows the interval.
@@ -146,7 +150,11 @@ export class CapacitySearch {
     const loads = this.#loadsOf(id);
     const bounds = relevantBounds(loads.classified);
     const isBracketed = bounds.lower !== null && bounds.upper !== null;
-    return { id, ...loads, bounds, fit: isBracketed ? fitBoundary(loads.loads) : null };
+    const far = (bounds.upper?.multiplier ?? 0) * FAR;
+    const counted = loads.loads.filter(
+      ({ multiplier }) => multiplier <= far || !bounds.inverted.includes(multiplier),
+    );
+    return { id, ...loads, bounds, fit: isBracketed ? fitBoundary(counted) : null };
   }
 
   #nextFor({ id, bounds, fit, loads }: GoalResult): Wanted | SearchEnd {
@@ -158,6 +166,8 @@ export class CapacitySearch {
     if (undecided !== null) return undecided;
     const windows = Math.ceil(windowsToDecide / 2);
     if (bounds.upper === null) {
+      const skipped = this.#skipped(loads, top);
+      if (skipped !== null) return { multiplier: skipped, windows: 1, purpose: 'check' };
       if (top >= ceiling) return 'ceiling';
       const wanted = top === 0 ? start : Math.min(ceiling, this.#rounded(top * 2));
       if (wanted < limit) return { multiplier: wanted, windows, purpose: 'double' };
@@ -175,7 +185,9 @@ export class CapacitySearch {
     if (fit === null || upper > top * (1 + this.width)) {
       return { multiplier: this.#rounded(Math.sqrt(top * upper)), windows, purpose: 'narrow' };
     }
-    return fit.width <= this.width ? 'resolved' : { ...this.#closing(fit, top, upper), windows };
+    return fit.width <= this.width
+      ? 'resolved'
+      : { ...this.#closing(fit, top, upper), windows: windowsToDecide };
   }
 
   /**
@@ -190,12 +202,34 @@ export class CapacitySearch {
       : { multiplier: wanted, purpose: 'widen' };
   }
 
-  /** The first undecided load between two loads. Loads outside this range need no decision. */
+  /**
+   * The first load that was skipped below `top`: half-way between two loads that are far apart. A load that could not
+   * be judged is tried again a few times.
+   */
+  #skipped(loads: readonly JudgedLoad[], top: number): number | null {
+    const { windowsToDecide } = this.#options;
+    const below = loads.filter(({ multiplier }) => multiplier <= top);
+    const unjudged = below.find(
+      ({ multiplier, judged }) => judged === 0 && this.#windowsAt(multiplier).length < windowsToDecide,
+    );
+    if (unjudged !== undefined) return unjudged.multiplier;
+    for (const [at, { multiplier: high }] of below.entries()) {
+      const low = below[at - 1]?.multiplier ?? high;
+      if (high / low > SKIPPED) return this.#rounded(Math.sqrt(low * high));
+    }
+    return null;
+  }
+
+  /**
+   * The first undecided load between two loads. Below them, only a load with a bad window needs a decision: if it
+   * fails, the larger load that passed is no bound.
+   */
   #undecided(id: string, loads: readonly JudgedLoad[], from: number, to: number): Wanted | SearchEnd | null {
     const { windowsToDecide } = this.#options;
     for (const { multiplier, good, judged } of loads) {
       const need = Math.ceil(windowsToDecide / 2) - Math.max(good, judged - good);
-      if (need > 0 && judged < windowsToDecide && multiplier > from && multiplier < to) {
+      const isOpen = multiplier < to && (multiplier > from || good < judged);
+      if (need > 0 && judged < windowsToDecide && isOpen) {
         return this.#unjudgedAt(id, multiplier) > windowsToDecide
           ? 'unjudged'
           : { multiplier, windows: need, purpose: 'decide' };
@@ -205,10 +239,12 @@ export class CapacitySearch {
   }
 
   #unjudgedAt(id: string, multiplier: number): number {
-    return this.#steps
-      .filter((step) => step.multiplier === multiplier)
-      .flatMap(({ windows }) => windows)
-      .filter(({ isVoid, kept }) => !isVoid && (kept[id] ?? null) === null).length;
+    return this.#windowsAt(multiplier).filter(({ isVoid, kept }) => !isVoid && (kept[id] ?? null) === null)
+      .length;
+  }
+
+  #windowsAt(multiplier: number): PlayedWindow[] {
+    return this.#steps.flatMap((step) => (step.multiplier === multiplier ? step.windows : []));
   }
 
   /**
@@ -217,7 +253,7 @@ export class CapacitySearch {
    */
   #generatorLimit(loads: readonly JudgedLoad[], { lower }: RelevantBounds): number {
     const beyond = loads.filter(({ multiplier, judged }) => {
-      const windows = this.#steps.flatMap((step) => (step.multiplier === multiplier ? step.windows : []));
+      const windows = this.#windowsAt(multiplier);
       const voids = windows.filter(({ isVoid }) => isVoid).length;
       const capped = windows.filter(({ isCapped }) => isCapped).length;
       const isBeyond = voids >= VOIDS + 2 * judged || capped > Math.max(CAPPED, judged);
@@ -227,23 +263,23 @@ export class CapacitySearch {
   }
 
   #within({ multiplier, windows, purpose }: Wanted): NextStep {
-    const { windowS, overheadS, floor, ceiling } = this.#options;
-    const fitting = Math.min(windows, Math.floor((this.remainingS - overheadS) / windowS));
+    const { windowSAt, overheadS, floor, ceiling } = this.#options;
+    const fitting = Math.min(windows, Math.floor((this.remainingS - overheadS) / windowSAt(multiplier)));
     if (fitting < 1) return { kind: 'done', reason: 'budget' };
     return {
       kind: 'play',
       multiplier: Math.min(ceiling, Math.max(floor, multiplier)),
       windows: fitting,
-      position: (this.#steps.length * GOLDEN) % 1,
       purpose,
     };
   }
 
   #loadsOf(id: string): { readonly loads: JudgedLoad[]; readonly classified: ClassifiedLoad[] } {
-    const { windowS, windowsToDecide } = this.#options;
-    const goal = { exceedRatio: EXCEED_RATIO, durationS: windowS * windowsToDecide };
+    const { windowSAt, windowsToDecide } = this.#options;
     const stats = new Map<number, { readonly stat: LoadStat; good: number; judged: number }>();
     for (const { multiplier, windows } of this.#steps) {
+      const windowS = windowSAt(multiplier);
+      const goal = { exceedRatio: EXCEED_RATIO, durationS: windowS * windowsToDecide };
       const load = stats.get(multiplier) ?? { stat: new LoadStat(goal), good: 0, judged: 0 };
       stats.set(multiplier, load);
       for (const { kept, endedEarly, isVoid, lossRatio } of windows) {
@@ -263,11 +299,11 @@ export class CapacitySearch {
   }
 
   /**
-   * The nearest load on a grid that has the powers of two and is finer than the width. So the same loads are used
-   * again.
+   * The nearest load on a grid that has the powers of the square root of two and is finer than the width. So the same
+   * loads are used again.
    */
   #rounded(multiplier: number): number {
-    const perDoubling = Math.ceil(Math.LN2 / Math.log1p(this.width / 3));
+    const perDoubling = 2 * Math.ceil(Math.LN2 / 2 / Math.log1p(this.width / 3));
     const at = Math.round(Math.log2(multiplier / this.#options.start) * perDoubling);
     return Number((this.#options.start * 2 ** (at / perDoubling)).toPrecision(5));
   }

@@ -8,6 +8,7 @@ import type {
   CapacityStep,
   EndedBy,
   LoadPoint,
+  SearchedLoadDocument,
 } from '../../documents/capacity.ts';
 import { namesBesideOurs, objectiveOf, parseObjectives } from '../../documents/metrics/objectives.ts';
 import type { QueueForecast } from '../../documents/parts.ts';
@@ -25,6 +26,7 @@ import {
 } from '../render/table.ts';
 import { labelsText, targetFirst, valueText } from '../report/monitors.ts';
 import { observedText as amountText } from '../verdict/violation.ts';
+import { UNCOMPARABLE } from './build-document.ts';
 import { goodLimitsOf, goodLimitsText } from './good-requests.ts';
 import { isOfGenerator } from './step-windows.ts';
 
@@ -77,6 +79,11 @@ const ENDS: Readonly<
     text: 'hardly a recorded request waited, so the number of requests that the server can process together is unknown',
     advice:
       'Choose a busier part of the recording (--window peak=1h), or search the server itself with --target.',
+  },
+  repeats_cached: {
+    text: 'the same requests were faster when they were sent again: a cache answers, or the target was cold',
+    advice:
+      'Turn off the cache of the target, such as prefix caching. If it was cold, send it other traffic first. Then search with another --out.',
   },
   not_representative: {
     text: 'the target at 1x does not answer as was recorded, so that its breaking point would be another one',
@@ -149,7 +156,7 @@ export function capacityScreen(document: CapacityDocument): ScreenLine[] {
   const end = endText(document);
   const sizing = sizingText(document);
   const found = [
-    ...folded(`passes ${pointText(breakingPoint.passes)}; fails ${pointText(breakingPoint.fails)}`, '  ', 1),
+    ...linesOf(intervalText(breakingPoint)).flatMap((line) => folded(line, '  ', 1)),
     ...(gaveFirst === null
       ? []
       : folded(`gave first: ${gaveFirst.objective}, ${observedText(gaveFirst)}`, '  ', 2)),
@@ -248,7 +255,12 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
     reasons: end === null ? [] : [{ code: endedBy, ...end }],
     notes: notesOf(document),
     lines: [
-      `passes ${pointText(breakingPoint.passes)}; fails ${pointText(breakingPoint.fails)}${document.gaveFirst === null ? '' : `; gave first: ${document.gaveFirst.objective}, ${observedText(document.gaveFirst)}`}`,
+      ...linesOf(
+        intervalText(breakingPoint),
+        document.gaveFirst !== null &&
+          `gave first: ${document.gaveFirst.objective}, ${observedText(document.gaveFirst)}`,
+      ),
+      `1x is ${loadText(document.load)}`,
       document.forecast === undefined ? `${capture} against ${target}` : `${capture}, simulated`,
       `${zonedTime(Date.parse(startedAt), 'UTC')} UTC, ${document.steps.length} steps in ${spentText(document)}, version ${version}`,
       conditionsText(document),
@@ -265,22 +277,54 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
   };
 }
 
-function headline({
-  breakingPoint: { interval, boundary, shape },
-  limitedBy,
-  forecast,
-}: CapacityDocument): string {
-  const what = forecast === undefined ? 'Breaking point' : 'Forecast of the breaking point';
-  if (limitedBy === 'recording') return `${what}: cannot be known from this recording`;
-  if (interval === null || boundary === null) return `${what}: not found (limited by ${limitedBy})`;
+/** The largest load that passes and the smallest that fails, of which load. */
+function headline(document: CapacityDocument): string {
+  const { breakingPoint, endedBy, limitedBy, forecast, load } = document;
+  const { passes, fails, interval } = breakingPoint;
+  const isForecast = forecast !== undefined;
+  const what = isForecast ? 'Forecast of the breaking point: ' : '';
+  if (limitedBy === 'recording') return `${what}cannot be known from this recording`;
+  const isHalfKnown = passes === null || fails === null;
+  if (UNCOMPARABLE.has(endedBy) || (passes === null && fails === null) || (interval === null && !isHalfKnown))
+    return `${what || 'Breaking point: '}not found (limited by ${limitedBy})`;
+  const of = `of ${loadName(load)}`;
+  if (passes === null)
+    return `${what}${isForecast ? 'breaks' : 'Breaks'} by ${multiplierOf(fails)} ${of} ${rateOf(fails)}; no load passed (limited by ${limitedBy})`;
+  const safe = `${what}${isForecast ? 'safe' : 'Safe'} up to ${multiplierOf(passes)} ${of} ${rateOf(passes)}`;
+  if (fails === null) return `${safe}; breaking point not found (limited by ${limitedBy})`;
+  return `${safe}, breaks by ${pointText(fails)}`;
+}
+
+/** `the busiest 30 s`: the load at 1x by its name. */
+export function loadName({ isBusiest, seconds }: SearchedLoadDocument): string {
+  const isMinute = Math.round(seconds) === 60;
+  const length = isMinute ? 'minute' : seconds < 120 ? `${Math.round(seconds)} s` : formatMs(seconds * 1e3);
+  return `the ${isBusiest ? 'busiest' : 'recorded'} ${length}`;
+}
+
+function loadText(load: SearchedLoadDocument): string {
+  const { windows, ratePerSecond } = load;
+  const times = windows.map(({ from, to }) => `${from.slice(0, 19)}Z to ${to.slice(0, 19)}Z`).join(', ');
+  return `${loadName(load)}: ${ratePerSecond.toFixed(1)} requests/s on average, ${times}`;
+}
+
+/** Details of the breaking point; false without an interval. */
+function intervalText({ boundary, interval, shape }: CapacityDocument['breakingPoint']): string | false {
+  if (boundary === null || interval === null) return false;
   const [low, high] = interval.map(formatMultiplier);
-  return `${what}: ${low}x to ${high}x of the recorded traffic (${shape}); half of the windows pass at ${formatMultiplier(boundary.multiplier)}x`;
+  return `half of the windows pass at ${multiplierOf(boundary)} (95 %: ${low}x to ${high}x, ${shape})`;
+}
+
+function multiplierOf(point: LoadPoint | null): string {
+  return point === null ? 'unknown' : `${formatMultiplier(point.multiplier)}x`;
+}
+
+function rateOf(point: LoadPoint | null): string {
+  return point === null ? '' : `(${point.ratePerSecond.toFixed(1)}/s)`;
 }
 
 function pointText(point: LoadPoint | null): string {
-  return point === null
-    ? 'unknown'
-    : `${formatMultiplier(point.multiplier)}x (${point.ratePerSecond.toFixed(1)}/s)`;
+  return point === null ? 'unknown' : `${multiplierOf(point)} ${rateOf(point)}`;
 }
 
 export function observedText({
@@ -323,7 +367,7 @@ function errorText({ checked }: QueueForecast, width: number): string {
 
 function conditionsText({ scaling, noise, calibration, windowS, width, forecast }: CapacityDocument): string {
   if (forecast !== undefined)
-    return `${scaling}; windows of ${formatMs(windowS * 1e3)}; width ${percent(width)}`;
+    return `${scaling}; windows of at least ${formatMs(windowS * 1e3)}; width ${percent(width)}`;
   const compared =
     calibration === null || calibration.representative === null
       ? 'not compared with the recording'
@@ -331,7 +375,7 @@ function conditionsText({ scaling, noise, calibration, windowS, width, forecast 
         ? 'as recorded at 1x'
         : 'NOT as recorded at 1x';
   const own = noise.source === 'none' ? 'noise unknown' : `noise ${percent(noise.share)}`;
-  return `${scaling}; windows of ${formatMs(windowS * 1e3)}; target ${compared}, ${own}; width ${percent(width)}`;
+  return `${scaling}; windows of at least ${formatMs(windowS * 1e3)}; target ${compared}, ${own}; width ${percent(width)}`;
 }
 
 function sizingText({ sizing, breakingPoint }: CapacityDocument): string | false {
@@ -368,7 +412,7 @@ function goodText({ objectives, tiers = [] }: CapacityDocument): string | false 
 }
 
 function loadColumns(): Table['columns'] {
-  return columnsOf(['load'], ['due/s', 'answered/s', ...PERCENTILE_NAMES, 'good']).concat(
+  return columnsOf(['load'], ['sent/s', 'answered/s', ...PERCENTILE_NAMES, 'good']).concat(
     columnsOf([''], []),
   );
 }
@@ -416,7 +460,7 @@ function loadTable(document: CapacityDocument): Table {
     source:
       'for each load its step with the most windows; good windows keep every objective, of those that could be judged. A load passes if half of them are good (exceed ratio 0.5 of MLRsearch)',
     lookFor:
-      'where answered stops to follow due, and latency leaves its level: the knee comes before the breaking point',
+      'where answered stops to follow sent, and latency leaves its level: the knee comes before the breaking point',
     columns: loadColumns(),
     rows: loadRows(document, Number.POSITIVE_INFINITY),
   };
@@ -486,7 +530,7 @@ function stepTable({ steps }: CapacityDocument): Table {
     unit: 'requests/s; scheduled latency',
     source: 'one run for each step, which reprise report reads',
     lookFor: 'INCONCLUSIVE steps, and those that the target took long to settle before',
-    columns: columnsOf(['load', 'purpose', 'verdict'], ['windows', 'due/s', 'p99', 'settled in']).concat(
+    columns: columnsOf(['load', 'purpose', 'verdict'], ['windows', 'sent/s', 'p99', 'settled in']).concat(
       columnsOf(['reasons', 'run'], []),
     ),
     rows: steps.map((step) => [
@@ -512,7 +556,7 @@ function reasonsText({ reasons, endedEarly }: CapacityStep): string {
 }
 
 function notesOf(document: CapacityDocument): Finding[] {
-  const { inverted, scaling, scalingKeeps, scalingBends } = document;
+  const { inverted, unplayed, scaling, scalingKeeps, scalingBends } = document;
   const spoilt = voidLines(document);
   return [
     {
@@ -527,6 +571,15 @@ function notesOf(document: CapacityDocument): Finding[] {
             code: 'inverted',
             text: `${inverted.map(formatMultiplier).join('x, ')}x passed although a smaller load failed`,
             advice: 'The result lies below the smallest load that failed.',
+          },
+        ]),
+    ...(unplayed.length === 0
+      ? []
+      : [
+          {
+            code: 'unplayed',
+            text: `nothing was replayed between ${unplayed.map((each) => each.map((at) => `${formatMultiplier(at)}x`).join(' and ')).join(', ')}`,
+            advice: 'A load that fails only there was not seen. reprise replay --multiplier tests one load.',
           },
         ]),
     ...widenedLines(document).map((text) => ({
@@ -548,13 +601,14 @@ function notesOf(document: CapacityDocument): Finding[] {
 
 /** The plan of a search as text: first the search, then its limits. */
 export function capacityPlanLines(plan: CapacityPlanDocument): string[] {
-  const { target, window, ratePerSecond, windowS, leastWindowS, largestLimitS, samples, multipliers } = plan;
+  const { target, load, ratePerSecond, windowS, leastWindowS, largestLimitS, samples, multipliers } = plan;
   const seconds = (value: number) => formatMs(value * 1e3);
-  const perWindow = Math.floor(windowS * ratePerSecond);
+  const perWindow = Math.floor(Math.max(windowS, load.seconds) * ratePerSecond);
   const loads = multipliers.map(formatMultiplier);
   return linesOf(
-    `Search: ${plan.capture}${target === null ? '' : ` against ${target}`}, ${window.from} to ${window.to}`,
-    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${seconds(windowS)}, some ${countOf(perWindow, 'request')} each at 1x, after ${seconds(plan.settlingS)} that are not judged`,
+    `Search: ${plan.capture}${target === null ? '' : ` against ${target}`}`,
+    `  1x is ${loadText(load)}`,
+    `  every window replays all of it, for at least ${seconds(windowS)}, after ${seconds(plan.settlingS)} that are not judged`,
     windowS < leastWindowS &&
       `  windows are shorter than ${leastWindowS / largestLimitS} times the limit of ${seconds(largestLimitS)}: loads just above the capacity may pass`,
     perWindow < samples &&

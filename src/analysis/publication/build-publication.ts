@@ -203,7 +203,7 @@ function stepPublication(
   search: string,
   { startedAt, endedAt, version }: CapacityDocument,
 ): PublishedRun {
-  const { multiplier, purpose, verdict, reasons, windows, position } = step;
+  const { multiplier, purpose, verdict, reasons, windows } = step;
   const ended = (result: string) => windows.filter((window) => window.result === result).length;
   return {
     id,
@@ -220,7 +220,6 @@ function stepPublication(
       verdict,
       reasons: reasons.map(({ code }) => code).join(' ') || 'none',
       ended_early: step.endedEarly ?? 'no',
-      position: `${position}`,
     }),
     metrics: known({
       multiplier,

@@ -37,7 +37,6 @@ import {
   largestLimitMs,
   planCapacity,
   sceneOf,
-  withWindow,
 } from './plan.ts';
 import { goingOn, readNoise, readState, writeCapacityDocument, writeNoise, writeState } from './state.ts';
 import {
@@ -49,7 +48,7 @@ import {
   secondsSince,
   stepDirectory,
 } from './step.ts';
-import { stepOf } from './step-document.ts';
+import { CACHED, isCached, stepOf } from './step-document.ts';
 
 /** The longest recovery of a target between two steps. */
 const PATIENCE_MS = 60_000;
@@ -87,32 +86,31 @@ export async function findCapacity(
   const { run, simulates } = options;
   const opened = openForReplay(directory, encryptionKeyOf(run), run.options.window.recorders);
   try {
-    const plan = planCapacity(opened, options);
-    if (simulates) return (await import('./simulate.ts')).simulateCapacity(plan);
+    const planned = planCapacity(opened, options);
+    if (simulates) return (await import('./simulate.ts')).simulateCapacity(planned);
+    const place = run.options.dryRun ? null : placeOf(planned);
+    const kept = place?.kept ?? null;
+    const plan = kept === null ? planned : planCapacity(opened, options, kept);
     const document = capacityPlanDocument(plan);
-    if (run.options.dryRun) {
-      await deps.onPlan?.(document, options);
-      return document;
-    }
-    const place = placeOf(plan);
     await deps.onPlan?.(document, options);
-    return await searchCapacity(plan, place, deps);
+    return place === null ? document : await searchCapacity(plan, place, deps);
   } finally {
     opened.source.close();
   }
 }
 
-/** Where a search is kept, and what an earlier call left there; null for nothing. */
+/** Where a search is kept, and what goes on of an earlier call; null for nothing. */
 interface SearchPlace {
   readonly directory: string;
-  readonly left: CapacityState | null;
+  readonly kept: CapacityState | null;
 }
 
 /** @throws AppError OPTION_INVALID, OUTPUT_EXISTS, OUTPUT_UNWRITABLE, before anything is shown or sent */
-function placeOf({ options, settings }: CapacityPlan): SearchPlace {
+function placeOf({ options, settings, generator }: CapacityPlan): SearchPlace {
   makeReady(options.verdict);
   const directory = options.out ?? join('runs', newRunId());
-  return { directory, left: readState(directory, settings) };
+  const left = readState(directory, settings);
+  return { directory, kept: left && goingOn(left, generator) };
 }
 
 /**
@@ -122,14 +120,12 @@ function placeOf({ options, settings }: CapacityPlan): SearchPlace {
  */
 async function searchCapacity(
   plan: CapacityPlan,
-  { directory, left }: SearchPlace,
+  { directory, kept }: SearchPlace,
   deps: CapacityDeps,
 ): Promise<CapacityDocument> {
   const { verdict } = plan.options;
-  const kept = left && goingOn(left, plan.generator);
   const stop = deps.listen();
-  const resumed = kept === null ? plan : withWindow(plan, kept.windowS);
-  const search = new Search(resumed, directory, kept, { ...deps, stop });
+  const search = new Search(plan, directory, kept, { ...deps, stop });
   const document = await search.run().finally(() => stop.end());
   if (document.steps.length > 0) writeCapacityDocument(directory, document);
   if (search.wasOver) {
@@ -167,7 +163,8 @@ class Search {
       kind: 'capacity-state',
       settings: plan.settings,
       generator: plan.generator,
-      windowS: plan.search.windowS,
+      windowS: plan.windowS,
+      load: plan.load,
       startedAt: now(),
       endedAt: null,
       calibration: null,
@@ -222,6 +219,10 @@ class Search {
     const calibrated = await this.#calibrate();
     if (calibrated !== null) return calibrated;
     for (;;) {
+      if (this.#state.steps.some(isCached)) {
+        this.#isDone = true;
+        return 'repeats_cached';
+      }
       const next = this.#next();
       if (next.kind === 'done') {
         this.#isDone = true;
@@ -256,7 +257,7 @@ class Search {
     };
     const isNoiseKnown = this.#state.noise !== null;
     const before = this.#state.steps.length;
-    const order = { multiplier: search.start, windows: 1, position: 0, longestAnswerS: null } as const;
+    const order = { multiplier: search.start, windows: 1, longestAnswerS: null } as const;
     const ended = await this.#step(
       { ...order, purpose: 'calibrate' },
       {
@@ -274,9 +275,9 @@ class Search {
       if (second !== null) return second;
     }
     const isOverloaded = this.#state.steps.slice(before).every(isBeyond);
-    const isCached = !isNoiseKnown && repeats.figures()?.faster === true;
-    if (isCached) this.#nameCache();
-    const measured = isNoiseKnown || isOverloaded || isCached ? null : pair.figures();
+    const isFaster = !isNoiseKnown && repeats.figures()?.faster === true;
+    if (isFaster) this.#nameCache();
+    const measured = isNoiseKnown || isOverloaded || isFaster ? null : pair.figures();
     if (measured !== null) {
       this.#keep({ noise: measured });
       if (options.noiseFile !== null) writeNoise(options.noiseFile, target, measured, now());
@@ -287,14 +288,11 @@ class Search {
 
   /** Reports a cache. Faster repeats are not noise: they show that a cache answers. */
   #nameCache(): void {
-    const text =
-      'the same requests are surely faster the second time: a cache answers, or the target was cold';
-    const reason = { code: 'repeats_cached', text };
     const steps = this.#state.steps.map((step, at, { length }) =>
-      at === length - 1 ? { ...step, reasons: [...step.reasons, reason] } : step,
+      at === length - 1 && !isCached(step) ? { ...step, reasons: [...step.reasons, CACHED] } : step,
     );
     this.#keep({ steps });
-    this.#deps.reporter.note(`  repeats_cached: ${text}`);
+    this.#deps.reporter.note(`  ${CACHED.code}: ${CACHED.text}`);
   }
 
   /**
@@ -316,8 +314,8 @@ class Search {
   }
 
   async #play(next: Extract<NextStep, { readonly kind: 'play' }>): Promise<EndedBy | null> {
-    const { multiplier, windows, position, purpose } = next;
-    return this.#step({ multiplier, windows, position, purpose, longestAnswerS: this.#longestAnswerS() });
+    const { multiplier, windows, purpose } = next;
+    return this.#step({ multiplier, windows, purpose, longestAnswerS: this.#longestAnswerS() });
   }
 
   /** The longest time of most answers while the target keeps up, by its objectives or by its p99 at 1x. */
@@ -330,6 +328,7 @@ class Search {
   /** Lets the target settle, then replays one step and keeps it. */
   async #step(order: Order, rows?: Partial<RunRows>): Promise<EndedBy | null> {
     const begunNs = systemClock.nowNs();
+    const leftS = () => Math.max(0, this.#plan.search.budgetS - this.#spentS - secondsSince(begunNs));
     const stop = this.#stop;
     let isAtRest = endedAtRest(this.#state.steps.at(-1));
     for (;;) {
@@ -337,16 +336,15 @@ class Search {
       if (stop.signal.aborted) return this.#stopped();
       if (!settled.isSettled) return settled.missing === 'ready' ? 'not_ready' : 'target_failed';
       const directory = this.#nextDirectory();
-      const played = await this.#played({ ...order, directory }, stop, rows);
+      const played = await this.#played({ ...order, directory }, { stop, leftS }, rows);
       if (this.#deps.stop.signal.aborted) return 'interrupted';
       // The target was assumed to be at rest but is unreachable. Next time its answers are checked first.
       isAtRest = false;
       if (played === null) continue;
-      const { multiplier, purpose, position } = order;
+      const { multiplier, purpose } = order;
       const step = stepOf(played, {
         multiplier,
         purpose,
-        position,
         run: directory.slice(this.#directory.length + 1),
         settledS: settled.tookS,
         spentS: secondsSince(begunNs),
@@ -362,16 +360,16 @@ class Search {
   /** Null if the target cannot be reached. */
   async #played(
     order: Order & StepOrder,
-    stop: StepStop,
+    { stop, leftS }: { readonly stop: StepStop; readonly leftS: () => number },
     rows: Partial<RunRows> | undefined,
   ): Promise<StepPlayed | null> {
     const { reporter } = this.#deps;
     const name = `${formatMultiplier(order.multiplier)}x`;
     reporter.note(
-      `Step ${this.#state.steps.length + 1}: ${name}, ${countOf(order.windows, 'window')} of ${formatMs(this.#state.windowS * 1e3)} (${PURPOSE[order.purpose] ?? order.purpose})`,
+      `Step ${this.#state.steps.length + 1}: ${name}, ${countOf(order.windows, 'window')} of ${formatMs(this.#plan.search.windowSAt(order.multiplier) * 1e3)} (${PURPOSE[order.purpose] ?? order.purpose})`,
     );
     try {
-      const played = await playStep(this.#scene, order, stop, stepReporter(reporter, name), rows);
+      const played = await playStep(this.#scene, order, stop, stepReporter(reporter, { name, leftS }), rows);
       if (played.end.kind === 'aborted' && played.end.error.code !== 'RUN_ABORTED') throw played.end.error;
       return played;
     } catch (thrown) {
@@ -442,17 +440,19 @@ function endedEarly({ isHopeless, end }: StepPlayed, received: string | null): C
 }
 
 /** Shows only the progress of a step, because the plan of the search was already shown. */
-function stepReporter(reporter: ReplayReporter, name: string): ReplayReporter {
+function stepReporter(reporter: ReplayReporter, within: ReplayReporter['within']): ReplayReporter {
   return {
     interactive: reporter.interactive,
     note: () => undefined,
-    progress: (parts) => reporter.progress([name, ...parts]),
+    progress: (parts) => reporter.progress(parts),
     endProgress: () => reporter.endProgress(),
     event: reporter.event,
+    within,
   };
 }
 
-function stepLines({ verdict, reasons, latencyMs, achieved, windows, endedEarly }: CapacityStep): string[] {
+function stepLines(step: CapacityStep): string[] {
+  const { verdict, reasons, latencyMs, ratePerSecond, achieved, windows, endedEarly } = step;
   const count = (result: StepWindow['result']) => windows.filter((each) => each.result === result).length;
   const [good, spoilt] = [count('good'), count('void')];
   const unjudged = spoilt === 0 ? '' : `, ${spoilt} not judged`;
@@ -460,6 +460,6 @@ function stepLines({ verdict, reasons, latencyMs, achieved, windows, endedEarly 
   const early = endedEarly === null ? '' : `, ended early (${endedEarly})`;
   const why = reasons.map(({ text }) => text).join('; ');
   return [
-    `  ${verdict}: ${good} of ${countOf(windows.length - spoilt, 'window')} good${unjudged}, ${achieved.ratePerSecond.toFixed(1)}/s completed, p99 ${p99}${early}${why === '' ? '' : `; ${why}`}`,
+    `  ${verdict}: ${good} of ${countOf(windows.length - spoilt, 'window')} good${unjudged}, ${ratePerSecond.toFixed(1)}/s sent, ${achieved.ratePerSecond.toFixed(1)}/s completed, p99 ${p99}${early}${why === '' ? '' : `; ${why}`}`,
   ];
 }

@@ -1,20 +1,23 @@
 import { createHash } from 'node:crypto';
+import { unseenOverload } from '../../analysis/capacity/boundary.ts';
 import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/build-document.ts';
 import { CapacitySearch, type SearchEnd, type SearchOptions } from '../../analysis/capacity/search.ts';
 import { measureOf } from '../../analysis/metrics/index.ts';
 import { AppError } from '../../core/errors.ts';
 import { picked } from '../../core/picked.ts';
 import type { Logger } from '../../core/ports.ts';
-import { formatMs } from '../../core/units.ts';
+import { formatInstantUs, formatMs } from '../../core/units.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
   type CapacityPlanDocument,
+  type CapacityState,
   type EndedBy,
+  type SearchedLoadDocument,
 } from '../../documents/capacity.ts';
 import { isOfStreams, isOfWholeAnswers } from '../../documents/metrics/metrics.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
 import { describeMonitors, longestIntervalMs } from '../../monitors/options.ts';
-import { describeReplayOptions } from '../../replay/options/replay-options.ts';
+import { describeReplayOptions, type ReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { VERSION } from '../package.ts';
@@ -26,8 +29,9 @@ import {
   type ReplayPlan,
   requireSelected,
 } from '../replay/plan.ts';
+import { loadOf, type SearchedLoad, secondsIn, windowLengthS } from './load.ts';
 import type { CapacityOptions } from './options.ts';
-import { type StepScene, stepOptions } from './step.ts';
+import { paceOf, type StepScene, stepScaling } from './step.ts';
 
 /** A load is decided after this number of windows at most. */
 const WINDOWS_TO_DECIDE = 3;
@@ -53,9 +57,12 @@ const PEAK_S = 60;
 export interface CapacityPlan {
   readonly options: CapacityOptions;
   readonly opened: OpenedCapture;
-  /** The replay of the recording at 1x. */
+  readonly load: SearchedLoad;
+  /** The replay of the load at 1x. */
   readonly base: ReplayPlan;
   readonly search: SearchOptions;
+  /** The least length of a window. */
+  readonly windowS: number;
   /** The option that limits the search upwards. */
   readonly ceilingBy: 'max_multiplier' | 'max_rate';
   readonly drainMs: number;
@@ -74,27 +81,41 @@ export interface CapacityPlan {
 }
 
 /**
- * Plans a search. It reads roll-ups, and exchanges only if sessions are drawn.
+ * Plans a search. It reads roll-ups, and exchanges only if sessions are drawn or exchanges are left out.
+ * @param kept what an earlier part of the search chose
  * @throws AppError CAPTURE_EMPTY, OPTION_INVALID
  */
-export function planCapacity(opened: OpenedCapture, options: CapacityOptions): CapacityPlan {
-  const choice = chooseReplay(opened, options.run.options);
-  requireSelected(opened, choice);
+export function planCapacity(
+  opened: OpenedCapture,
+  options: CapacityOptions,
+  kept: Pick<CapacityState, 'windowS' | 'load'> | null = null,
+): CapacityPlan {
+  assertSameWindows(options, kept);
+  const whole = chooseReplay(opened, options.run.options);
+  requireSelected(opened, whole);
+  const load = kept?.load ?? loadOf(opened, whole, options);
+  const choice = chooseReplay(opened, replayOf(options, load));
   const base = planOf(choice);
   const selected = selectedOf(choice, base.forecast.recordedPeakPerSecond);
   const spanS = Math.max(1e-9, base.window.plannedSpanNs / 1e9);
   const ratePerSecond = (selected.share * base.forecast.plannedExchanges) / spanS;
   const samples = Math.max(...options.objectives.map(samplesOf));
-  const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond, looksS(options));
+  const windowS =
+    kept?.windowS ?? options.windowS ?? windowOf(options, samples / ratePerSecond, looksS(options));
+  const windowSAt = (multiplier: number) =>
+    windowLengthS(secondsIn(load.parts), windowS, paceOf(options, multiplier));
   const drainMs = drainOf(options);
   const settlingS = settlingOf(options, windowS);
   const overheadS = options.coolDownMs / 1e3 + settlingS + drainMs / 1e3 + STARTING_S;
-  assertWorth(options, windowS, overheadS);
   const { ceiling, ceilingBy } = ceilingOf(options, selected.peakShare * base.forecast.plannedPeakPerSecond);
+  const start = Math.min(1, ceiling);
+  assertWorth(options, windowSAt(start), overheadS);
   return {
     options,
     opened,
+    load,
     base,
+    windowS,
     ceilingBy,
     drainMs,
     settlingS,
@@ -104,41 +125,38 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
     peakPerSecond: Math.max(ratePerSecond, selected.share * peakOf(opened, base, ratePerSecond, spanS)),
     search: {
       goals: [ALL_OBJECTIVES],
-      start: Math.min(1, ceiling),
+      start,
       floor: Math.min(options.minMultiplier, ceiling),
       ceiling,
       width: options.width,
       noise: 0,
-      windowS,
+      windowSAt,
       windowsToDecide: WINDOWS_TO_DECIDE,
       overheadS,
       budgetS: options.budgetS,
     },
-    ...settingsOf(opened, options, base),
+    ...settingsOf(opened, options, whole),
   };
 }
 
-/**
- * The plan with the window length of a search that is resumed. @throws AppError OPTION_INVALID if another length is
- * given
- */
-export function withWindow(plan: CapacityPlan, windowS: number): CapacityPlan {
-  const stated = plan.options.windowS;
-  if (stated !== null && stated !== windowS) {
-    throw new AppError(
-      'OPTION_INVALID',
-      `--step: this search began with windows of ${formatMs(windowS * 1e3)}`,
-      {
-        hint: 'Leave --step out to go on, or give a new directory to --out.',
-      },
-    );
-  }
-  return { ...plan, search: { ...plan.search, windowS } };
+/** The replay of a load at 1x. */
+function replayOf({ run: { options } }: CapacityOptions, { parts }: SearchedLoad): ReplayOptions {
+  return { ...options, window: { ...options.window, ranges: parts, search: null } };
+}
+
+/** @throws AppError OPTION_INVALID if a search that goes on had windows of another length */
+function assertSameWindows({ windowS }: CapacityOptions, kept: Pick<CapacityState, 'windowS'> | null): void {
+  if (windowS === null || kept === null || windowS === kept.windowS) return;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--step: this search began with windows of ${formatMs(kept.windowS * 1e3)}`,
+    { hint: 'Leave --step out to go on, or give a new directory to --out.' },
+  );
 }
 
 /** What a search is going to play, before anything is sent. */
 export function capacityPlanDocument(plan: CapacityPlan): CapacityPlanDocument {
-  const { options, base, search, ceilingBy, ratePerSecond, settlingS, samples } = plan;
+  const { options, base, search, windowS, ceilingBy, ratePerSecond, settlingS, samples } = plan;
   const { capture, target, window } = choiceFacts(base);
   const largestLimitS = (largestLimitMs(options.objectives) ?? 0) / 1e3;
   const { name, bends } = scalingOf(options, search.start);
@@ -149,8 +167,9 @@ export function capacityPlanDocument(plan: CapacityPlan): CapacityPlanDocument {
     capture,
     target,
     window,
+    load: loadDocument(plan),
     ratePerSecond,
-    windowS: search.windowS,
+    windowS,
     leastWindowS: LEAST_LIMITS * largestLimitS,
     largestLimitS,
     settlingS,
@@ -166,9 +185,22 @@ export function capacityPlanDocument(plan: CapacityPlan): CapacityPlanDocument {
   };
 }
 
+/** The load of a search for its documents. */
+export function loadDocument({ load, ratePerSecond }: CapacityPlan): SearchedLoadDocument {
+  return {
+    isBusiest: load.isBusiest,
+    windows: load.parts.map(({ fromUs, toUs }) => ({
+      from: formatInstantUs(fromUs),
+      to: formatInstantUs(toUs - 1),
+    })),
+    seconds: secondsIn(load.parts),
+    ratePerSecond,
+  };
+}
+
 /** The common parts of all steps. */
 export function sceneOf(
-  { opened, options, base, search, drainMs, settlingS, selectedShare }: CapacityPlan,
+  { opened, options, load, search, drainMs, settlingS, selectedShare }: CapacityPlan,
   logger: Logger,
 ): StepScene {
   const limitMs = largestLimitMs(options.objectives);
@@ -179,14 +211,15 @@ export function sceneOf(
     selectedShare,
     logger,
     ...picked(options, 'run', 'isScalingStated', 'objectives', 'tiers'),
-    parts: base.window.parts,
-    windowS: search.windowS,
+    parts: load.parts,
+    windowSAt: search.windowSAt,
     limitS: limitMs === null ? null : limitMs / 1e3,
   };
 }
 
 export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: string): CapacityFacts {
-  const { options, base, ratePerSecond, peakPerSecond } = plan;
+  const { options, base, peakPerSecond, settlingS } = plan;
+  const limitMs = largestLimitMs(options.objectives);
   return {
     version: VERSION,
     capture: base.overview.name,
@@ -200,7 +233,9 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
       return { scaling: name, scalingKeeps: keeps, scalingBends: bends };
     },
     search,
-    ratePerSecond,
+    unseenAt: (multiplier) =>
+      unseenOverload(limitMs === null ? null : limitMs / 1e3, settlingS, search.windowSAt(multiplier)),
+    load: loadDocument(plan),
     peakPerSecond,
     directory,
   };
@@ -217,8 +252,7 @@ export function largestLimitMs(objectives: readonly Objective[]): number | null 
 
 /** The scaling of a step with this multiplier. Below 1x, sessions are left out. */
 function scalingOf({ run, isScalingStated }: CapacityOptions, multiplier: number) {
-  const order = { multiplier, position: 0 };
-  const { scaling: name } = stepOptions({ run, isScalingStated, parts: [], drainMs: 0 }, order, 1);
+  const name = stepScaling({ run, isScalingStated }, multiplier);
   return { name, ...SCALING_KINDS[name] };
 }
 
@@ -338,7 +372,7 @@ function peakOf(opened: OpenedCapture, base: ReplayPlan, ratePerSecond: number, 
 function settingsOf(
   opened: OpenedCapture,
   { run, isScalingStated, calibrates }: CapacityOptions,
-  { window }: ReplayPlan,
+  { window }: ReplayChoice,
 ): Pick<CapacityPlan, 'settings' | 'generator'> {
   const { threads, maxInFlight, maxInFlightBytes, maxRatePerSecond, ...options } = describeReplayOptions(
     run.options,

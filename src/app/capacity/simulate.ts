@@ -1,5 +1,5 @@
 import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
-import { AnsweredRate, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
+import { LittlesLaw, StepRates } from '../../analysis/capacity/early-stop.ts';
 import {
   checkQueue,
   fitQueue,
@@ -49,7 +49,7 @@ const ASSUMPTIONS = [
 
 type SimulationScene = Pick<
   StepScene,
-  'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'settlingS' | 'opened'
+  'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'settlingS' | 'windowSAt' | 'opened'
 >;
 
 /**
@@ -65,7 +65,8 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
   const scene: SimulationScene = {
     ...picked(options, 'run', 'isScalingStated'),
     ...picked(plan, 'opened', 'drainMs', 'settlingS'),
-    parts: plan.base.window.parts,
+    parts: plan.load.parts,
+    windowSAt: searched.windowSAt,
   };
   const steps: CapacityStep[] = [];
   const endedBy = forecast.isOpen ? 'recording' : simulatedSearch(plan, scene, fit, steps);
@@ -75,7 +76,7 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
     settings: plan.settings,
     generator: plan.generator,
     endedAt: null,
-    windowS: searched.windowS,
+    ...picked(plan, 'windowS', 'load'),
     startedAt,
     calibration: null,
     noise: null,
@@ -159,15 +160,16 @@ function fittedQueue({ opened, options, base }: CapacityPlan): {
 
 /** Plans a step like a real one, simulates it with the queue, and judges its windows like those of a run. */
 function simulatedStep(
-  { options, search: { windowS }, ratePerSecond }: CapacityPlan,
+  { options }: CapacityPlan,
   scene: SimulationScene,
   { model }: QueueFit,
   next: Extract<NextStep, { readonly kind: 'play' }>,
   index: number,
 ): CapacityStep {
-  const { multiplier, position, purpose } = next;
+  const { multiplier, purpose } = next;
+  const windowS = scene.windowSAt(multiplier);
   const stepS = scene.settlingS + next.windows * windowS;
-  const replayOptions = stepOptions(scene, next, stepS * 1e3);
+  const replayOptions = stepOptions(scene, { multiplier, beforeS: scene.settlingS }, stepS * 1e3);
   const windows = new StepWindows({
     settlingNs: scene.settlingS * NS_PER_S,
     windowNs: windowS * NS_PER_S,
@@ -202,19 +204,19 @@ function simulatedStep(
   windows.finish(endS === null ? 'complete' : 'hopeless', (endS ?? stepS) * NS_PER_S);
   const law = largestMs === null ? null : new LittlesLaw(stepS * NS_PER_S, longestAnswerS * NS_PER_S);
   law?.add(sends);
-  const rate = new AnsweredRate(scene.settlingS * NS_PER_S);
-  rate.add(sends, (endS ?? stepS) * NS_PER_S);
+  const rates = new StepRates(scene.settlingS * NS_PER_S);
+  rates.add(sends, (endS ?? stepS) * NS_PER_S);
   const answered = sends.filter(({ error }) => error === null);
   const spentS = (endS ?? stepS) + scene.drainMs / 1e3;
   return stepOf(
     {
       ...{
         windows: windows.over,
+        windowS,
         littlesLaw: law?.residual ?? null,
         monitored: [],
-        answeredPerS: rate.perSecond((endS ?? stepS) * NS_PER_S),
+        ...rates.until((endS ?? stepS) * NS_PER_S),
       },
-      ratePerSecond: schedule.length === 0 ? multiplier * ratePerSecond : offeredPerS,
       document: {
         repeats: null,
         slo: [],
@@ -227,7 +229,6 @@ function simulatedStep(
     {
       multiplier,
       purpose,
-      position,
       run: '',
       settledS: 0,
       spentS,

@@ -6,37 +6,49 @@ import { latencyMs } from '../../documents/parts.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { StepPlayed } from './step.ts';
 
-type StepFacts = Pick<
-  CapacityStep,
-  'multiplier' | 'purpose' | 'position' | 'run' | 'settledS' | 'spentS' | 'endedEarly'
->;
+type StepFacts = Pick<CapacityStep, 'multiplier' | 'purpose' | 'run' | 'settledS' | 'spentS' | 'endedEarly'>;
 
 /** The parts of a step's run that the search keeps. */
 interface StepShown
-  extends Pick<StepPlayed, 'windows' | 'littlesLaw' | 'answeredPerS' | 'monitored' | 'ratePerSecond'> {
+  extends Pick<StepPlayed, 'windows' | 'windowS' | 'littlesLaw' | 'sentPerS' | 'answeredPerS' | 'monitored'> {
   readonly document: Pick<ReplayDocument, 'repeats' | 'slo' | 'sent' | 'refused' | 'health' | 'monitors'> & {
     readonly latencyMs: { readonly scheduled: CapacityStep['latencyMs'] };
   };
 }
 
+/** All steps send the same requests. If repeats are faster, every later step shows the cache and not the target. */
+export const CACHED: StepReason = {
+  code: 'repeats_cached',
+  text: 'the same requests are surely faster the second time: a cache answers, or the target was cold',
+};
+
+/** Whether repeats were faster in this step. */
+export function isCached({ reasons }: Pick<CapacityStep, 'reasons'>): boolean {
+  return reasons.some(({ code }) => code === CACHED.code);
+}
+
 /** Converts a completed step to its form in the search's document. */
 export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
-  const { document, ratePerSecond } = played;
-  const isCached = document.repeats?.faster === true;
+  const { document } = played;
+  const isFaster = document.repeats?.faster === true;
   const hindered = hindrancesOf(document);
   // If the generator was hindered, it may have caused violations, so these windows become void. Kept objectives count
   // even then.
   const own = hindered.length > 0 ? asVoid(played.windows, 'bad', hindered) : played.windows;
   // A cache for repeated requests makes any load look easy, and so does a queue that only grows.
-  const good = [...(isCached ? ['repeats_cached'] : []), ...(isUnsteady(played) ? ['backlog_grew'] : [])];
+  const good = [...(isFaster ? [CACHED.code] : []), ...(isUnsteady(played) ? ['backlog_grew'] : [])];
   const sure = good.length > 0 ? asVoid(own, 'good', good).map(withoutKept) : own;
   const windows = played.monitored.reduce((each, name) => withMonitored(each, name, document), [...sure]);
   const due = document.sent + document.refused;
   return {
     ...facts,
     verdict: verdictOf(windows),
-    reasons: [...reasonsOf(windows), ...unsteady(played)],
-    ratePerSecond,
+    reasons: [
+      ...reasonsOf(windows).filter(({ code }) => code !== CACHED.code),
+      ...(isFaster ? [CACHED] : []),
+      ...unsteady(played),
+    ],
+    ratePerSecond: played.sentPerS,
     achieved: {
       share: due === 0 ? null : document.sent / due,
       ratePerSecond: played.answeredPerS,
@@ -44,6 +56,7 @@ export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
     latencyMs: latencyMs.parse(document.latencyMs.scheduled),
     latencyMeanMs: meanOf(windows),
     littlesLaw: played.littlesLaw,
+    windowS: played.windowS,
     windows,
     monitors: (document.monitors?.series ?? []).map((series) =>
       picked(series, 'name', 'source', 'labels', 'kind', 'unit', 'p50', 'p95', 'max'),

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { AnsweredRate, BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
+import { BacklogWatch, LittlesLaw, StepRates } from '../../analysis/capacity/early-stop.ts';
 import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Tier } from '../../analysis/capacity/tiers.ts';
 import { systemClock } from '../../core/clock.ts';
@@ -22,6 +22,7 @@ import { statedBounds } from '../replay/plan.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import { carryOut, planOpened, sendSome } from '../replay/replay.ts';
 import type { RunRows, StopSource } from '../replay/run.ts';
+import { secondsIn } from './load.ts';
 
 /** Number of requests in a probe, and the length of its part of the recording. */
 const PROBE_REQUESTS = 3;
@@ -39,11 +40,11 @@ export interface StepScene {
   readonly isScalingStated: boolean;
   readonly objectives: readonly Objective[];
   readonly tiers: readonly Tier[];
-  /** The replayed parts of the capture at 1x, in order. */
+  /** The replayed parts of the capture at 1x, in order: the load of the search. */
   readonly parts: readonly TimeRange[];
   /** Duration of each step before its first window. */
   readonly settlingS: number;
-  readonly windowS: number;
+  readonly windowSAt: (multiplier: number) => number;
   /** The largest limit of an answer's time; null without such an objective. */
   readonly limitS: number | null;
   /** Share of the recording that passes the filters. Forecasts do not consider filters. */
@@ -56,8 +57,6 @@ export interface StepScene {
 export interface StepOrder {
   readonly multiplier: number;
   readonly windows: number;
-  /** Start in the recording, as a share of its length. */
-  readonly position: number;
   readonly directory: string;
   /**
    * Longest time that most answers may take, seconds. If it is null or 0, it is unknown, and the step runs to its end.
@@ -75,17 +74,18 @@ export interface StepStop {
 /** A completed step. */
 export interface StepPlayed {
   readonly windows: readonly StepWindow[];
+  /** Length of each, seconds. */
+  readonly windowS: number;
   /** Residual of `LittlesLaw`; null if nothing was in flight, or if the normal time of answers is unknown. */
   readonly littlesLaw: number | null;
-  /** Answers per second in its windows. */
+  /** Requests sent and answers received per second in its windows. */
+  readonly sentPerS: number;
   readonly answeredPerS: number;
   readonly document: ReplayDocument;
   /** Objectives on monitored series, which are judged for the complete step. */
   readonly monitored: readonly string[];
   readonly end: ReplayEnd;
   readonly isHopeless: boolean;
-  /** Mean rate of planned requests per second. */
-  readonly ratePerSecond: number;
 }
 
 /**
@@ -99,14 +99,15 @@ export async function playStep(
   reporter: ReplayReporter,
   also?: Partial<RunRows>,
 ): Promise<StepPlayed> {
-  const { opened, run, logger, objectives, settlingS, windowS } = scene;
+  const { opened, run, logger, objectives, settlingS } = scene;
+  const windowS = scene.windowSAt(order.multiplier);
   const stepS = settlingS + order.windows * windowS;
-  const options = stepOptions(scene, order, stepS * 1e3);
+  const options = stepOptions(scene, { ...order, beforeS: settlingS }, stepS * 1e3);
   const planned = await planOpened(opened, { ...run, options, out: order.directory });
   const { forecast, window } = planned.plan;
-  const ratePerSecond =
+  const offeredPerS =
     (scene.selectedShare * forecast.plannedExchanges) / Math.max(1e-9, window.plannedSpanNs / 1e9);
-  const { windows, backlog, answered, law } = measuresOf(scene, order, options, ratePerSecond);
+  const { windows, backlog, rates, law } = measuresOf(scene, order, options, { offeredPerS, windowS });
   const hopeless = new AbortController();
   const untilNs = () => (hopeless.signal.aborted ? seenNs : stepS * 1e9);
   let seenNs = 0;
@@ -133,7 +134,7 @@ export async function playStep(
       ended: (sends) => {
         windows.addSends(sends);
         law?.add(sends);
-        answered.add(sends, untilNs());
+        rates.add(sends, untilNs());
         also?.ended?.(sends);
       },
     },
@@ -147,13 +148,13 @@ export async function playStep(
     .map(({ expression }) => expression);
   return {
     windows: windows.over,
+    windowS,
     littlesLaw: law?.residual ?? null,
-    answeredPerS: answered.perSecond(end.kind === 'complete' ? untilNs() : seenNs),
+    ...rates.until(end.kind === 'complete' ? untilNs() : seenNs),
     document,
     monitored,
     end,
     isHopeless,
-    ratePerSecond,
   };
 }
 
@@ -162,9 +163,9 @@ function measuresOf(
   scene: StepScene,
   { multiplier, windows: count, longestAnswerS }: StepOrder,
   options: ReplayOptions,
-  offeredPerS: number,
+  { offeredPerS, windowS }: { readonly offeredPerS: number; readonly windowS: number },
 ) {
-  const { objectives, tiers, settlingS, windowS } = scene;
+  const { objectives, tiers, settlingS } = scene;
   const dispersion = dispersionOf(scene, multiplier, options.scaling);
   const knownS = longestAnswerS || scene.limitS;
   const lengths = { settlingNs: settlingS * 1e9, windowNs: windowS * 1e9 };
@@ -179,7 +180,7 @@ function measuresOf(
       objectives: objectives.filter(({ series }) => series === undefined),
     }),
     backlog: longestAnswerS ? new BacklogWatch({ offeredPerS, dispersion, longestAnswerS }) : null,
-    answered: new AnsweredRate(lengths.settlingNs),
+    rates: new StepRates(lengths.settlingNs),
     law: knownS === null ? null : new LittlesLaw((settlingS + count * windowS) * 1e9, knownS * 1e9),
   };
 }
@@ -224,8 +225,8 @@ async function refusesAll(scene: StepScene, signal: AbortSignal): Promise<boolea
 async function sentFrom(scene: StepScene, position: number, signal: AbortSignal): Promise<Send[]> {
   const { opened, run, logger } = scene;
   const { drainDeadlineMs } = run.options;
-  const order = { multiplier: 1, position };
-  const options = { ...stepOptions(scene, order, PROBE_MS), drainDeadlineMs, maxRequests: PROBE_REQUESTS };
+  const place = { multiplier: 1, beforeS: -position * secondsIn(scene.parts) };
+  const options = { ...stepOptions(scene, place, PROBE_MS), drainDeadlineMs, maxRequests: PROBE_REQUESTS };
   return sendSome(await planOpened(opened, { ...run, options }), logger, signal);
 }
 
@@ -256,31 +257,48 @@ function firstPlace(source: CaptureSource, { run, parts }: Pick<StepScene, 'run'
   return 0;
 }
 
-/** The options of a step. A search changes only the multiplier, the start, the length and the drain of a replay. */
+/** The scaling of a step with this multiplier. */
+export function stepScaling(
+  { run: { options }, isScalingStated }: Pick<StepScene, 'run' | 'isScalingStated'>,
+  multiplier: number,
+): ScalingName {
+  const isAsked = isScalingStated && unreachable(options.scaling, multiplier, multiplier) === null;
+  return isAsked ? options.scaling : defaultScaling(multiplier, multiplier);
+}
+
+/** How many seconds of the recording a step with this multiplier replays in a second. */
+export function paceOf(scene: Pick<StepScene, 'run' | 'isScalingStated'>, multiplier: number): number {
+  return stepScaling(scene, multiplier) === 'compress' ? multiplier : 1;
+}
+
+/**
+ * The options of a step. A search changes only the multiplier, the start, the length and the drain of a replay.
+ * @param beforeS how long before the begin of the load the step begins, seconds
+ */
 export function stepOptions(
-  {
-    run: { options },
-    isScalingStated,
-    parts,
-    drainMs,
-  }: Pick<StepScene, 'run' | 'isScalingStated' | 'parts' | 'drainMs'>,
-  { multiplier, position }: Pick<StepOrder, 'multiplier' | 'position'>,
+  scene: Pick<StepScene, 'run' | 'isScalingStated' | 'parts' | 'drainMs'>,
+  { multiplier, beforeS }: { readonly multiplier: number; readonly beforeS: number },
   durationMs: number,
 ): ReplayOptions {
-  const isAsked = isScalingStated && unreachable(options.scaling, multiplier, multiplier) === null;
+  const { options } = scene.run;
+  const ranges = begunBefore(scene.parts, beforeS * paceOf(scene, multiplier));
   return {
     ...options,
     multiplier,
-    scaling: isAsked ? options.scaling : defaultScaling(multiplier, multiplier),
-    drainDeadlineMs: drainMs,
-    window: { ...options.window, ranges: begunAt(parts, position), search: null, loops: null, durationMs },
+    scaling: stepScaling(scene, multiplier),
+    drainDeadlineMs: scene.drainMs,
+    window: { ...options.window, ranges, search: null, loops: null, durationMs },
   };
 }
 
-/** The parts from a share of their length on, followed by the earlier ones. */
-export function begunAt(parts: readonly TimeRange[], position: number): readonly TimeRange[] {
-  const lengthUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
-  let leftUs = Math.round(position * lengthUs);
+/**
+ * The parts in a circle, from so many recorded seconds before their begin on. So a step that settles for this time
+ * begins its first window with the first part.
+ */
+export function begunBefore(parts: readonly TimeRange[], beforeS: number): readonly TimeRange[] {
+  const lengthUs = secondsIn(parts) * US_PER_S;
+  const pastUs = Math.round(-beforeS * US_PER_S) % lengthUs;
+  let leftUs = pastUs < 0 ? pastUs + lengthUs : pastUs;
   for (const [at, { fromUs, toUs }] of parts.entries()) {
     if (leftUs < toUs - fromUs) {
       const cutUs = fromUs + leftUs;

@@ -89,7 +89,7 @@ export class ReplayProgress {
     const ms = (value: number | null) => (value === null ? '–' : formatMs(value));
     const phase = this.#phase(pulse);
     return [
-      this.#outlook(phase, elapsedNs),
+      ...this.#outlook(phase, elapsedNs),
       ...(phase === 'calibration' || phase === 'warmup' ? [phase] : []),
       formatMs(elapsedNs / 1e6),
       rate(pulse.achieved),
@@ -103,10 +103,13 @@ export class ReplayProgress {
     ];
   }
 
-  #outlook(phase: ReplayPhase, elapsedNs: number): string {
-    if (phase === 'drain') return 'waiting for answers';
-    const leftNs = this.#leftNs(elapsedNs);
-    return leftNs > 0 ? `${formatMs(Math.ceil(leftNs / 1e9) * 1e3)} left` : 'not all sent yet';
+  #outlook(phase: ReplayPhase, elapsedNs: number): string[] {
+    const { within } = this.#parts.reporter;
+    const leftS = Math.ceil(within?.leftS() ?? this.#leftNs(elapsedNs) / 1e9);
+    const left = `${formatMs(leftS * 1e3)} left`;
+    const drain = phase === 'drain' ? ['waiting for answers'] : [];
+    if (within !== undefined) return [`up to ${left}`, within.name, ...drain];
+    return drain.length > 0 ? drain : [leftS > 0 ? left : 'not all sent yet'];
   }
 
   #phase({ elapsedNs, waiting }: Pick<Pulse, 'elapsedNs' | 'waiting'>): ReplayPhase {
@@ -130,6 +133,8 @@ export interface ReplayReporter {
   /** The progress line as its parts, the most important first, and the end of showing it. */
   progress(parts: readonly string[]): void;
   endProgress(): void;
+  /** The search that the run is a step of: the step's name, and the longest time until the search is over. */
+  readonly within?: { readonly name: string; readonly leftS: () => number } | undefined;
   /** Events for a program; absent if no program reads them. */
   readonly event?: ((event: ReplayEvent) => void) | undefined;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { AnsweredRate, LittlesLaw } from '../../../src/analysis/capacity/early-stop.ts';
+import { LittlesLaw, StepRates } from '../../../src/analysis/capacity/early-stop.ts';
 import {
   CapacitySearch,
   type PlayedWindow,
@@ -14,11 +14,14 @@ const OPTIONS: SearchOptions = {
   ceiling: 64,
   width: 0.1,
   noise: 0,
-  windowS: 10,
+  windowSAt: () => 10,
   windowsToDecide: 3,
   overheadS: 5,
   budgetS: 600,
 };
+
+/** The load between 1x and 2x, as a search rounds it. */
+const BETWEEN = Number(Math.SQRT2.toPrecision(5));
 
 const SEEN = { endedEarly: false, isVoid: false, isCapped: false, lossRatio: 0 };
 
@@ -34,7 +37,7 @@ function played(search: CapacitySearch, stands: Readonly<Record<string, number>>
     search.add({
       multiplier: next.multiplier,
       windows,
-      spentS: OPTIONS.overheadS + next.windows * OPTIONS.windowS,
+      spentS: OPTIONS.overheadS + next.windows * OPTIONS.windowSAt(next.multiplier),
     });
   }
   return 'not done';
@@ -63,6 +66,54 @@ describe('CapacitySearch', () => {
     expect(p99?.bounds.upper?.multiplier).toBeGreaterThan(cliff);
   });
 
+  /** Plays against a target that fails between two loads and from a third one on. */
+  function playedWithGap([from, to]: readonly [number, number], cliff: number) {
+    const search = new CapacitySearch(OPTIONS);
+    for (;;) {
+      const next = search.next();
+      if (next.kind === 'done') return { search, reason: next.reason };
+      const { multiplier, windows } = next;
+      const kept = { p99: multiplier < cliff && !(multiplier >= from && multiplier <= to) };
+      const spentS = OPTIONS.overheadS + windows * OPTIONS.windowSAt(multiplier);
+      search.add({ multiplier, windows: Array.from({ length: windows }, () => ({ ...SEEN, kept })), spentS });
+    }
+  }
+
+  test('doubled over a region that fails: 1.3 to 1.45x, below 2x and 4x that pass', () => {
+    const { search, reason } = playedWithGap([1.3, 1.45], 10);
+    const [{ bounds, fit } = { bounds: null, fit: null }] = search.results();
+    expect(reason).toBe('resolved');
+    expect(bounds?.lower?.multiplier).toBeLessThan(1.3);
+    expect(bounds?.upper?.multiplier).toBeLessThanOrEqual(1.45);
+    expect(bounds?.inverted).toEqual([2]);
+    expect(fit?.high).toBeLessThan(1.45);
+    // One window is enough where nothing fails.
+    const smooth = playedWithGap([0, 0], 10).search.steps.filter(({ multiplier }) => multiplier < 5);
+    expect(smooth.map(({ multiplier, windows }) => [multiplier, windows.length])).toEqual([
+      [1, 2],
+      [2, 2],
+      [BETWEEN, 1],
+      [4, 2],
+      [2.8284, 1],
+    ]);
+  });
+
+  test('checks a skipped load that could not be judged a few times, and then goes on', () => {
+    const isVoid = { ...SEEN, kept: { p99: null }, isVoid: true };
+    const good = { ...SEEN, kept: { p99: true } };
+    const stood = [1, 2].map((multiplier) => ({ multiplier, windows: [good, good], spentS: 20 }));
+    const next = (voids: number) => {
+      const checks = Array.from({ length: voids }, () => ({
+        multiplier: BETWEEN,
+        windows: [isVoid],
+        spentS: 10,
+      }));
+      return new CapacitySearch(OPTIONS, [...stood, ...checks]).next();
+    };
+    expect(next(2)).toMatchObject({ multiplier: BETWEEN, purpose: 'check', windows: 1 });
+    expect(next(3)).toMatchObject({ multiplier: 4, purpose: 'double' });
+  });
+
   test('never passes its ceiling, and says that it is stood', () => {
     const search = new CapacitySearch({ ...OPTIONS, ceiling: 5 });
     expect(played(search, { p99: 100, p50: 100 })).toBe('ceiling');
@@ -83,7 +134,8 @@ describe('CapacitySearch', () => {
       { multiplier: 2, windows: [good, hiccup], spentS: 20 },
       { multiplier: 2, windows: [hiccup, good], spentS: 20 },
     ];
-    expect(new CapacitySearch(OPTIONS, steps).next()).toMatchObject({ kind: 'play', multiplier: 4 });
+    const checked = [...steps, { multiplier: BETWEEN, windows: [good], spentS: 10 }];
+    expect(new CapacitySearch(OPTIONS, checked).next()).toMatchObject({ kind: 'play', multiplier: 4 });
     const undecided = [
       steps[0]!,
       steps[1]!,
@@ -102,7 +154,7 @@ describe('CapacitySearch', () => {
 
   test('spent its budget on a load that our own cap kept from being sent', () => {
     const capped: PlayedWindow = { ...hiccup, isCapped: true };
-    const stood = [stepAt(1, good, good), stepAt(2, good, good)];
+    const stood = [stepAt(1, good, good), stepAt(2, good, good), stepAt(BETWEEN, good)];
     const first = new CapacitySearch(OPTIONS, [...stood, stepAt(2.8284, good, capped)]).next();
     expect(first).toMatchObject({ multiplier: 2.8284, purpose: 'decide' });
     const nextAfter = (window: PlayedWindow) =>
@@ -203,13 +255,18 @@ describe('LittlesLaw', () => {
   });
 });
 
-test('answers count in the second that their last bytes came, not by when they were due', () => {
-  const rate = new AnsweredRate(1e9);
-  // One of 100 a second is due every 10 ms for 3 s, and 50 a second are answered.
+test('sends and answers count in the second of their first and last bytes, not by when they were due', () => {
+  const rates = new StepRates(1e9);
+  // One of 100 a second is due every 10 ms for 3 s; 60 a second are sent, and 50 a second are answered.
   const sends = Array.from({ length: 300 }, (_, index) =>
-    send({ index, intendedOffsetNs: index * 1e7, lastByteOffsetNs: index * 2e7 }),
+    send({
+      index,
+      intendedOffsetNs: index * 1e7,
+      actualOffsetNs: index * (1e9 / 60),
+      lastByteOffsetNs: index * 2e7,
+    }),
   );
-  rate.add(sends, 3e9);
-  expect(rate.perSecond(3e9)).toBe(50.5);
-  expect(new AnsweredRate(4e9).perSecond(3e9)).toBe(0);
+  rates.add(sends, 3e9);
+  expect(rates.until(3e9)).toEqual({ sentPerS: 60, answeredPerS: 50.5 });
+  expect(new StepRates(4e9).until(3e9)).toEqual({ sentPerS: 0, answeredPerS: 0 });
 });

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { CAPACITY_OPTIONS, resolveCapacityOptions } from '../../../src/app/capacity/options.ts';
-import { begunAt } from '../../../src/app/capacity/step.ts';
+import { begunBefore } from '../../../src/app/capacity/step.ts';
 import { byProgram, type StatedOptions } from '../../../src/core/options.ts';
 
 const ASKED = { target: 'http://127.0.0.1:1', slo: 'latency: p(99)<200' };
@@ -123,10 +123,12 @@ describe('a step that begins within the recording', () => {
 
   test.each([
     [0, parts],
-    [0.25, [{ fromUs: 50, toUs: 100 }, parts[1], { fromUs: 0, toUs: 50 }]],
-    [0.5, [parts[1], parts[0]]],
-    [0.75, [{ fromUs: 550, toUs: 600 }, parts[0], { fromUs: 500, toUs: 550 }]],
-  ])('at %f plays all of it', (position, expected) => {
-    expect(begunAt(parts, position)).toEqual(expected);
+    [-50e-6, [{ fromUs: 50, toUs: 100 }, parts[1], { fromUs: 0, toUs: 50 }]],
+    [100e-6, [parts[1], parts[0]]],
+    [50e-6, [{ fromUs: 550, toUs: 600 }, parts[0], { fromUs: 500, toUs: 550 }]],
+    [650e-6, [{ fromUs: 550, toUs: 600 }, parts[0], { fromUs: 500, toUs: 550 }]],
+    [400e-6, parts],
+  ])('%f s before its first window plays all of it', (beforeS, expected) => {
+    expect(begunBefore(parts, beforeS)).toEqual(expected);
   });
 });

@@ -68,6 +68,7 @@ describe('a search that goes on', () => {
     settings: '',
     generator: 'small',
     windowS: 5,
+    load: { isBusiest: true, parts: [{ fromUs: 0, toUs: 30e6 }] },
     startedAt: '2026-11-24T15:00:00.000000Z',
     endedAt: null,
     calibration: null,
