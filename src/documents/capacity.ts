@@ -184,6 +184,9 @@ export const capacitySchema = z.object({
       .enum(['smooth', 'cliff'])
       .nullable()
       .describe('`cliff` if all windows pass up to a load and none beyond.'),
+    transition: maybeNumber.describe(
+      'From the load at which 90 % of windows pass to that at which 10 % pass, as a share of the boundary: the fitted curve.',
+    ),
   }),
   gaveFirst: z
     .object({

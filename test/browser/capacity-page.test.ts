@@ -31,17 +31,23 @@ describe.skipIf(!hasChromium)('the page of a breaking point in a browser (needs 
     await browser?.close();
   });
 
-  test('draws the curve over the load, with what passes and what fails', async () => {
+  test('draws points over the load and the fitted curve, with what passes and what fails', async () => {
     const page = await browser.open(file);
-    expect(await drawnSeries(page)).toEqual([{ points: loads.length, canvases: 1 }]);
-    expect(await page.locator('.verdict').textContent()).toMatch(/Breaking point: .*x to .*x/);
+    const [latency, passing] = await drawnSeries(page);
+    expect(latency).toEqual({ points: loads.length, canvases: 1 });
+    expect(passing?.points).toBeGreaterThan(50);
+    expect(await page.locator('.verdict').textContent()).toMatch(
+      /Safe up to 4\.5x of the busiest 30 s \(90\.0\/s\), breaks by 5x \(100\.0\/s\)/,
+    );
     expect(await page.locator('body').textContent()).toContain('/captures/<monday>');
   });
 
   test('shows the same where no script runs', async () => {
     const page = await browser.open(file, { javaScriptEnabled: false });
-    expect(await page.locator('.still polyline').count()).toBe(3);
-    expect(await page.locator('.still line.mark').count()).toBeGreaterThanOrEqual(2);
+    // Three percentiles and the share of windows at each load, and one line: the fitted curve.
+    expect(await page.locator('.still polyline.point').count()).toBe(4 * loads.length);
+    expect(await page.locator('.still polyline:not(.point)').count()).toBe(1);
+    expect(await page.locator('.still line.mark').count()).toBeGreaterThanOrEqual(4);
   });
 
   test('is readable in the light and in the dark, on a telephone and on paper', async () => {

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { uniformBy } from '../../src/analysis/capacity/queue-model.ts';
 import { CapacitySearch } from '../../src/analysis/capacity/search.ts';
 import { repeated } from '../support/long-form.ts';
-import { playedQueue, QUEUE_CASES, SEARCH, searchedQueue, trueBoundary } from './searched-queue.ts';
+import { playedQueue, QUEUE_CASES, SEARCH, searchedQueue, trueBoundary, unseenIn } from './searched-queue.ts';
 import {
   type Recording,
   type StretchCase,
@@ -28,6 +28,14 @@ function quantile(values: readonly number[], share: number): number {
   return values.toSorted((a, b) => a - b)[Math.floor(share * values.length)]!;
 }
 
+/** The interval as the document of a search has it, without noise. Without a fit it holds nothing. */
+function intervalOf(search: CapacitySearch, unseenAt: (multiplier: number) => number) {
+  const { fit } = search.results()[0]!;
+  if (fit === null) return { low: 0, high: 0, width: Number.POSITIVE_INFINITY };
+  const low = fit.low / (1 + unseenAt(fit.multiplier));
+  return { low, high: fit.high, width: (fit.high - low) / fit.multiplier };
+}
+
 test('the interval holds the true boundary, is narrow, and is found within the budget', {
   timeout: TIMEOUT_MS,
 }, () => {
@@ -40,10 +48,10 @@ test('the interval holds the true boundary, is narrow, and is found within the b
     );
     for (const seed of seeds) {
       const { search } = searchedQueue(queue, seed);
-      const fit = search.results()[0]!.fit;
+      const interval = intervalOf(search, (multiplier) => unseenIn(queue, multiplier));
       found.spent.push(SEARCH.budgetS - search.remainingS);
-      found.widths.push(fit?.width ?? Number.POSITIVE_INFINITY);
-      if (fit !== null && fit.low <= truth && truth <= fit.high) found.held += 1;
+      found.widths.push(interval.width);
+      if (interval.low <= truth && truth <= interval.high) found.held += 1;
     }
     const medians = { width: quantile(found.widths, 0.5), spentS: quantile(found.spent, 0.5) };
     tell({
@@ -73,8 +81,8 @@ test('a generator that spoils three windows of ten is not taken for a limit, and
     const truth = trueBoundary(queue);
     for (let seed = 1; seed <= seeds; seed++) {
       const { search, reason } = searchedQueue(queue, seed, 0.3);
-      const fit = search.results()[0]!.fit;
-      if (fit !== null && fit.low <= truth && truth <= fit.high) found.held += 1;
+      const { low, high } = intervalOf(search, (multiplier) => unseenIn(queue, multiplier));
+      if (low <= truth && truth <= high) found.held += 1;
       if (reason === 'generator') found.generator += 1;
       for (const [at, { multiplier }] of search.steps.entries()) {
         const before = new CapacitySearch(SEARCH, search.steps.slice(0, at));

@@ -1,3 +1,4 @@
+import { unseenOverload } from '../../src/analysis/capacity/boundary.ts';
 import { type HealthyStep, LittlesLaw } from '../../src/analysis/capacity/early-stop.ts';
 import {
   type DueRequest,
@@ -129,6 +130,11 @@ function settlingSOf({ percent, limit }: QueueCase): number {
     { objectives: parseObjectives([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) },
     WINDOW_S,
   );
+}
+
+/** As `CapacityFacts.unseenAt`. */
+export function unseenIn(queue: QueueCase, multiplier: number): number {
+  return unseenOverload(queue.limit * MEAN_S, settlingSOf(queue), SEARCH.windowSAt(multiplier));
 }
 
 export interface PlayedQueue {

@@ -76,6 +76,15 @@ export function fitBoundary(loads: readonly JudgedLoad[]): BoundaryFit | null {
   };
 }
 
+/** Share of the windows that pass at a load, by the fitted curve. */
+export function passingShare(
+  { multiplier, transition }: Pick<BoundaryFit, 'multiplier' | 'transition'>,
+  load: number,
+): number {
+  const spread = (2 * Math.asinh(transition / 2)) / TRANSITION_SPREADS;
+  return Math.exp(logLogistic(Math.log(multiplier / load) / spread));
+}
+
 /**
  * How far above its capacity a target may be while its windows still pass, as a share of the capacity. At `1 + share`,
  * waits grow by `share` of a second each second, and break the limit only at the end of a step.

@@ -138,6 +138,7 @@ export function capacityDocument(
       ...breaking,
       conditionalPerSecond: conditionalPerSecond(results[0], pointOf),
       shape: results[0]?.fit?.shape ?? null,
+      transition: results[0]?.fit?.transition ?? null,
     },
     gaveFirst: gaveFirst(steps, all.fails?.multiplier ?? null),
     goals: found.slice(1, 1 + names.length),

@@ -5,12 +5,13 @@ import { drawnSeries, timeSeries } from '../render/charts.ts';
 import { type ChartData, type PageAssets, type Tile, tablesPart, tilesOf, viewPage } from '../render/html.ts';
 import { numberText, shareText } from '../render/table.ts';
 import { monitorCharts } from '../report/monitors.ts';
-import { capacityView, observedText } from './view.ts';
+import { passingShare } from './boundary.ts';
+import { capacityView, loadName, observedText } from './view.ts';
 
 /** The breaking point as one page, for reading and printing. */
 export function capacityPage(document: CapacityDocument, assets: PageAssets): string {
   const view = capacityView(document);
-  const curve = [...curveFigure(document), ...monitorFigures(document)];
+  const curve = [...curveFigure(document), ...passFigure(document), ...monitorFigures(document)];
   return viewPage(
     view,
     {
@@ -72,23 +73,27 @@ function capacityTiles({
   ];
 }
 
-/** Latency over throughput, with the knee, the largest passing load and the smallest failing load. */
+/** The axis of all charts. */
+function axisOf(document: CapacityDocument): NonNullable<ChartData['x']> {
+  return { label: `times ${loadName(document.load)}`, marks: marksOf(document) };
+}
+
+/** Latency at each load, with the knee, the largest passing load and the smallest failing load. */
 function curveFigure(document: CapacityDocument) {
-  const points = document.curve
-    .filter(({ latencyMs }) => latencyMs.p50 !== null && latencyMs.p99 !== null)
-    .toSorted((a, b) => a.ratePerSecond - b.ratePerSecond);
+  const points = document.curve.filter(({ latencyMs }) => latencyMs.p50 !== null && latencyMs.p99 !== null);
   if (points.length < 2) return [];
   const series = timeSeries({
     id: 'load-curve',
-    title: 'Latency over load',
+    title: 'Latency at each load',
     tall: true,
     unit: 'ms',
-    source: 'scheduled latency of requests that were served, one point a load, by requests due per second',
+    source: 'scheduled latency of requests that were served, one point a load',
     lookFor: 'the knee, where latency leaves its level, and how far before the failing load it lies',
-    x: { label: 'requests due per second', marks: marksOf(document) },
-    at: points.map(({ ratePerSecond }) => round(ratePerSecond)),
+    x: axisOf(document),
+    at: points.map(({ multiplier }) => round(multiplier)),
     lines: PERCENTILE_NAMES.map((name) => ({
       label: name,
+      isPoints: true,
       values: points.map(({ latencyMs }) => latencyMs[name] ?? null),
     })),
     timeZone: 'UTC',
@@ -96,22 +101,62 @@ function curveFigure(document: CapacityDocument) {
   return [series];
 }
 
+/** Places at which the fitted curve is drawn, besides the loads. */
+const CURVE_PLACES = 50;
+
+/** The share of windows that pass at each load, and the curve that is fitted to them. */
+function passFigure(document: CapacityDocument) {
+  const { curve, steps, breakingPoint } = document;
+  const { boundary, transition } = breakingPoint;
+  if (boundary === null || transition === null || curve.length < 2) return [];
+  const shares = new Map(
+    curve.map(({ multiplier }) => {
+      const windows = steps.flatMap((step) => (step.multiplier === multiplier ? step.windows : []));
+      const judged = windows.filter(({ result }) => result !== 'void');
+      return [multiplier, judged.filter(({ result }) => result === 'good').length / judged.length];
+    }),
+  );
+  const [least, most] = [curve[0]!.multiplier, curve.at(-1)!.multiplier];
+  const places = Array.from(
+    { length: CURVE_PLACES },
+    (_, at) => least + ((most - least) * at) / CURVE_PLACES,
+  );
+  const at = [...new Set([...shares.keys(), ...places])].sort((a, b) => a - b);
+  const fit = { multiplier: boundary.multiplier, transition };
+  const series = timeSeries({
+    id: 'pass-curve',
+    title: 'Windows that pass at each load',
+    unit: 'share of windows',
+    source: 'windows that could be judged, and the logistic curve that is fitted to them (PLRsearch)',
+    lookFor: 'a curve that falls slowly: there, chance decides whether a window passes',
+    x: axisOf(document),
+    at: at.map(round),
+    lines: [
+      { label: 'windows', isPoints: true, values: at.map((load) => shares.get(load) ?? null) },
+      { label: 'fitted', values: at.map((load) => passingShare(fit, load)) },
+    ],
+    timeZone: 'UTC',
+  });
+  return [series];
+}
+
 /** Monitored series, over the same axis as the latency. */
-function monitorFigures({ curve, monitors = [], ...document }: CapacityDocument) {
+function monitorFigures(document: CapacityDocument) {
+  const { curve, monitors = [] } = document;
   const lines = monitors.map((series) => ({
     ...series,
     values: curve.map(
       ({ multiplier }) => series.loads.find((load) => load.multiplier === multiplier)?.p95 ?? null,
     ),
   }));
-  const x = { label: 'requests due per second', marks: marksOf({ curve, ...document }) };
+  const x = axisOf(document);
   const charts = monitorCharts(lines, () => ({
     source: 'p95 of the step of each load',
     lookFor: 'what comes to its limit before the load that fails. A gap: nothing is known there',
   }));
   return drawnSeries(
     charts.map((chart) => ({ ...chart, x, timeZone: 'UTC' })),
-    curve.map(({ ratePerSecond }) => round(ratePerSecond)),
+    curve.map(({ multiplier }) => round(multiplier)),
   );
 }
 
@@ -120,11 +165,11 @@ function marksOf({
   knee,
   curve,
 }: Pick<CapacityDocument, 'breakingPoint' | 'knee' | 'curve'>): NonNullable<ChartData['x']>['marks'] {
-  const rates = curve.map(({ ratePerSecond }) => ratePerSecond);
-  const [least, most] = [Math.min(...rates), Math.max(...rates)];
+  const loads = curve.map(({ multiplier }) => multiplier);
+  const [least, most] = [Math.min(...loads), Math.max(...loads)];
   // A label within a quarter of either end would be cut off.
-  const isFirst = ({ ratePerSecond }: LoadPoint) => ratePerSecond < least + (most - least) / 4;
-  const isLast = ({ ratePerSecond }: LoadPoint) => ratePerSecond > most - (most - least) / 4;
+  const isFirst = ({ multiplier }: LoadPoint) => multiplier < least + (most - least) / 4;
+  const isLast = ({ multiplier }: LoadPoint) => multiplier > most - (most - least) / 4;
   const marks = [
     { name: 'knee', point: knee, colour: 'soft' },
     { name: 'passes', point: passes, colour: 'good' },
@@ -136,7 +181,7 @@ function marksOf({
       : [
           {
             label: `${name} ${formatMultiplier(point.multiplier)}x`,
-            at: round(point.ratePerSecond),
+            at: round(point.multiplier),
             colour,
             // The passing load is left of the failing one, so its label is too.
             isBefore: name === 'passes' ? !isFirst(point) : name === 'fails' && isLast(point),

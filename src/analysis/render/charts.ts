@@ -347,7 +347,7 @@ function ratioRow(
 interface SeriesParts
   extends FigureText,
     Pick<ChartData, 'id' | 'tall' | 'x' | 'marks' | 'band' | 'limit' | 'at'> {
-  readonly lines: readonly { readonly label: string; readonly values: readonly (number | null)[] }[];
+  readonly lines: readonly Pick<ChartData['lines'][number], 'label' | 'values' | 'isPoints'>[];
   readonly timeZone: string;
 }
 
@@ -372,9 +372,10 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
     ...(marks.length > 0 && { marks }),
     ...(band && { band }),
     ...(near && { limit: near }),
-    lines: parts.lines.map(({ label, values }, line) => ({
+    lines: parts.lines.map(({ label, values, isPoints }, line) => ({
       label,
       colour: COLOURS[line % COLOURS.length] ?? 'one',
+      ...(isPoints && { isPoints }),
       values: values.map((value) => (value === null ? null : Number(value.toPrecision(SIGNIFICANT)))),
     })),
   };
@@ -440,9 +441,18 @@ function still(
         `<line class="mark ${mark.colour}" x1="${place(mark.at)}" x2="${place(mark.at)}" y1="0" y2="${SERIES_HEIGHT}"/>`,
     ),
     ...lines.flatMap((line) =>
-      stretchesOf(at, line.values, greatest).map(
-        (points) => `<polyline class="${line.colour}" points="${points}"/>`,
-      ),
+      line.isPoints
+        ? // A line without a length has round ends, which the stretched picture does not stretch.
+          at.flatMap((each, index) => {
+            const value = line.values[index] ?? null;
+            const point = `${place(each).toFixed(1)},${heightOf(value ?? 0).toFixed(1)}`;
+            return value === null
+              ? []
+              : `<polyline class="${line.colour} point" points="${point} ${point}"/>`;
+          })
+        : stretchesOf(at, line.values, greatest).map(
+            (points) => `<polyline class="${line.colour}" points="${points}"/>`,
+          ),
     ),
   ];
   const words = [

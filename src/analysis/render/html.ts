@@ -74,6 +74,8 @@ export interface ChartData {
     readonly label: string;
     readonly colour: string;
     readonly values: readonly (number | null)[];
+    /** Whether only its points are drawn, because nothing is known between them. */
+    readonly isPoints?: boolean;
   }[];
 }
 

@@ -90,3 +90,22 @@ test.each([
   expect(line.length).toBeLessThan(columns);
   expect(line).toMatch(expected);
 });
+
+test('a step shows how long the whole search may take, within 60 columns and before all else', () => {
+  const lines: string[] = [];
+  let elapsedNs = 12 * SECOND_NS;
+  const progress = new ReplayProgress({
+    position: () => ({ elapsedNs, outstanding: 0, inFlight: 3, waiting: 0 }),
+    warmupNs: 0,
+    plannedNs: 30 * SECOND_NS,
+    calibrates: false,
+    reporter: { ...reporterOf(lines, []), within: { name: '2.828x', leftS: () => 384 } },
+  });
+  vi.advanceTimersByTime(10_000);
+  elapsedNs = 31 * SECOND_NS;
+  vi.advanceTimersByTime(10_000);
+  progress.end();
+  const [sending = '', draining = ''] = lines.map((line) => line.slice(0, 59));
+  expect(sending).toMatch(/^up to 6\.4 min left {2}2\.828x {2}12\.0 s /);
+  expect(draining).toMatch(/^up to 6\.4 min left {2}2\.828x {2}waiting for answers /);
+});

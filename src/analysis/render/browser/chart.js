@@ -142,11 +142,13 @@ const draw = (chart) => {
           label: chart.x?.label ?? 'time',
           value: (_, value) => (value === null ? '–' : isTime ? instant(zoned(value)) : short(value)),
         },
-        ...chart.lines.map(({ label, colour }) => ({
+        ...chart.lines.map(({ label, colour, isPoints }) => ({
           label,
           stroke: colourOf(colour),
           width: 1.75,
-          points: { show: columns[0].length < 60 },
+          ...(isPoints
+            ? { paths: () => null, points: { show: true, size: 8, fill: colourOf(colour) } }
+            : { points: { show: columns[0].length < 60 } }),
           spanGaps: false,
           value: (_, value) => short(value) + (value === null ? '' : ` ${chart.unit}`),
         })),
