@@ -5,7 +5,7 @@ import { type CapacityDocument, capacitySchema } from '../../src/documents/capac
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { repeated } from '../support/long-form.ts';
-import { runReprise, startProcess } from '../support/process.ts';
+import { runReprise, startProcess, startReprise } from '../support/process.ts';
 import { poissonArrivals, uniform } from '../support/queue-simulator.ts';
 import { serverOf as requestLog } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -36,19 +36,19 @@ const ARRIVALS_S = poissonArrivals(RATE * RECORDED_S, RATE, uniform(20));
 
 async function captureFor(url: string): Promise<string> {
   const answer = await (await fetch(`${url}${PATH}`, { method: 'POST', body: BODY })).text();
-  const exchanges = [...ARRIVALS_S].map(
-    (second): Exchange =>
-      exchangeOf({
-        arrivalUs: TEST_EPOCH_US + Math.round(second * 1e6),
-        route: `POST ${PATH}`,
-        model: 'ranker',
-        firstByteOffsetUs: SERVICE_MS * 1e3,
-        lastByteOffsetUs: SERVICE_MS * 1e3 + 500,
-        request: requestMessage({ target: PATH, body: BODY }),
-        response: responseMessage(200, answer),
-      }),
-  );
-  return captureOf(exchanges);
+  return captureOf([...ARRIVALS_S].map((second) => exchangeAt(second, answer)));
+}
+
+function exchangeAt(second: number, answer: string): Exchange {
+  return exchangeOf({
+    arrivalUs: TEST_EPOCH_US + Math.round(second * 1e6),
+    route: `POST ${PATH}`,
+    model: 'ranker',
+    firstByteOffsetUs: SERVICE_MS * 1e3,
+    lastByteOffsetUs: SERVICE_MS * 1e3 + 500,
+    request: requestMessage({ target: PATH, body: BODY }),
+    response: responseMessage(200, answer),
+  });
 }
 
 async function search(url: string, slo: string, ...args: string[]): Promise<CapacityDocument> {
@@ -89,40 +89,35 @@ function latenciesOf(offsetsS: readonly number[], queue: number): number[] {
 type Passes = (latenciesS: readonly number[]) => boolean;
 /** Before a window that is judged: so that its queue is that of the load, and not one that only begins to fill. */
 const STEADY_S = 30;
-const MOST = 8;
-/** The recording, played again and again. */
-const PASSES = 2 + Math.ceil((MOST * (STEADY_S + 2 * WINDOW_S)) / RECORDED_S);
-const REPEATED_S = Array.from({ length: PASSES }, (_, pass) => pass).flatMap((pass) =>
-  [...ARRIVALS_S].map((second) => second + pass * RECORDED_S),
-);
-const STEPS = 50;
 
-/** Share of windows that pass at a multiplier, over steps of two windows that begin all over the recording. */
-function passingShare(multiplier: number, passes: Passes, queue: number): number {
-  let good = 0;
-  for (let step = 0; step < STEPS; step += 1) {
-    const fromS = (step / STEPS) * RECORDED_S;
-    const first = REPEATED_S.findIndex((second) => second >= fromS);
-    const longS = STEADY_S + 2 * WINDOW_S;
-    const end = REPEATED_S.findIndex((second) => second >= fromS + longS * multiplier);
-    const offsets = REPEATED_S.slice(first, end).map((second) => (second - fromS) / multiplier);
-    const latencies = latenciesOf(offsets, queue);
-    for (const window of [0, 1]) {
-      const within = latencies.filter(
-        (_, at) => Math.floor(((offsets[at] ?? 0) - STEADY_S) / WINDOW_S) === window,
-      );
-      if (passes(within)) good += 1;
-    }
-  }
-  return good / (2 * STEPS);
+/** The busiest seconds of the recording, as offsets from their begin: what every window of a search replays. */
+function busiest(arrivalsS: readonly number[], lengthS: number): number[] {
+  const starts = Array.from(
+    { length: Math.ceil(Math.max(...arrivalsS)) - lengthS + 1 },
+    (_, second) => second,
+  );
+  const within = (from: number) => arrivalsS.filter((second) => second >= from && second < from + lengthS);
+  const from = starts.reduce((best, each) => (within(each).length > within(best).length ? each : best));
+  return within(from).map((second) => second - from);
 }
 
-/** The multiplier at which half of the windows pass, by brute force. */
-function trueBoundary(passes: Passes, queue = 1_000): number {
-  let [low, high] = [0.5, MOST];
-  for (let step = 0; step < 10; step += 1) {
+/** Whether a window passes at a multiplier: whole passes over the load that last at least `WINDOW_S`. */
+function isPassing(load: readonly number[], multiplier: number, passes: Passes, queue: number): boolean {
+  const passS = WINDOW_S / multiplier;
+  const before = Math.ceil(STEADY_S / passS);
+  const judged = Math.ceil(multiplier - 1e-9);
+  const offsets = Array.from({ length: before + judged }, (_, pass) => pass).flatMap((pass) =>
+    load.map((second) => pass * passS + second / multiplier),
+  );
+  return passes(latenciesOf(offsets, queue).slice(before * load.length));
+}
+
+/** The multiplier up to which windows pass, by brute force. */
+function trueBoundary(passes: Passes, queue = 1_000, load = busiest([...ARRIVALS_S], WINDOW_S)): number {
+  let [low, high] = [0.5, 8];
+  for (let step = 0; step < 12; step += 1) {
     const middle = Math.sqrt(low * high);
-    if (passingShare(middle, passes, queue) >= 0.5) low = middle;
+    if (isPassing(load, middle, passes, queue)) low = middle;
     else high = middle;
   }
   return Math.sqrt(low * high);
@@ -177,6 +172,77 @@ it('names the generator where its own cap is the limit', async () => {
   expect(document.breakingPoint.fails).toBeNull();
   expect(document.breakingPoint.passes?.multiplier).toBeGreaterThanOrEqual(1);
   expect(document.voidWindows['in_flight_cap']).toBeGreaterThan(0);
+});
+
+/** Four executors of a fixed service time, which know when each request came. */
+async function countingServer(cameMs: number[]): Promise<string> {
+  const freeAt = new Array<number>(EXECUTORS).fill(0);
+  const server = await requestLog((_, response) => {
+    const now = performance.now();
+    cameMs.push(now);
+    const first = Math.min(...freeAt);
+    const endMs = Math.max(now, first) + SERVICE_MS;
+    freeAt[freeAt.indexOf(first)] = endMs;
+    setTimeout(() => response.end('{"predictions":[1]}'), endMs - now);
+  });
+  return server.url;
+}
+
+/** Seconds of arrivals whose rate wanders between 12 and 36 a second within a minute. */
+function wanderingArrivals(): number[] {
+  const random = uniform(33);
+  const arrivals: number[] = [];
+  for (let now = 0; ; ) {
+    now -= Math.log(1 - random()) / 36;
+    if (now >= 180) return arrivals;
+    if (random() * 36 < 24 + 12 * Math.sin((2 * Math.PI * now) / 60)) arrivals.push(now);
+  }
+}
+
+it('traffic that wanders threefold gave loads that passed above loads that failed, and rates that nobody counted', async () => {
+  const cameMs: number[] = [];
+  const url = await countingServer(cameMs);
+  const arrivalsS = wanderingArrivals();
+  const capture = captureOf(arrivalsS.map((second) => exchangeAt(second, '{"predictions":[1]}')));
+  const out = join(temporaryDirectory(), 'out');
+  const limitMs = 200;
+  const flags = ['--slo', `latency: p(95)<${limitMs}`, '--step', `${WINDOW_S}s`, '--out', out, '--json'];
+  const searching = startReprise([
+    ...['capacity', capture, '--target', url, ...flags, '--budget', BUDGET, '--cool-down', '0s'],
+    ...['--compare-at-1x', 'off'],
+  ]);
+  // How many requests had come when each step began.
+  const before: number[] = [];
+  searching.child.stderr?.on('data', (chunk: Buffer) => {
+    process.stderr.write(chunk.toString().replace(/^/gm, '  '));
+    for (const _ of chunk.toString().matchAll(/^Step \d+/gm)) before.push(cameMs.length);
+  });
+  const document = capacitySchema.parse(JSON.parse((await searching.finished).stdout));
+  expect(document.load).toMatchObject({ isBusiest: true, seconds: WINDOW_S });
+  const load = busiest(arrivalsS, WINDOW_S);
+  expect(document.load.ratePerSecond).toBeCloseTo(load.length / WINDOW_S, 1);
+  expectBoundary(
+    document,
+    trueBoundary(
+      (latencies) => {
+        const sorted = latencies.toSorted((a, b) => a - b);
+        return (sorted[Math.ceil(sorted.length * 0.95) - 1] ?? 0) + ADDED_S < limitMs / 1e3;
+      },
+      1_000,
+      load,
+    ),
+  );
+  expect(document.inverted).toEqual([]);
+  for (const [at, { multiplier, windows, windowS, ratePerSecond, endedEarly }] of document.steps.entries()) {
+    if (endedEarly !== null) continue;
+    const ofStep = cameMs.slice(before[at], before[at + 1] ?? cameMs.length);
+    const spanMs = windows.length * windowS * 1e3;
+    const counted = ofStep.filter((atMs) => atMs > ofStep.at(-1)! - spanMs).length / (spanMs / 1e3);
+    process.stderr.write(
+      `  ${multiplier}x: printed ${ratePerSecond.toFixed(1)}/s, counted ${counted.toFixed(1)}/s\n`,
+    );
+    expect(Math.abs(ratePerSecond / counted - 1), `${multiplier}x`).toBeLessThan(0.02);
+  }
 });
 
 /** Answers at once whatever comes. Its metrics say that so many requests a second are all that its GPU does. */

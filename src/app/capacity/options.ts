@@ -89,7 +89,7 @@ const SEARCH_OPTIONS = grouped('The search', {
   }),
   step: value(
     '--step <time>',
-    'length of the windows that are judged (default: by the objectives and the budget)',
+    'length of the stretch that is 1x, and least length of the windows that are judged (default: by the objectives and the budget)',
     parsePositiveMs,
   ),
   multiplier: value(
