@@ -121,18 +121,27 @@ describe('a search', () => {
     expect(steps).toHaveLength(2);
   });
 
-  it('takes a cache for no noise', async () => {
+  it('took a cache for noise, and went on by what the cache answered', async () => {
     const known = new Set<string>();
     const server = await serverOf(({ target }, response) => {
       setTimeout(() => response.end('{"outputs":[]}'), known.has(target) ? 0 : 150);
       known.add(target);
     });
     const calibrateBounds = 'p50=1000,status=0.02,size=1000';
-    const { noise, steps } = await stepsOf(captureOf(requestsOf(900, 10_000)), server.url, 3, {
-      compareAt1x: calibrateBounds,
-    });
-    expect(noise.source).toBe('none');
-    expect(steps[1]?.reasons.map(({ code }) => code)).toContain('repeats_cached');
+    const capture = captureOf(requestsOf(900, 10_000));
+    for (const compareAt1x of [calibrateBounds, 'off']) {
+      known.clear();
+      const found = await stepsOf(capture, server.url, 9, { compareAt1x });
+      expect(found).toMatchObject({
+        endedBy: 'repeats_cached',
+        limitedBy: 'repeats_cached',
+        noise: { source: 'none' },
+        breakingPoint: { interval: null },
+        sizing: null,
+      });
+      expect(found.steps.length).toBeLessThanOrEqual(2);
+      expect(found.steps.at(-1)?.reasons.map(({ code }) => code)).toContain('repeats_cached');
+    }
   });
 
   describe('that calibrates', () => {

@@ -5,7 +5,7 @@ import { CapacitySearch, type SearchEnd, type SearchOptions } from '../../analys
 import { measureOf } from '../../analysis/metrics/index.ts';
 import { AppError } from '../../core/errors.ts';
 import { picked } from '../../core/picked.ts';
-import type { Logger } from '../../core/ports.ts';
+import type { Logger, TimeRange } from '../../core/ports.ts';
 import { formatInstantUs, formatMs } from '../../core/units.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
@@ -58,6 +58,8 @@ export interface CapacityPlan {
   readonly options: CapacityOptions;
   readonly opened: OpenedCapture;
   readonly load: SearchedLoad;
+  /** All parts of the recording that were chosen. The load is one of them, or within one. */
+  readonly chosen: readonly TimeRange[];
   /** The replay of the load at 1x. */
   readonly base: ReplayPlan;
   readonly search: SearchOptions;
@@ -114,6 +116,7 @@ export function planCapacity(
     options,
     opened,
     load,
+    chosen: whole.window.parts,
     base,
     windowS,
     ceilingBy,
@@ -200,7 +203,7 @@ export function loadDocument({ load, ratePerSecond }: CapacityPlan): SearchedLoa
 
 /** The common parts of all steps. */
 export function sceneOf(
-  { opened, options, load, search, drainMs, settlingS, selectedShare }: CapacityPlan,
+  { opened, options, load, chosen, search, drainMs, settlingS, selectedShare }: CapacityPlan,
   logger: Logger,
 ): StepScene {
   const limitMs = largestLimitMs(options.objectives);
@@ -212,6 +215,7 @@ export function sceneOf(
     logger,
     ...picked(options, 'run', 'isScalingStated', 'objectives', 'tiers'),
     parts: load.parts,
+    chosen,
     windowSAt: search.windowSAt,
     limitS: limitMs === null ? null : limitMs / 1e3,
   };

@@ -42,6 +42,8 @@ export interface StepScene {
   readonly tiers: readonly Tier[];
   /** The replayed parts of the capture at 1x, in order: the load of the search. */
   readonly parts: readonly TimeRange[];
+  /** All parts of the recording that were chosen. Probes come from them: a cache then knows little of the load. */
+  readonly chosen: readonly TimeRange[];
   /** Duration of each step before its first window. */
   readonly settlingS: number;
   readonly windowSAt: (multiplier: number) => number;
@@ -223,10 +225,14 @@ async function refusesAll(scene: StepScene, signal: AbortSignal): Promise<boolea
  * nothing
  */
 async function sentFrom(scene: StepScene, position: number, signal: AbortSignal): Promise<Send[]> {
-  const { opened, run, logger } = scene;
+  const { opened, run, logger, chosen } = scene;
   const { drainDeadlineMs } = run.options;
-  const place = { multiplier: 1, beforeS: -position * secondsIn(scene.parts) };
-  const options = { ...stepOptions(scene, place, PROBE_MS), drainDeadlineMs, maxRequests: PROBE_REQUESTS };
+  const place = { multiplier: 1, beforeS: -position * secondsIn(chosen) };
+  const options = {
+    ...stepOptions({ ...scene, parts: chosen }, place, PROBE_MS),
+    drainDeadlineMs,
+    maxRequests: PROBE_REQUESTS,
+  };
   return sendSome(await planOpened(opened, { ...run, options }), logger, signal);
 }
 
@@ -244,7 +250,7 @@ function answeredOf(source: CaptureSource): CaptureSource {
 }
 
 /** Position of the first selected request, as a share of the length of all parts; 0 without one. */
-function firstPlace(source: CaptureSource, { run, parts }: Pick<StepScene, 'run' | 'parts'>): number {
+function firstPlace(source: CaptureSource, { run, chosen: parts }: StepScene): number {
   const isPlayed = rowFilterOf(run.options.filters, (row) => source.payload(row)) ?? (() => true);
   const lengthUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
   let beforeUs = 0;
