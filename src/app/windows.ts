@@ -53,7 +53,6 @@ export function rankedWindows(
       coverage,
       coverageIsAtLeast: isAtLeast,
       recordersMissing: opened.inspection.missing.recorders,
-      arrivalsOnly: opened.overview.arrivalsOnly,
     });
   } finally {
     opened.source.close();

@@ -60,14 +60,12 @@ export const rankedWindowsSchema = z.object({
   requests: count,
   compared: count.describe('Windows with at least one request.'),
   empty: count.describe('Windows without any: no traffic, or not recorded. They are not compared.'),
-  silences: z
-    .array(range)
-    .describe('The longest times of an hour or more without a request, at most 20. Longest first.'),
+  longestSilence: range.nullable().describe('The longest time of an hour or more without a request.'),
   silentS: count.describe('Total of all such times.'),
+  unstored: count.describe('Requests that are not stored whole: they can be planned, not sent.'),
   coverage: maybeNumber.describe('Recorded share of the exchanges seen in this time; null if unknown.'),
   coverageIsAtLeast: z.boolean(),
   recordersMissing: count.nullable().describe('Of a fleet; null if its size is unknown.'),
-  arrivalsOnly: z.boolean().describe('Whether there are no payloads: the windows can be planned, not sent.'),
   server: z
     .object({
       executors: count,

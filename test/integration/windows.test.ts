@@ -5,7 +5,7 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { type RankedWindowsDocument, rankedWindowsSchema } from '../../src/documents/ranked-windows.ts';
 import { captureOf, newCapture } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
-import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { exchangeOf, partOfBody, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { queueLatencies, SERVICE_TIMES, uniform } from '../support/queue-simulator.ts';
 import { fixtureData } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -155,10 +155,19 @@ describe('a capture that cannot show all', () => {
       await runCommand(['import', 'arrivals', trace, '--time', 'TIMESTAMP', '--out', out]),
     ).toMatchObject({ status: 0 });
     const document = await windows(out, '--length', '1m');
-    expect(document).toMatchObject({ arrivalsOnly: true, server: null, coverage: null });
+    expect(document).toMatchObject({ unstored: 19_366, server: null, coverage: null });
     expect(document.hardest.map(({ dimension }) => dimension)).toEqual([
       ...['requests', 'burst', 'promptTokens', 'outputTokens'],
     ]);
+  });
+
+  test('without bodies says that nothing can be sent', async () => {
+    const body = partOfBody(Buffer.from('{}'), null);
+    const bare = answered([40, 60]).map((each) => ({ ...each, request: { ...requestMessage(), body } }));
+    const capture = captureOf(bare);
+    expect(await windows(capture)).toMatchObject({ requests: 100, unstored: 100 });
+    const { stdout } = await runCommand(['windows', capture]);
+    expect(stdout).toMatch(/To plan the hardest: .* --dry-run\n/);
   });
 
   test('without an exchange is an error', async () => {

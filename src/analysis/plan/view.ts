@@ -234,7 +234,7 @@ function windowLines(plan: PlanFacts): string[] {
 const SEARCHED: Readonly<Record<NonNullable<PlanFacts['windowSearch']>['kind'], string>> = {
   busiest: 'busiest',
   slowest: 'slowest (by mean recorded latency)',
-  hardest: 'hardest (reprise windows ranks all)',
+  hardest: 'hardest',
 };
 
 function foundText(found: NonNullable<PlanFacts['windowSearch']>): string {

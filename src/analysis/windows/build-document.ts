@@ -24,7 +24,6 @@ export type WindowsContext = Pick<
   | 'coverage'
   | 'coverageIsAtLeast'
   | 'recordersMissing'
-  | 'arrivalsOnly'
 >;
 
 /** The document of ranked windows: the hardest ones, and one that covers what the hardest lacks of the payload mix. */
@@ -55,8 +54,9 @@ export function rankedWindowsDocument(ranked: RankedWindows, context: WindowsCon
     requests: requests.reduce((sum, each) => sum + each, 0),
     compared: order.length,
     empty: ranked.empty,
-    silences: ranked.silences.map(({ fromUs, toUs }) => rangeOf(fromUs, toUs)),
+    longestSilence: ranked.silence && rangeOf(ranked.silence.fromUs, ranked.silence.toUs),
     silentS: Math.round(ranked.silentUs / US_PER_S),
+    unstored: ranked.unstored,
     server: fitted && { ...picked(fitted, 'executors', 'isOpen', 'requests'), multiplier: ranked.multiplier },
     hardest: dimensions.map(({ dimension, subject, values }) => {
       const at = hardestIn(values);

@@ -42,8 +42,11 @@ export interface RankedWindows {
   readonly multiplier: number;
   /** Windows without a request. */
   readonly empty: number;
-  readonly silences: readonly TimeRange[];
+  /** The longest time of an hour or more without a request, and the sum of all such times. */
+  readonly silence: TimeRange | null;
   readonly silentUs: number;
+  /** Requests that cannot be sent, because they are not stored whole. */
+  readonly unstored: number;
   /** Requests by UTC hour, counted from the epoch. */
   readonly hours: ReadonlyMap<number, number>;
   readonly otherNames: number;
@@ -56,8 +59,6 @@ const ENOUGH_SAMPLE = 5_000;
 const LOADED_SHARE = 0.01;
 /** The share of time in which executors are busy, below which hardly a request waits. */
 const HARDLY_BUSY = 0.25;
-const LEAST_SILENCE_US = HOUR_US;
-const MOST_SILENCES = 20;
 /** Names with a smaller share of requests and of work are not compared, nor is one with almost all requests. */
 const LEAST_SHARE = 0.01;
 const MOST_SHARE = 0.9;
@@ -142,11 +143,60 @@ function sampleOf(source: WindowSource, range: TimeRange): ExchangeRow[] {
   return sample;
 }
 
-/** The loads at which a queue is simulated: the multiplier, and three doublings from where it becomes busy. */
-function loadsOf({ busy }: ComparedServer, multiplier: number): number[] {
-  const doublings = Math.max(0, Math.ceil(Math.log2(HARDLY_BUSY / (busy * multiplier))));
-  const first = multiplier * 2 ** (Number.isFinite(doublings) ? doublings : 0);
-  return [...new Set([multiplier, first, 2 * first, 4 * first])];
+/** The mean waits of all windows in the queue of one server, at several loads. */
+class WindowWaits {
+  readonly server: ComparedServer;
+  /** The multiplier, and three doublings from where the server becomes busy. */
+  readonly loads: readonly number[];
+  /** For each load, of each window, seconds. */
+  readonly #means: readonly number[][];
+  #queues: readonly Executors[] = [];
+  #waitS: number[] = [];
+  #servedS = 0;
+  #requests = 0;
+
+  constructor(server: ComparedServer, multiplier: number) {
+    this.server = server;
+    const doublings = Math.ceil(Math.log2(HARDLY_BUSY / (server.busy * multiplier)));
+    const first = multiplier * 2 ** (Number.isFinite(doublings) ? Math.max(0, doublings) : 0);
+    this.loads = [...new Set([multiplier, first, 2 * first, 4 * first])];
+    this.#means = this.loads.map(() => []);
+  }
+
+  /** Begins a window with empty queues. */
+  begin(): void {
+    this.#queues = this.loads.map(() => new Executors(this.server.executors));
+    this.#waitS = this.loads.map(() => 0);
+  }
+
+  /** @returns the request's service time, seconds */
+  add(row: ExchangeRow, offsetS: number): number {
+    const serviceS = this.server.serviceS(row);
+    this.#servedS += serviceS;
+    this.#requests += 1;
+    for (let load = 0; load < this.loads.length; load += 1) {
+      const queue = this.#queues[load]!;
+      const dueS = offsetS / this.loads[load]!;
+      const startS = Math.max(dueS, queue.firstFree);
+      queue.busyUntil(startS + serviceS);
+      this.#waitS[load]! += startS - dueS;
+    }
+    return serviceS;
+  }
+
+  end(requests: number): void {
+    for (const [load, means] of this.#means.entries()) means.push(this.#waitS[load]! / requests);
+  }
+
+  /** The least load at which requests of the hardest windows wait as long as one is served, and the waits there. */
+  compared(): { readonly load: number; readonly waits: readonly number[] } {
+    const meanS = this.#servedS / Math.max(1, this.#requests);
+    const isLoaded = (waits: readonly number[]) =>
+      waits.filter((wait) => wait > 0 && wait >= meanS).length >= Math.max(1, LOADED_SHARE * waits.length);
+    const found = this.#means.findIndex(isLoaded);
+    const at = found === -1 ? this.loads.length - 1 : found;
+    return { load: this.loads[at]!, waits: this.#means[at]! };
+  }
 }
 
 /** Requests by name, in columns of windows. */
@@ -159,15 +209,14 @@ class NameColumns {
 
   add(name: string | null, at: number, workS: number): void {
     if (name === null) return;
-    let column = this.names.get(name);
-    if (column === undefined) {
-      if (this.names.size >= LIMITS.rankedNames) {
-        this.left += 1;
-        return;
-      }
-      column = { values: [], total: { requests: 0, workS: 0 } };
-      this.names.set(name, column);
+    const isFull = this.names.size >= LIMITS.rankedNames;
+    const known = this.names.get(name);
+    if (known === undefined && isFull) {
+      this.left += 1;
+      return;
     }
+    const column = known ?? { values: [], total: { requests: 0, workS: 0 } };
+    if (known === undefined) this.names.set(name, column);
     while (column.values.length <= at) column.values.push(0);
     column.values[at]! += 1;
     column.total.requests += 1;
@@ -179,35 +228,24 @@ class NameColumns {
 const FIGURES = ['work', 'requests', 'burst', 'promptTokens', 'outputTokens', 'requestBytes'] as const;
 type Figure = (typeof FIGURES)[number];
 
+const NOTHING = {
+  ...{ requests: 0, workS: 0, promptTokens: 0, outputTokens: 0, requestBytes: 0 },
+  ...{ second: -1, inSecond: 0, burst: 0 },
+};
+
 /** The figures of one window while its rows are read. */
-interface OpenWindow {
+type OpenWindow = typeof NOTHING & {
   /** Its number, counted from the epoch. */
   readonly index: number;
   readonly fromUs: number;
-  /** For each server, and in it for each load. */
-  readonly queues: readonly (readonly Executors[])[];
-  readonly waitS: readonly number[][];
-  requests: number;
-  workS: number;
-  promptTokens: number;
-  outputTokens: number;
-  requestBytes: number;
-  second: number;
-  inSecond: number;
-  burst: number;
-}
+};
 
 class WindowStatistics {
-  readonly #servers: readonly ComparedServer[];
+  /** One for each server. */
+  readonly #waits: readonly WindowWaits[];
   readonly #lengthUs: number;
-  /** For each server. */
-  readonly #loads: readonly (readonly number[])[];
   readonly #starts: number[] = [];
   readonly #requests: number[] = [];
-  /** Total service time by each server. */
-  readonly #servedS: number[];
-  /** Mean waits of each window, for each server and load. */
-  readonly #waits: readonly (readonly number[][])[];
   readonly #columns: Readonly<Record<Figure, number[]>> = {
     ...{ work: [], requests: [], burst: [] },
     ...{ promptTokens: [], outputTokens: [], requestBytes: [] },
@@ -220,14 +258,12 @@ class WindowStatistics {
   #endIndex = 0;
   #lastUs = 0;
   #endUs = 0;
-  #silences: TimeRange[] = [];
+  #silence: TimeRange | null = null;
   #silentUs = 0;
+  #unstored = 0;
 
   constructor(servers: readonly ComparedServer[], lengthUs: number, multiplier: number) {
-    this.#servers = servers;
-    this.#servedS = servers.map(() => 0);
-    this.#loads = servers.map((server) => loadsOf(server, multiplier));
-    this.#waits = this.#loads.map((loads) => loads.map(() => []));
+    this.#waits = servers.map((server) => new WindowWaits(server, multiplier));
     this.#lengthUs = lengthUs;
   }
 
@@ -247,11 +283,15 @@ class WindowStatistics {
     const index = Math.floor(arrivalUs / this.#lengthUs);
     if (this.#open?.index !== index) {
       this.#close();
-      this.#open = this.#opened(index);
+      for (const waits of this.#waits) waits.begin();
+      this.#open = { index, fromUs: index * this.#lengthUs, ...NOTHING };
     }
     const window = this.#open!;
-    const workS = this.#serve(row, window);
+    const offsetS = (arrivalUs - window.fromUs) / US_PER_S;
+    let workS = 0;
+    for (const waits of this.#waits) workS = waits.add(row, offsetS);
     window.requests += 1;
+    if (!row.requestStored || row.requestTruncated) this.#unstored += 1;
     window.workS += workS;
     window.promptTokens += row.promptTokens ?? 0;
     window.outputTokens += row.outputTokens ?? 0;
@@ -267,69 +307,38 @@ class WindowStatistics {
   finish(): Omit<RankedWindows, 'hours'> {
     this.#close();
     this.#addSilence(this.#endUs);
-    const ranked = this.#servers.map((_, server) => this.#rankedBy(server));
-    const [first] = ranked;
+    const compared = this.#waits.map((waits) => waits.compared());
+    const ranks = compared.map(({ waits }) => this.#ranksBy(waits));
     // The worst rank of each window: it is at least so hard, whatever requests cost.
-    const hardness = this.#starts.map((_, at) => Math.max(...ranked.map(({ ranks }) => ranks[at]!)));
-    const sums = this.#starts.map((_, at) => sumOf(ranked.map(({ ranks }) => ranks[at]!)));
-    const fitted = this.#servers.find((server): server is FittedServer => 'isOpen' in server) ?? null;
-    const load = fitted === null ? 0 : (first?.load ?? 0);
+    const hardness = this.#starts.map((_, at) => Math.max(...ranks.map((each) => each[at]!)));
+    const sums = this.#starts.map((_, at) => sumOf(ranks.map((each) => each[at]!)));
+    const [only] = this.#waits;
+    const fitted = only !== undefined && 'isOpen' in only.server ? (only.server as FittedServer) : null;
     return {
       starts: this.#starts,
       requests: this.#requests,
       order: this.#starts
         .map((_, at) => at)
         .sort((a, b) => hardness[a]! - hardness[b]! || sums[a]! - sums[b]!),
-      dimensions: this.#dimensions(fitted === null ? null : this.#waits[0]![load]!),
+      dimensions: this.#dimensions(fitted === null ? null : compared[0]!.waits),
       fitted,
-      multiplier: this.#loads[0]![load]!,
+      multiplier: compared[0]!.load,
       empty: this.#windows - this.#starts.length,
-      silences: this.#silences.sort(longestFirst),
+      silence: this.#silence,
       silentUs: this.#silentUs,
+      unstored: this.#unstored,
       otherNames: this.#models.left + this.#routes.left,
     };
   }
 
-  /** Adds the request to the queues of all servers. @returns its service by the first server, seconds */
-  #serve(row: ExchangeRow, { fromUs, queues, waitS }: OpenWindow): number {
-    const offsetS = (row.arrivalUs - fromUs) / US_PER_S;
-    let ofFirst = 0;
-    for (let server = 0; server < queues.length; server += 1) {
-      const serviceS = this.#servers[server]!.serviceS(row);
-      this.#servedS[server]! += serviceS;
-      if (server === 0) ofFirst = serviceS;
-      const loads = this.#loads[server]!;
-      for (let load = 0; load < loads.length; load += 1) {
-        const queue = queues[server]![load]!;
-        const dueS = offsetS / loads[load]!;
-        const startS = Math.max(dueS, queue.firstFree);
-        queue.busyUntil(startS + serviceS);
-        waitS[server]![load]! += startS - dueS;
-      }
-    }
-    return ofFirst;
-  }
-
-  /** The rank of each window by one server, 0 for the hardest, and the load at which it was compared. */
-  #rankedBy(server: number): { readonly ranks: readonly number[]; readonly load: number } {
-    const load = this.#comparedLoad(server);
-    const wait = this.#waits[server]![load]!;
+  /** The rank of each window by its waits, 0 for the hardest. */
+  #ranksBy(waits: readonly number[]): number[] {
     const { work } = this.#columns;
     const harder = (a: number, b: number) =>
-      wait[b]! - wait[a]! || work[b]! - work[a]! || this.#requests[b]! - this.#requests[a]! || a - b;
+      waits[b]! - waits[a]! || work[b]! - work[a]! || this.#requests[b]! - this.#requests[a]! || a - b;
     const ranks: number[] = [];
     for (const [rank, at] of [...this.#starts.keys()].sort(harder).entries()) ranks[at] = rank;
-    return { ranks, load };
-  }
-
-  /** The least load at which requests of the hardest windows wait as long as a request is served on average. */
-  #comparedLoad(server: number): number {
-    const meanS = this.#servedS[server]! / Math.max(1, sumOf(this.#requests));
-    const enough = Math.max(1, LOADED_SHARE * this.#starts.length);
-    const found = this.#waits[server]!.findIndex(
-      (waits) => waits.filter((wait) => wait > 0 && wait >= meanS).length >= enough,
-    );
-    return found === -1 ? this.#loads[server]!.length - 1 : found;
+    return ranks;
   }
 
   #dimensions(wait: readonly number[] | null): Dimension[] {
@@ -365,19 +374,6 @@ class WindowStatistics {
       }));
   }
 
-  #opened(index: number): OpenWindow {
-    return {
-      index,
-      fromUs: index * this.#lengthUs,
-      queues: this.#servers.map(({ executors }, server) =>
-        this.#loads[server]!.map(() => new Executors(executors)),
-      ),
-      waitS: this.#loads.map((loads) => loads.map(() => 0)),
-      ...{ requests: 0, workS: 0, promptTokens: 0, outputTokens: 0, requestBytes: 0 },
-      ...{ second: -1, inSecond: 0, burst: 0 },
-    };
-  }
-
   #close(): void {
     const window = this.#open;
     if (window === null) return;
@@ -385,27 +381,19 @@ class WindowStatistics {
     const lengthS = this.#lengthUs / US_PER_S;
     this.#starts.push(window.fromUs);
     this.#requests.push(window.requests);
-    for (const [server, loads] of this.#waits.entries()) {
-      for (const [load, waits] of loads.entries()) waits.push(window.waitS[server]![load]! / window.requests);
-    }
+    for (const waits of this.#waits) waits.end(window.requests);
     const { workS, requests, burst, promptTokens, outputTokens, requestBytes } = window;
     const sums = { work: workS, requests, burst: burst * lengthS, promptTokens, outputTokens, requestBytes };
     for (const name of FIGURES) this.#columns[name].push(sums[name] / lengthS);
   }
 
-  /** Keeps the longest times without a request. */
   #addSilence(toUs: number): void {
-    const lengthUs = toUs - this.#lastUs;
-    if (lengthUs < LEAST_SILENCE_US || this.#lastUs === 0) return;
-    this.#silentUs += lengthUs;
-    this.#silences.push({ fromUs: this.#lastUs, toUs });
-    if (this.#silences.length <= MOST_SILENCES) return;
-    this.#silences.sort(longestFirst).pop();
+    const fromUs = this.#lastUs;
+    if (toUs - fromUs < HOUR_US || fromUs === 0) return;
+    this.#silentUs += toUs - fromUs;
+    const longest = this.#silence;
+    if (longest === null || toUs - fromUs > longest.toUs - longest.fromUs) this.#silence = { fromUs, toUs };
   }
-}
-
-function longestFirst(a: TimeRange, b: TimeRange): number {
-  return b.toUs - b.fromUs - (a.toUs - a.fromUs);
 }
 
 function sumOf(values: readonly number[]): number {

@@ -98,7 +98,7 @@ function chosenLines(document: RankedWindowsDocument): string[] {
     .slice(0, MOST_NAMED)
     .map((each) => `${dimensionText(each, document)} (${timeText(each.from, timeZone)})`);
   const rest = lacking.length - named.length;
-  const verb = document.arrivalsOnly ? 'plan' : 'replay';
+  const verb = document.unstored === document.requests ? 'plan' : 'replay';
   const covered =
     mix === undefined
       ? []
@@ -117,7 +117,7 @@ function chosenLines(document: RankedWindowsDocument): string[] {
           (each) =>
             `  ${dimensionText(each, document)}: ${shareText(shareIn(document, mix, each))} of the most in any window; the hardest has ${shareText(each.share)}`,
         ),
-    `To ${verb} the hardest: reprise replay ${shellWord(capture)} --window ${chosen.from}..${chosen.to}${document.arrivalsOnly ? ' --dry-run' : ''}`,
+    `To ${verb} the hardest: reprise replay ${shellWord(capture)} --window ${chosen.from}..${chosen.to}${verb === 'plan' ? ' --dry-run' : ''}`,
     mix !== undefined && `To ${verb} both: add --window ${mix.from}..${mix.to}`,
   );
 }
@@ -237,14 +237,13 @@ function rangeText({ from, to }: Pick<RankedWindow, 'from' | 'to'>, timeZone: st
 }
 
 function notesOf(document: RankedWindowsDocument): string[] {
-  const { server, multiplier, silences, silentS, timeZone, empty, otherNames } = document;
-  const { coverage, recordersMissing } = document;
-  const [longest] = silences;
+  const { server, multiplier, longestSilence, silentS, timeZone, empty, otherNames } = document;
+  const { coverage, recordersMissing, unstored } = document;
   return linesOf(
     !document.isMonth &&
       `${daysText(document.days)} of traffic: less than the 14 days that can stand for a month`,
-    longest !== undefined &&
-      `${formatMs(silentS * 1e3)} in periods of an hour or more without a request, the longest from ${rangeText(longest, timeZone)}: no traffic, or nothing was recorded (reprise inspect)`,
+    longestSilence !== null &&
+      `${formatMs(silentS * 1e3)} in periods of an hour or more without a request, the longest from ${rangeText(longestSilence, timeZone)}: no traffic, or nothing was recorded (reprise inspect)`,
     empty > 0 && `${many(empty, 'window')} without a request: not compared`,
     coverage === null && 'coverage is unknown, so harder windows may not have been recorded',
     coverage !== null &&
@@ -252,7 +251,7 @@ function notesOf(document: RankedWindowsDocument): string[] {
       `${document.coverageIsAtLeast ? 'at least ' : ''}${percent(coverage)} of the traffic was recorded: windows were harder than they look, and one that was recorded less may be the hardest`,
     (recordersMissing ?? 0) > 0 &&
       `${countOf(recordersMissing ?? 0, 'recorder')} of the fleet missing: their part of each window is unknown`,
-    document.arrivalsOnly && 'arrivals without payloads: windows can be planned and exported, not replayed',
+    unstored > 0 && `${many(unstored, 'request')} not stored whole: they can be planned, not sent`,
     server === null &&
       `too few latencies were recorded to fit a server. The hardest window is the one that is hard whether a server needs time for requests, for tokens of prompts or for tokens of answers`,
     server?.isOpen === true &&
