@@ -174,6 +174,9 @@ it('names the generator where its own cap is the limit', async () => {
   expect(document.voidWindows['in_flight_cap']).toBeGreaterThan(0);
 });
 
+/** Before the windows of a step with a limit of 500 ms or less. */
+const SETTLING_MS = 2_000;
+
 /** Four executors of a fixed service time, which know when each request came. */
 async function countingServer(cameMs: number[]): Promise<string> {
   const freeAt = new Array<number>(EXECUTORS).fill(0);
@@ -235,9 +238,12 @@ it('traffic that wanders threefold gave loads that passed above loads that faile
   expect(document.inverted).toEqual([]);
   for (const [at, { multiplier, windows, windowS, ratePerSecond, endedEarly }] of document.steps.entries()) {
     if (endedEarly !== null) continue;
+    // After an overloaded step come probes of whether the target has recovered.
     const ofStep = cameMs.slice(before[at], before[at + 1] ?? cameMs.length);
+    const begunMs = ofStep[0]! + SETTLING_MS;
     const spanMs = windows.length * windowS * 1e3;
-    const counted = ofStep.filter((atMs) => atMs > ofStep.at(-1)! - spanMs).length / (spanMs / 1e3);
+    const inWindows = ofStep.filter((atMs) => atMs >= begunMs && atMs < begunMs + spanMs).length;
+    const counted = inWindows / (spanMs / 1e3);
     process.stderr.write(
       `  ${multiplier}x: printed ${ratePerSecond.toFixed(1)}/s, counted ${counted.toFixed(1)}/s\n`,
     );

@@ -101,8 +101,8 @@ function curveFigure(document: CapacityDocument) {
   return [series];
 }
 
-/** Places at which the fitted curve is drawn, besides the loads. */
-const CURVE_PLACES = 50;
+/** Places at which the fitted curve is drawn, besides the loads: so many that a chart draws no points for them. */
+const CURVE_PLACES = 100;
 
 /** The share of windows that pass at each load, and the curve that is fitted to them. */
 function passFigure(document: CapacityDocument) {

@@ -304,8 +304,8 @@ export function loadName({ isBusiest, seconds }: SearchedLoadDocument): string {
 
 function loadText(load: SearchedLoadDocument): string {
   const { windows, ratePerSecond } = load;
-  const times = windows.map(({ from, to }) => `${from.slice(0, 19)}Z to ${to.slice(0, 19)}Z`).join(', ');
-  return `${loadName(load)}: ${ratePerSecond.toFixed(1)} requests/s on average, ${times}`;
+  const times = windows.map(({ from }) => `${from.slice(0, 19)}Z`).join(', ');
+  return `${loadName(load)}: ${ratePerSecond.toFixed(1)} requests/s on average, from ${times}`;
 }
 
 /** Details of the breaking point; false without an interval. */
