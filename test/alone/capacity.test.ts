@@ -235,7 +235,17 @@ it('traffic that wanders threefold gave loads that passed above loads that faile
       load,
     ),
   );
-  expect(document.inverted).toEqual([]);
+  // A load that passes above one that fails is named: no other is.
+  const isAbove = (multiplier: number) => multiplier > document.breakingPoint.fails!.multiplier;
+  const windowsAt = (multiplier: number) =>
+    document.steps.flatMap((step) => (step.multiplier === multiplier ? step.windows : []));
+  const countAt = (multiplier: number, result: 'good' | 'bad') =>
+    windowsAt(multiplier).filter((window) => window.result === result).length;
+  const passing = document.curve
+    .map(({ multiplier }) => multiplier)
+    .filter((multiplier) => isAbove(multiplier) && countAt(multiplier, 'good') >= 2)
+    .filter((multiplier) => countAt(multiplier, 'good') > countAt(multiplier, 'bad'));
+  expect(document.inverted).toEqual(passing);
   for (const [at, { multiplier, windows, windowS, ratePerSecond, endedEarly }] of document.steps.entries()) {
     if (endedEarly !== null) continue;
     // After an overloaded step come probes of whether the target has recovered.
