@@ -72,6 +72,8 @@ export interface ExchangeFacts {
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
   readonly batch: number | null;
+  /** Why the server stopped generating; null or absent if the answer does not state it, or was not read. */
+  readonly finish?: FinishReason | null;
   /** Whether a complete 2xx answer reports an error in its body or stream; null if this was not checked. */
   readonly answerError: boolean | null;
   /** The client's trace id (16 bytes), from an unmasked `traceparent`; null if there was none. */
@@ -82,6 +84,10 @@ export interface ExchangeFacts {
 export function isBrokenOff({ outcome }: Pick<ExchangeFacts, 'outcome'>): boolean {
   return outcome !== null && outcome !== 'completed';
 }
+
+/** Why a server stopped generating, in terms common to all servers. A closed list: reports group by it. */
+export const FINISH_REASONS = ['stop', 'length', 'tool_calls', 'content_filter', 'other'] as const;
+export type FinishReason = (typeof FINISH_REASONS)[number];
 
 /** The lowest status of a server error. */
 export const FIRST_SERVER_ERROR = 500;

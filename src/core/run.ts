@@ -1,4 +1,4 @@
-import { FIRST_SERVER_ERROR } from './exchange.ts';
+import { FIRST_SERVER_ERROR, type FinishReason } from './exchange.ts';
 
 /**
  * A run is one replay. A send is one planned request and its result. Every `…OffsetNs` is nanoseconds after
@@ -23,10 +23,6 @@ export const SEND_ERRORS = [
   'other',
 ] as const;
 export type SendError = (typeof SEND_ERRORS)[number];
-
-/** Why a server stopped generating, in terms common to all servers. A closed list: reports group by it. */
-export const FINISH_REASONS = ['stop', 'length', 'tool_calls', 'content_filter', 'other'] as const;
-export type FinishReason = (typeof FINISH_REASONS)[number];
 
 /** Token counts and times of an answer. A content event is any event with content. */
 export interface SendAnswer {
@@ -59,6 +55,7 @@ export interface RecordedAnswer {
   /** Whether it reported an error despite a 2xx status; null if unknown. */
   readonly tellsError: boolean | null;
   readonly outputTokens?: number | null;
+  readonly finish?: FinishReason | null;
   /** Number of its body within the segment. Equal bodies have the same number. Null or omitted if unknown. */
   readonly body?: number | null;
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
-import { CHECK_LEVELS, FINISH_REASONS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
+import { FINISH_REASONS } from '../core/exchange.ts';
+import { CHECK_LEVELS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
 import { autoscaling } from './autoscaling.ts';
 import { connections } from './connections.ts';
 import { faultsSchema } from './faults.ts';

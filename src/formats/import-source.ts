@@ -14,6 +14,7 @@ import {
   payloadApiOf,
   requestFeatures,
 } from '../inference/features.ts';
+import { finishReasonIn } from '../inference/finish-reason.ts';
 import { NO_USAGE, usageIn } from '../inference/token-usage.ts';
 import type { Redaction } from '../redaction/head-redaction.ts';
 import { InputProblem, NOTHING_IN_IT, type TextLine } from './input.ts';
@@ -208,10 +209,13 @@ function bodyOf(
   };
 }
 
-function usageOf(response: ImportedResponse | null): Pick<Exchange, 'promptTokens' | 'outputTokens'> {
+function usageOf(
+  response: ImportedResponse | null,
+): Pick<Exchange, 'promptTokens' | 'outputTokens' | 'finish'> {
   if (response === null || response.body.kept === null) return NO_USAGE;
   if (!isPlain(headerValue(headerPairsOf(response.head), 'content-encoding'))) return NO_USAGE;
-  return usageIn(response.body.kept.subarray(-USAGE_BYTES));
+  const end = response.body.kept.subarray(-USAGE_BYTES);
+  return { ...usageIn(end), finish: finishReasonIn(end) };
 }
 
 /** Null for a response that a recorder would not examine, and for a stream. */

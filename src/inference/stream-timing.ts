@@ -1,3 +1,5 @@
+import type { FinishReason } from '../core/exchange.ts';
+import { finishReasonIn } from './finish-reason.ts';
 import {
   bringsContent,
   ERROR_EVENT,
@@ -39,6 +41,8 @@ export class AnswerScan {
    * checked.
    */
   tellsError = false;
+  /** Known after `finish`. */
+  finishReason: FinishReason | null = null;
   /** Monotonic nanoseconds of the first content; null before it. */
   firstTokenNs: number | null = null;
 
@@ -76,6 +80,7 @@ export class AnswerScan {
     const tail = this.#tail.subarray(0, this.#fill);
     if (this.#form !== 'document' && this.#found && tail.includes(ERROR_EVENT))
       this.#readLast(this.#form, tail);
+    this.finishReason = finishReasonIn(tail);
     // The first line may be the rest of an event that was already read and can no longer be identified.
     return laterUsage(this.#early, usageIn(this.#startsMessage ? afterLine(tail) : tail));
   }

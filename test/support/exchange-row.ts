@@ -25,6 +25,7 @@ export function exchangeRow(facts: Partial<ExchangeRow> = {}): ExchangeRow {
     promptTokens: null,
     outputTokens: null,
     batch: null,
+    finish: null,
     answerError: null,
     traceId: null,
     requestBytes: 10,

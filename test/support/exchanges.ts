@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { type Body, type Exchange, type Message, OUTCOMES } from '../../src/core/exchange.ts';
+import { type Body, type Exchange, FINISH_REASONS, type Message, OUTCOMES } from '../../src/core/exchange.ts';
 import { buildRequestHead, type HeaderPair } from '../../src/core/headers.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 
@@ -82,6 +82,7 @@ export function exchangeOf(parts: Partial<Exchange> = {}): Exchange {
     promptTokens: null,
     outputTokens: null,
     batch: null,
+    finish: null,
     answerError: null,
     traceId: null,
     request: requestMessage(),
@@ -172,6 +173,7 @@ export const anyExchange: fc.Arbitrary<Exchange> = fc.record({
   promptTokens: nullable(count),
   outputTokens: nullable(count),
   batch: nullable(count),
+  finish: nullable(fc.constantFrom(...FINISH_REASONS)),
   answerError: nullable(fc.boolean()),
   traceId: nullable(fc.uint8Array({ minLength: 16, maxLength: 16 }).map((array) => Buffer.from(array))),
   request: nullable(messages),

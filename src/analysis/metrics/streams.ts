@@ -1,6 +1,7 @@
+import { FINISH_REASONS, type FinishReason } from '../../core/exchange.ts';
 import { addGaps } from '../../core/gap-counts.ts';
 import { Histogram } from '../../core/histogram.ts';
-import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send } from '../../core/run.ts';
+import { isTurnedAway, type Send } from '../../core/run.ts';
 import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts';
 import { isRefusal, type SendCategory } from '../run/outcomes.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';

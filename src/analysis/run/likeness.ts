@@ -1,3 +1,4 @@
+import type { FinishReason } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { isTurnedAway } from '../../core/run.ts';
 import { countOf, formatBytes, formatMs, percent } from '../../core/units.ts';
@@ -14,6 +15,8 @@ interface ComparedAnswer {
   readonly tellsError: boolean | null;
   readonly tookNs: number | null;
   readonly outputTokens?: number | null;
+  /** Why the server stopped generating, or that it does not say; null or absent if unknown. */
+  readonly finish?: FinishReason | 'none' | null;
   /** Identifies the body among those of its side and source. */
   readonly body?: number | null;
 }
@@ -39,6 +42,8 @@ export interface RouteLikeness extends AnswerKind {
   readonly bytes: { readonly before: number | null; readonly now: number | null };
   readonly tookNs: { readonly before: number | null; readonly now: number | null };
   readonly outputTokens: { readonly before: number | null; readonly now: number | null };
+  /** Answers whose finish reasons are known on both sides, the distance of their mixes, and what has grown most. */
+  readonly finishes: { readonly answers: number; readonly distance: number; readonly new: string | null };
   /**
    * Pairs of answers, each with the ones just before it, whose bodies are known on both sides, and how many pairs are
    * equal. A target that answers everything alike has more of them.
@@ -71,6 +76,8 @@ class RouteAnswers {
   readonly bytes = { before: new Histogram(), now: new Histogram() };
   readonly tookNs = { before: new Histogram(), now: new Histogram() };
   readonly outputTokens = { before: new Histogram(), now: new Histogram() };
+  readonly finishes = { before: new Tally<string>(), now: new Tally<string>() };
+  #finished = 0;
   #pairs = 0;
   readonly #equal = { before: 0, now: 0 };
   readonly #last: Bodies[] = [];
@@ -87,6 +94,7 @@ class RouteAnswers {
     recordBoth(this.bytes, before.bytes, now.bytes);
     recordBoth(this.tookNs, before.tookNs, now.tookNs);
     recordBoth(this.outputTokens, before.outputTokens ?? null, now.outputTokens ?? null);
+    this.#addFinishes(before.finish ?? null, now.finish ?? null);
     this.#addBodies(source, before.body ?? null, now.body ?? null);
     if (before.tellsError !== null) this.errorsKnown += 1;
     if (before.tellsError === true || isEmptyBeside(before, now)) this.errors.before += 1;
@@ -94,6 +102,13 @@ class RouteAnswers {
     if (before.streamed !== true) return;
     this.streams += 1;
     if (now.streamed === false) this.whole += 1;
+  }
+
+  #addFinishes(before: string | null, now: string | null): void {
+    if (before === null || now === null) return;
+    this.#finished += 1;
+    this.finishes.before.count(before);
+    this.finishes.now.count(now);
   }
 
   #addBodies(source: string | null, before: number | null, now: number | null): void {
@@ -109,11 +124,7 @@ class RouteAnswers {
   }
 
   figures(kind: AnswerKind, kinds: readonly RouteLikeness[]): RouteLikeness {
-    const { requests: answers, served, streams, whole, statuses, errors } = this;
-    const excess = [...statuses.now].map(
-      ([status, times]) => [status, times - (statuses.before.get(status) ?? 0)] as const,
-    );
-    const [status = null, more = 0] = excess.sort(([, a], [, b]) => b - a)[0] ?? [];
+    const { requests: answers, served, streams, whole, statuses, finishes, errors } = this;
     const medians = ({ before, now }: { before: Histogram; now: Histogram }) => ({
       before: before.percentile(50),
       now: now.percentile(50),
@@ -126,15 +137,27 @@ class RouteAnswers {
       streams,
       whole,
       statusDistance: shareDistance(statuses.before, statuses.now) ?? 0,
-      newStatus: more > 0 ? status : null,
+      newStatus: grownMost(statuses),
       bytes: medians(this.bytes),
       tookNs: medians(this.tookNs),
       outputTokens: medians(this.outputTokens),
+      finishes: {
+        answers: this.#finished,
+        distance: shareDistance(finishes.before, finishes.now) ?? 0,
+        new: grownMost(finishes),
+      },
       pairs: this.#pairs,
       equal: this.#equal,
       errors: { before: this.errorsKnown === 0 ? null : errors.before, now: errors.now },
     };
   }
+}
+
+/** What is more frequent now by the largest number; null if nothing is. */
+function grownMost<Key>({ before, now }: { before: Tally<Key>; now: Tally<Key> }): Key | null {
+  const excess = [...now].map(([key, times]) => [key, times - (before.get(key) ?? 0)] as const);
+  const [key = null, more = 0] = excess.sort(([, a], [, b]) => b - a)[0] ?? [];
+  return more > 0 ? key : null;
 }
 
 function isEmptyBeside(one: ComparedAnswer, other: ComparedAnswer): boolean {
@@ -196,6 +219,8 @@ const LEAST_ANSWERS = 30;
 const LEAST_OTHERS = 2;
 /** This share of the pairs may be equal beyond the recorded ones. Another build of a classifier may prefer other labels. */
 const MOST_MORE_EQUAL = 0.2;
+/** This share of the answers may end for another reason: where answers are drawn, it varies from run to run. */
+const MOST_OTHER_FINISHES = 0.2;
 /** A note is given if the median is at least this many times lower than before. */
 const FAR_BELOW = 4;
 /** Shorter times depend as much on our own event loop as on the target. */
@@ -252,6 +277,14 @@ function ownDifferences(
   if (pairs >= LEAST_ANSWERS && equal.now - equal.before > MOST_MORE_EQUAL * pairs) {
     const shares = [equal.now, equal.before].map((each) => percent(each / pairs));
     found.push(`${name}: two answers are the same in ${shares[0]} of the cases, ${earlier} ${shares[1]}`);
+  }
+  const { finishes } = likeness;
+  if (finishes.answers >= LEAST_ANSWERS && finishes.distance > MOST_OTHER_FINISHES) {
+    const why =
+      finishes.new === 'none'
+        ? 'do not say why they end'
+        : `end for another reason, more with ${finishes.new}`;
+    found.push(`${name}: ${percent(finishes.distance)} of the answers ${why}`);
   }
   if (isOver(errors.now - (errors.before ?? 0), served)) {
     const recorded = errors.before === null ? 'unknown' : percent(errors.before / served);

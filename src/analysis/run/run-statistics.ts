@@ -228,7 +228,8 @@ export class RunStatistics {
     const tookNs = lastByteOffsetNs - actualOffsetNs;
     const { streamed, tellsError = null, bodyCrc: body = null, answer } = send;
     const outputTokens = answer?.outputTokens ?? null;
-    const now = { status, bytes, streamed, tellsError, tookNs, body, outputTokens };
+    const finish = answer === null ? null : (answer.finish ?? ('none' as const));
+    const now = { status, bytes, streamed, tellsError, tookNs, body, outputTokens, finish };
     this.#likeness.add({ route, model, streamed: recorded.streamed }, recorded, now, segment);
   }
 }

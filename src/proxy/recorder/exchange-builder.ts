@@ -219,6 +219,7 @@ export class ExchangeBuilder {
       promptTokens: usage?.promptTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,
       batch: this.#asked().batch,
+      finish: scan?.finishReason ?? null,
       answerError: this.#answerError(),
       traceId: traceIdOf(this.#scanned.fields.traceparent, this.request.head.bytes),
       request: request.finish(stored.request, this.#context, this.#scanned.fields),

@@ -112,7 +112,7 @@ export class AnswerReader {
       unpausedGaps: this.#wasPaused ? this.#unpausedGaps.toBytes() : null,
       promptTokens,
       outputTokens,
-      finish: this.#end.finish,
+      finish: this.#document === null ? this.#end.finish : this.#document.finishReason,
       finishes: this.#end.finishes,
     };
   }

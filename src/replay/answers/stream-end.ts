@@ -1,27 +1,6 @@
-import type { FinishReason } from '../../core/run.ts';
+import type { FinishReason } from '../../core/exchange.ts';
+import { finishReasonOf } from '../../inference/finish-reason.ts';
 import { isRecord, tellsOfError } from '../../inference/stream-events.ts';
-
-/** Finish reasons of servers, mapped to ours. */
-const FINISHES: Readonly<Record<string, FinishReason>> = {
-  stop: 'stop',
-  STOP: 'stop',
-  eos: 'stop',
-  eos_token: 'stop',
-  end_turn: 'stop',
-  stop_sequence: 'stop',
-  word: 'stop',
-  length: 'length',
-  limit: 'length',
-  max_tokens: 'length',
-  MAX_TOKENS: 'length',
-  max_output_tokens: 'length',
-  tool_calls: 'tool_calls',
-  function_call: 'tool_calls',
-  tool_use: 'tool_calls',
-  content_filter: 'content_filter',
-  refusal: 'content_filter',
-  SAFETY: 'content_filter',
-};
 
 type Event = Readonly<Record<string, unknown>>;
 
@@ -99,7 +78,7 @@ export class StreamEnd {
   #choiceEnded(index: number, reason: unknown): void {
     if (!Number.isInteger(index) || index < 0 || index >= MAX_CHOICES) return;
     while (this.#choices.length <= index) this.#choices.push(null);
-    this.#choices[index] = reasonOf(reason);
+    this.#choices[index] = finishReasonOf(reason);
   }
 
   /** Events of OpenAI's responses and Anthropic's messages have a type name. */
@@ -120,16 +99,10 @@ export class StreamEnd {
   #said(ended: boolean, reason: unknown): void {
     this.#speaks = true;
     this.#ended ||= ended;
-    const known = reasonOf(reason);
+    const known = finishReasonOf(reason);
     if (known !== null) this.finish = known;
     else if (ended) this.finish ??= 'other';
   }
-}
-
-/** Our name for a reason; null without one. */
-function reasonOf(reason: unknown): FinishReason | null {
-  if (typeof reason !== 'string' || reason === '') return null;
-  return Object.hasOwn(FINISHES, reason) ? (FINISHES[reason] ?? 'other') : 'other';
 }
 
 function member(event: Event, outer: string, inner: string): unknown {

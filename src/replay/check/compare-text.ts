@@ -1,3 +1,4 @@
+import type { FinishReason } from '../../core/exchange.ts';
 import {
   asBuffer,
   isJsonObject,
@@ -6,7 +7,7 @@ import {
   jsonStart,
   jsonTrue,
 } from '../../core/json-cursor.ts';
-import { type AnswerCheck, type FinishReason, mismatch, SAME, unchecked } from '../../core/run.ts';
+import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
 import { isRecord } from '../../inference/stream-events.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import { AnswerReader } from '../answers/read-answer.ts';

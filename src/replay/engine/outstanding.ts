@@ -86,12 +86,12 @@ function plannedPart({
  * get equal answers. So the recorded body of a changed request is not compared.
  */
 function recordedAnswer(row: ExchangeRow, changed: boolean): RecordedAnswer | null {
-  const { outcome, status, responseBytes, streamed, lastByteOffsetUs, outputTokens } = row;
+  const { outcome, status, responseBytes, streamed, lastByteOffsetUs, outputTokens, finish = null } = row;
   if (outcome !== 'completed' || status === null) return null;
   const tellsError = row.answerError;
   const body = changed ? null : (row.responseBody ?? null);
   const tookNs = lastByteOffsetUs === null ? null : lastByteOffsetUs * 1_000;
-  return { status, bytes: responseBytes, streamed, tookNs, tellsError, outputTokens, body };
+  return { status, bytes: responseBytes, streamed, tookNs, tellsError, outputTokens, finish, body };
 }
 
 /**

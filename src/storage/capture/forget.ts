@@ -23,7 +23,14 @@ import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts
 import { DirectoryLock } from './lock.ts';
 import { expiringSegments, finishExpiries } from './quota.ts';
 import { SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-ups.ts';
-import { createSchema, type Forgotten, readMeta, setMeta } from './schema.ts';
+import {
+  columnsOfVersion,
+  createSchema,
+  FORMAT_VERSION,
+  type Forgotten,
+  readMeta,
+  setMeta,
+} from './schema.ts';
 import {
   factsOf,
   type Manifest,
@@ -363,12 +370,14 @@ function copyRows(connection: Connection, file: string): void {
     connection.exec(`INSERT INTO main.${table} SELECT * FROM old.${table}`);
   }
   connection.exec(`
-    INSERT INTO main.exchange SELECT * FROM old.exchange WHERE id NOT IN (SELECT id FROM gone) ORDER BY id;
+    INSERT INTO main.exchange SELECT ${columnsOfVersion(connection, 'old')} FROM old.exchange WHERE id NOT IN (SELECT id FROM gone) ORDER BY id;
     INSERT INTO main.body SELECT * FROM old.body WHERE id IN (
       SELECT request_body FROM main.exchange UNION SELECT response_body FROM main.exchange) ORDER BY id;
     INSERT INTO main.name SELECT * FROM old.name WHERE id IN (
       SELECT protocol FROM main.exchange UNION SELECT method FROM main.exchange
-      UNION SELECT route FROM main.exchange UNION SELECT model FROM main.exchange) ORDER BY id;
+      UNION SELECT route FROM main.exchange UNION SELECT model FROM main.exchange
+      UNION SELECT finish_reason FROM main.exchange) ORDER BY id;
+    UPDATE main.meta SET value = '${FORMAT_VERSION}' WHERE key = 'format_version';
     INSERT INTO main.second ${SELECT_SECOND_SUMS};
     INSERT INTO main.hour SELECT sums.*, known.committed_us
       FROM (${SELECT_HOUR_SUMS}) sums JOIN old.hour known ON known.hour = sums.hour;

@@ -5,8 +5,10 @@ import type { Labels } from '../../documents/parts.ts';
 import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts';
 import { type Connection, closing, damaged, openForSealing } from './sqlite.ts';
 
-/** Version of the segment's tables. A reader accepts only this one; see docs/adr/0009. */
-export const FORMAT_VERSION = 4;
+/** Version of the segment's tables; see docs/adr/0009. */
+export const FORMAT_VERSION = 5;
+/** Older versions that can be read: the columns of `exchange` as of this version, null where they keep nothing. */
+const OLDER: Readonly<Record<number, string>> = { 4: '*, NULL AS finish_reason' };
 
 /** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
 const APPLICATION_ID = 0x52505253;
@@ -59,7 +61,8 @@ CREATE TABLE exchange (
   response_truncated INTEGER NOT NULL,
   heads_slot INTEGER,
   request_body INTEGER,
-  response_body INTEGER
+  response_body INTEGER,
+  finish_reason INTEGER
 ) STRICT;
 CREATE INDEX exchange_by_arrival ON exchange (arrival_us);
 
@@ -174,6 +177,7 @@ CREATE VIEW exchanges AS SELECT
   e.prompt_tokens,
   e.output_tokens,
   e.batch,
+  finish.text AS finish_reason,
   e.answer_error,
   nullif(lower(hex(e.trace_id)), '') AS trace_id,
   e.connection,
@@ -187,6 +191,7 @@ LEFT JOIN name method ON method.id = e.method
 LEFT JOIN name route ON route.id = e.route
 LEFT JOIN name model ON model.id = e.model
 LEFT JOIN name protocol ON protocol.id = e.protocol
+LEFT JOIN name finish ON finish.id = e.finish_reason
 LEFT JOIN body request ON request.id = e.request_body
 LEFT JOIN body response ON response.id = e.response_body;
 `;
@@ -219,7 +224,7 @@ export function assertReadable(connection: Connection, file: string): void {
   if (applicationId !== APPLICATION_ID || version < 1) {
     throw damaged(file, 'it is a SQLite database that Reprise did not write');
   }
-  if (version === FORMAT_VERSION) return;
+  if (version === FORMAT_VERSION || version in OLDER) return;
   const message = `segment ${file} has format ${version}; this version of Reprise reads ${FORMAT_VERSION}`;
   throw version > FORMAT_VERSION
     ? new AppError('SCHEMA_TOO_NEW', message, {
@@ -228,6 +233,11 @@ export function assertReadable(connection: Connection, file: string): void {
     : new AppError('SCHEMA_TOO_OLD', message, {
         hint: 'Use the version of Reprise that recorded it, or record again.',
       });
+}
+
+/** What to select of the exchanges of an attached segment, to have all columns of this version. */
+export function columnsOfVersion(connection: Connection, database: 'main' | 'old'): string {
+  return OLDER[Number(connection.pragma(`${database}.user_version`, { simple: true }))] ?? '*';
 }
 
 /** A segment's metadata, one key a row. Texts and numbers are plain; the rest is JSON. */

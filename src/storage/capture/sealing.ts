@@ -27,7 +27,7 @@ import {
   syncPath,
   writeFileDurably,
 } from './directory.ts';
-import { assertReadable, FORMAT_VERSION, isUnborn, readMeta, setMeta, spanOf } from './schema.ts';
+import { assertReadable, isUnborn, readMeta, setMeta, spanOf } from './schema.ts';
 import {
   type Connection,
   closing,
@@ -172,7 +172,7 @@ export function factsOf(connection: Connection, file: string) {
       )
       .get() ?? NONE;
   return {
-    formatVersion: FORMAT_VERSION,
+    formatVersion: Number(connection.pragma('user_version', { simple: true })),
     file,
     recorder: meta.recorder.id,
     recovered: meta.recoveredUs !== null,

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import type Database from 'better-sqlite3';
-import { type ExchangeRow, OUTCOMES } from '../../core/exchange.ts';
+import { type ExchangeRow, FINISH_REASONS, type FinishReason, OUTCOMES } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { type BlockRow, SELECT_BLOCKS } from './blocks.ts';
@@ -8,6 +8,7 @@ import { MANIFEST_SUFFIX, type SegmentFile } from './directory.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import {
   assertReadable,
+  columnsOfVersion,
   isUnborn,
   readMeta,
   type SegmentMeta,
@@ -55,6 +56,10 @@ export class SegmentReader {
           return null;
         }
         assertReadable(connection, segment.file);
+        // Its name hides the table of an older version.
+        const columns = columnsOfVersion(connection, 'main');
+        if (columns !== '*')
+          connection.exec(`CREATE TEMP VIEW exchange AS SELECT ${columns} FROM main.exchange`);
         const meta = readMeta(connection, segment.file);
         assertOwnName(segment, meta.recorder.id);
         return new SegmentReader(segment, connection, meta);
@@ -118,6 +123,7 @@ export class SegmentReader {
       promptTokens: raw[16],
       outputTokens: raw[17],
       batch: raw[18],
+      finish: finishOf(this.#nameOf(raw[28])),
       answerError: raw[25] === null ? null : raw[25] === 1,
       traceId: bytesOfHex(raw[26]),
       requestBytes: raw[19],
@@ -233,6 +239,11 @@ function hexOf(blob: string): string {
   return `iif(${blob} IS NULL, NULL, hex(${blob}))`;
 }
 
+/** A reason that this version does not know is another one. */
+function finishOf(name: string | null): FinishReason | null {
+  return name === null ? null : (FINISH_REASONS.find((each) => each === name) ?? 'other');
+}
+
 function bytesOfHex(hex: string | null): Buffer | null {
   return hex === null ? null : Buffer.from(hex, 'hex');
 }
@@ -246,7 +257,7 @@ const SELECTED = `SELECT
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us,
   e.answer_error, ${hexOf('e.trace_id')},
-  iif(r.hash IS NULL, NULL, r.id)
+  iif(r.hash IS NULL, NULL, r.id), e.finish_reason
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body LEFT JOIN body r ON r.id = e.response_body`;
 
 /** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
@@ -287,6 +298,7 @@ type RawExchange = [
   answerError: Nullable,
   traceIdHex: string | null,
   responseBody: Nullable,
+  finish: Nullable,
 ];
 
 /** Place of a request or response body, and its facts from the row. */

@@ -220,6 +220,7 @@ export class SegmentWriter {
       heads === null ? null : this.#blocks.put(heads),
       request === null ? null : this.#bodies.idOf(request.body),
       response === null ? null : this.#bodies.idOf(response.body),
+      this.#names.idOf(exchange.finish ?? null),
     ];
   }
 

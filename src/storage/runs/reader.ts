@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
+import type { FinishReason } from '../../core/exchange.ts';
 import {
   checkOfWord,
   type Run,
@@ -44,6 +45,7 @@ interface StoredSend
   readonly recordedTellsError: number | null;
   readonly recordedTokens: number | null;
   readonly recordedBody: number | null;
+  readonly recordedFinish: FinishReason | null;
 }
 
 const SEND =
@@ -57,6 +59,7 @@ const SEND =
 const ADDED: Readonly<Record<number, readonly string[]>> = {
   9: ['body_crc', 'recorded_tokens', 'recorded_body'],
   10: ['write_ns', 'paused_ns', 'first_token_paused_ns', 'last_token_paused_ns', 'unpaused_gaps'],
+  11: ['recorded_finish'],
 };
 
 /** A run of an older format lacks some columns: what they hold is unknown there. */
@@ -194,6 +197,7 @@ function sendOf(stored: StoredSend): Send {
     recordedTellsError,
     recordedTokens,
     recordedBody,
+    recordedFinish,
     bodyCrc,
     ...row
   } = stored;
@@ -235,6 +239,7 @@ function sendOf(stored: StoredSend): Send {
             tookNs,
             tellsError: factOf(recordedTellsError),
             outputTokens: recordedTokens,
+            finish: recordedFinish ?? null,
             body: recordedBody,
           },
         }),

@@ -1,7 +1,7 @@
 import { MONITOR_SCHEMA } from './monitored.ts';
 
 /** Version of a run's tables as they are written. */
-export const RUN_FORMAT_VERSION = 10;
+export const RUN_FORMAT_VERSION = 11;
 /** The oldest version that is read. */
 export const OLDEST_RUN_FORMAT = 8;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
@@ -73,7 +73,8 @@ CREATE TABLE send_row (
   paused_ns INTEGER,
   first_token_paused_ns INTEGER,
   last_token_paused_ns INTEGER,
-  unpaused_gaps BLOB
+  unpaused_gaps BLOB,
+  recorded_finish TEXT
 ) STRICT;
 
 CREATE VIEW send AS
@@ -87,6 +88,7 @@ SELECT
   tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error,
   body_crc, recorded_tokens, recorded_body,
   write_ns, paused_ns, first_token_paused_ns, last_token_paused_ns, unpaused_gaps,
+  recorded_finish,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

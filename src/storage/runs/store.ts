@@ -230,6 +230,7 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     answer?.firstTokenPausedNs ?? null,
     answer?.lastTokenPausedNs ?? null,
     answer?.unpausedGaps ?? null,
+    send.recorded?.finish ?? null,
   ];
 }
 

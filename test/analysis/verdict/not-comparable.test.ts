@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import type { FinishReason } from '../../../src/core/exchange.ts';
 import type { RecordedAnswer, Send } from '../../../src/core/run.ts';
 import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
@@ -66,6 +67,28 @@ describe('answers that are none', () => {
     expect(judged(() => ({ answer }), { outputTokens: 100 }).verdict).toBe('INCONCLUSIVE');
     expect(judged(() => ({ answer }), { outputTokens: 70 }).verdict).toBe('PASS');
     expect(judged(() => ({ answer }), { outputTokens: null }).verdict).toBe('PASS');
+  });
+
+  test('that end for other reasons, or say none, are not comparable, but a few may vary', () => {
+    const ended = (now: (at: number) => Send['answer'], recorded: (at: number) => FinishReason | null) =>
+      judged((at) => ({ answer: now(at), recorded: { ...RECORDED, finish: recorded(at) } })).verdict;
+    const answering = (finish: FinishReason | null) => ({ ...ANSWERED, finish });
+    const stop = () => 'stop' as const;
+    expect(ended(() => answering('stop'), stop)).toBe('PASS');
+    expect(ended(() => answering('length'), stop)).toBe('INCONCLUSIVE');
+    expect(ended(() => answering(null), stop)).toBe('INCONCLUSIVE');
+    expect(ended((at) => answering(at % 4 === 0 ? 'length' : 'stop'), stop)).toBe('INCONCLUSIVE');
+    expect(ended((at) => answering(at % 8 === 0 ? 'length' : 'stop'), stop)).toBe('PASS');
+    const half = (at: number) => (at % 2 === 0 ? 'length' : 'stop');
+    expect(ended((at) => answering(half(at + 1)), half)).toBe('PASS');
+    // Nothing is known of answers that were not read, here or when they were recorded.
+    expect(ended(() => null, stop)).toBe('PASS');
+    expect(
+      ended(
+        () => answering('length'),
+        () => null,
+      ),
+    ).toBe('PASS');
   });
 
   test('of one model of a route, or only of its streams, are not comparable', () => {

@@ -43,6 +43,25 @@ function recorded(request: Buffer, ...responses: (string | Buffer)[]) {
 }
 
 describe('the facts of an exchange', () => {
+  it('hold why a stream ended, and a whole answer', () => {
+    const delta = (finish_reason: string | null) => chunk(event({ choices: [{ delta: {}, finish_reason }] }));
+    const stream = recorded(
+      post('/v1/chat/completions', CHAT),
+      STREAM_HEAD,
+      delta(null),
+      delta('length'),
+      `${chunk('data: [DONE]\n\n')}0\r\n\r\n`,
+    );
+    expect(stream.finish).toBe('length');
+    const whole = (choice: object) =>
+      recorded(
+        post('/v1/chat/completions', '{}'),
+        answer(JSON.stringify({ choices: [{ message: { content: 'x' }, ...choice }] })),
+      ).finish;
+    expect(whole({ finish_reason: 'stop' })).toBe('stop');
+    expect(whole({})).toBeNull();
+  });
+
   it('hold a stream’s first token and counts, though none of its body is kept', () => {
     const exchange = recorded(
       post('/v1/chat/completions', CHAT),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { checkWord, type FinishReason } from '../../../src/core/run.ts';
+import type { FinishReason } from '../../../src/core/exchange.ts';
+import { checkWord } from '../../../src/core/run.ts';
 import type { StreamFacts } from '../../../src/replay/check/answer-copy.ts';
 import { AnswerComparer } from '../../../src/replay/check/checker.ts';
 import { streamFactsOf } from '../../../src/replay/check/compare-text.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FINISH_REASONS, SEND_ERRORS } from '../../../src/core/run.ts';
+import { FINISH_REASONS } from '../../../src/core/exchange.ts';
+import { SEND_ERRORS } from '../../../src/core/run.ts';
 import { MAX_CHOICES } from '../../../src/replay/answers/stream-end.ts';
 import { packed, unpacked } from '../../../src/replay/engine/messages.ts';
 

@@ -4,9 +4,9 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { AppError } from '../../../src/core/errors.ts';
+import { FINISH_REASONS } from '../../../src/core/exchange.ts';
 import {
   type AnswerCheck,
-  FINISH_REASONS,
   MISMATCH_KINDS,
   mismatch,
   SAME,
@@ -89,6 +89,7 @@ const anySend = fc.record({
     tookNs: offset,
     tellsError: fc.option(fc.boolean()),
     outputTokens: fc.option(fc.nat()),
+    finish: fc.option(fc.constantFrom(...FINISH_REASONS)),
     body: fc.option(fc.nat()),
   }),
   warmup: fc.boolean(),
