@@ -68,8 +68,11 @@ const RESULTS_PER_REPORT = 256;
 export const SENDER_TICK_MS = 25;
 /** Lateness above which overdue sends are spread out instead of sent at once. */
 const CATCH_UP_FROM_NS = 50_000_000;
-/** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
-const CATCH_UP_SLACK_NS = 1_000_000;
+/**
+ * How far catching up may fall behind its own spacing. Beside busy programs the loop runs only once in some milliseconds.
+ * With less slack than that, it would send less than becomes due, and be later and later for the rest of the run.
+ */
+const CATCH_UP_SLACK_NS = 10_000_000;
 /** Opening a connection takes a part of this. So long before the next send, and so many in a tick, they are opened. */
 const OPENING_NS = 500_000;
 const OPENED_PER_TICK = 8;

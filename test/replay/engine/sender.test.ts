@@ -270,6 +270,26 @@ describe('the sender', () => {
     stage.playTo(1 * MS);
     expect(stage.health).toMatchObject({ sent: 0, refused: 0 });
   });
+
+  test('catches up after a stall although its loop runs only once in four milliseconds', () => {
+    // As beside busy programs. The recorded peak is the rate of the plan.
+    const stage = new Stage(atOnce, { catchUpGapNs: MS });
+    stage.hand(Array.from({ length: 1_500 }, (_, index) => prepared(index, index * MS)));
+    stage.playTo(100 * MS);
+    stage.freeze(80 * MS);
+    for (let turns = 0; turns < 300; turns += 1) {
+      stage.freeze(4 * MS);
+      stage.playTo(stage.clock.nowNs() - START_NS + 100_000);
+    }
+    const lagMs = stage.transport.sent.map(({ index, atNs }) => (atNs - START_NS) / MS - index);
+    expect(Math.max(...lagMs)).toBeGreaterThan(70);
+    expect(lagMs.at(-1)).toBeLessThan(10);
+    // Never many at once: at most as many as the loop was late for, a little more while it catches up, and no burst.
+    const instants = [
+      ...Map.groupBy(stage.transport.sent, ({ atNs }) => Math.round((atNs - START_NS) / MS)).values(),
+    ];
+    expect(Math.max(...instants.slice(100).map((each) => each.length))).toBeLessThanOrEqual(15);
+  });
 });
 
 function range(from: number, to: number): number[] {
