@@ -26,11 +26,11 @@ const SHOWN_BODY_BYTES = 2_048;
 const SEGMENT_SUFFIX = '.sqlite';
 
 export const SHOW_OPTIONS = {
-  slowest: value('--slowest <n>', 'the n requests with the greatest latency', parseListed),
-  failed: toggle('--failed', 'only requests without a complete answer, or with a 5xx'),
+  slowest: value('--slowest <n>', 'the n with the greatest latency', parseListed),
+  failed: toggle('--failed', 'only those without a complete answer, or with a 5xx'),
   route: text('--route <route>', 'only this route, as a list names it; a path alone is of any method'),
-  model: text('--model <name>', 'only requests to this model'),
-  status: value('--status <code>', 'only requests with this status: 404, or 4xx for a class', parseStatus),
+  model: text('--model <name>', 'only those to this model'),
+  status: value('--status <code>', 'only those with this status: 404, or 4xx for a class', parseStatus),
   limit: value('--limit <n>', `list at most this many (default: ${LISTED}, or --slowest)`, parseListed),
   payload: toggle('--payload', 'print heads and bodies as recorded; they may hold what users sent'),
   full: toggle(

@@ -21,7 +21,7 @@ export const COMMAND_TABLE = [
     process: 'forwards',
   },
   { name: 'inspect', summary: 'show what a capture holds' },
-  { name: 'show', summary: 'show requests of a capture or a run, with their answers and times' },
+  { name: 'show', summary: 'show exchanges of a capture or requests of a run, with answers and times' },
   { name: 'profile', summary: 'describe the traffic of a capture in numbers that are safe to share' },
   {
     name: 'windows',
@@ -30,7 +30,7 @@ export const COMMAND_TABLE = [
   },
   {
     name: 'replay',
-    summary: 'play a capture back against a target',
+    summary: 'replay a capture against a target',
     process: 'sends',
     inThread: true,
     inScenario: true,

@@ -95,7 +95,10 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['record --dir new python3 server.py --port 8000', /Put -- before the command/],
   ['record --dir new python3 -m http.server', /Put -- before the command/],
   // Values that are missing, or empty.
-  ['record --target URL', /--dir is missing\n {2}hint: --dir <directory>: directory of the capture\./],
+  [
+    'record --target URL',
+    /--dir is missing\n {2}hint: --dir <directory>: directory of the capture, such as captures\/today\./,
+  ],
   ['record --target --dir new', /--target has no value: --dir follows it\n {2}hint: --target <url>: /],
   ['record --target URL --dir', /--dir has no value\n {2}hint: --dir <directory>: /],
   ['replay capture --target', /--target has no value\n {2}hint: --target <url>: /],
@@ -173,6 +176,15 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['run run', /\n {2}hint: .*reprise report run\b/],
   ['compare run/run.sqlite run', /it is a file of a run\n {2}hint: Give the directory: run\./],
   ['compare run notes.txt', /\n {2}hint: .*profile --json/],
+  ['report pair', /it is a replay of two targets\n {2}hint: .*reprise compare pair \(--html FILE/],
+  ['show pair', /\n {2}hint: .*reprise compare pair\b/],
+  ['inspect pair', /\n {2}hint: .*reprise compare pair\b/],
+  ['replay pair --target URL', /\n {2}hint: .*reprise compare pair\b/],
+  [
+    'report pair/comparison.json',
+    /it is a file of a replay of two targets\n {2}hint: Give the directory: pair\./,
+  ],
+  ['report weeks', /\n {2}hint: Name one within it, such as weeks\/pair\./],
   ['compare run search', /\n {2}hint: Give a run/],
   ['history run', /it is|a directory\n {2}hint: .*reprise report run\b/],
   ['history nothing.sqlite', /\n {2}hint: .*--history/],
@@ -212,6 +224,10 @@ function scene(): string {
   const run = storedRun(mixedSends(10));
   cpSync(run, at('run'), { recursive: true });
   cpSync(run, at('runs', 'monday'), { recursive: true });
+  for (const pair of [at('pair'), at('weeks', 'pair')]) {
+    cpSync(run, join(pair, '01-A'), { recursive: true });
+    writeFileSync(join(pair, 'comparison.json'), '{}');
+  }
   mkdirSync(at('empty'));
   mkdirSync(at('search'));
   writeFileSync(at('search', 'capacity.json'), JSON.stringify(searched([playedAt(1)])));

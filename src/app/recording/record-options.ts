@@ -70,7 +70,10 @@ const TRAFFIC_OPTIONS = grouped('Traffic', {
     'address to listen on, :8080 for every interface; the n-th forwards to the n-th --target',
     { default: [`${LISTEN.host}:${LISTEN.port}`], required: true },
   ),
-  dir: text('--dir <directory>', 'directory of the capture', { required: true, ...RECORDING_ONLY }),
+  dir: text('--dir <directory>', 'directory of the capture, such as captures/today', {
+    required: true,
+    ...RECORDING_ONLY,
+  }),
   mode: choice(
     '--mode <plane>',
     'wire forwards bytes unchanged; gateway is an HTTP proxy',

@@ -6,6 +6,7 @@ import { parseCount } from '../../core/units.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { AlternationFacts, ReplayPlanDocument } from '../../documents/replay-plan.ts';
 import type { ReplayEnd } from '../../replay/run.ts';
+import { COMPARISON_FILE } from '../../storage/capture/directory.ts';
 import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import { newRunId, passName } from '../run-files.ts';
 import { writeWhole } from '../staged-output.ts';
@@ -133,9 +134,6 @@ export type Alternated =
       /** Of the last run. */
       readonly end: ReplayEnd;
     };
-
-/** The file with the comparison, beside the runs. */
-const COMPARISON = 'comparison.json';
 
 /**
  * Replays a window against two targets in turn, each time as an ordinary run, and compares them. Both targets are
@@ -274,7 +272,7 @@ async function conclude(
   ]);
   const { COMPARE_OPTIONS, comparePasses, resolveCompareOptions } = comparing;
   const document = await comparePasses(directory, resolveCompareOptions(byProgram(COMPARE_OPTIONS, {})));
-  const file = join(directory, COMPARISON);
+  const file = join(directory, COMPARISON_FILE);
   writeWhole(file, `${JSON.stringify(document, null, 2)}\n`);
   reporter.note(
     ...writeVerdict(ciReportOfComparison(document, comparisonView(document)), { ciReport }, process.env),

@@ -11,7 +11,7 @@ import { interruptible } from '../signals.ts';
 export function gateCommand(entries: readonly CommandEntry[]): Command {
   return addOptions(new Command('gate'), GATE_OPTIONS)
     .description(
-      'Answer Argo Rollouts and Flagger whether a deployment may go on: play the test they name, once for ' +
+      'Answer Argo Rollouts and Flagger whether a deployment may go on: run the test they name, once for ' +
         'each deployment. Stop with Ctrl-C or SIGTERM.',
     )
     .action(async (_: object, command: Command) => {

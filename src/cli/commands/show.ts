@@ -18,7 +18,7 @@ const CHOOSING = ['failed', 'slowest', 'route', 'model', 'status', 'limit'] as c
 export function showCommand(): Command {
   return addOptions(new Command('show'), OPTIONS)
     .description(
-      'Show requests of a capture or a run: route, answer and times. Payloads only with --payload.',
+      'Show exchanges of a capture, or requests of a run: route, answer, times. Payloads only with --payload.',
     )
     .argument('<capture>', 'a capture or a run')
     .argument('[id...]', 'SEGMENT:ID of a capture, or the position in the plan of a run')

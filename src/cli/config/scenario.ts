@@ -28,7 +28,7 @@ const OWN_KEYS = {
     .optional()
     .describe('A kind of test, whose settings hold where the scenario has none of its own.'),
   command: z.string().optional().describe('The command to run. Default: that of the preset, else replay.'),
-  capture: z.string().min(1).describe('The directory of the capture to play.'),
+  capture: z.string().min(1).describe('The directory of the capture to replay.'),
 };
 /** Options of one call of `run`. So a scenario cannot set them. */
 export const CALL_OPTIONS = {

@@ -309,7 +309,7 @@ export const REPLAY_OPTIONS = deciding('plan', {
       ...deciding('process', {
         shard: value(
           '--shard <i/n|parts>',
-          'play the i-th of n parts of the plan; i counts from 0; start=TIME: begin then, ISO 8601, the same for all shards',
+          'send the i-th of n parts of the plan; i counts from 0; start=TIME: begin then, ISO 8601, the same for all shards',
           partsOf({ part: part(parseShard), start: part((given) => given) }, 'part'),
         ),
       }),

@@ -95,10 +95,10 @@ export function selectionOptions(verb: string) {
 
 /** Options for the replayed part of a capture, and for its repetitions. */
 export const WINDOW_OPTIONS = {
-  ...stretchOptions('play'),
+  ...stretchOptions('replay'),
   ...ofOneRun(
     grouped('Load and scaling', {
-      loop: value('--loop <n>', 'play the windows this many times', countTo(MAX_LOOPS)),
+      loop: value('--loop <n>', 'replay the windows this many times', countTo(MAX_LOOPS)),
       duration: value(
         '--duration <time>',
         'length of the plan; shorter windows are repeated',
@@ -106,7 +106,7 @@ export const WINDOW_OPTIONS = {
       ),
     }),
   ),
-  ...selectionOptions('play'),
+  ...selectionOptions('replay'),
 };
 
 /** A requested window. A null start or end means that of the capture. */

@@ -28,6 +28,8 @@ import { RUN_DATABASE, RUN_SUMMARY } from '../runs/schema.ts';
 export const OWN_SUBDIRECTORY = 'reprise';
 /** The document of a search for a breaking point, in its directory. */
 export const CAPACITY_FILE = 'capacity.json';
+/** The comparison of a replay of two targets, beside their runs. */
+export const COMPARISON_FILE = 'comparison.json';
 const PRIVATE_MODE = 0o700;
 
 export interface SegmentFile extends SegmentName {
@@ -180,6 +182,11 @@ const KINDS = {
     readBy: (path: string) =>
       `Read it with: reprise report ${path}. Its steps are runs in ${join(path, 'steps')}. A stopped search goes on with the command that began it and the same --out.`,
   },
+  alternation: {
+    called: 'a replay of two targets',
+    readBy: (path: string) =>
+      `Read the comparison with: reprise compare ${path} (--html FILE writes a page). Its runs are in it: reprise report ${join(path, '01-A')}.`,
+  },
   capture: {
     called: 'a capture',
     readBy: (path: string) =>
@@ -192,11 +199,12 @@ export function kindOf(directory: string): keyof typeof KINDS | null {
   const has = (file: string) => statSync(join(directory, file), { throwIfNoEntry: false }) !== undefined;
   if (has(RUN_DATABASE)) return 'run';
   if (has(CAPACITY_FILE)) return 'search';
+  if (has(COMPARISON_FILE)) return 'alternation';
   return isCapture(directory) || isCapture(join(directory, OWN_SUBDIRECTORY)) ? 'capture' : null;
 }
 
 /** Files of runs and searches, by which a shell completes a path too far. */
-const FILES_OF_DIRECTORIES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY, CAPACITY_FILE];
+const FILES_OF_DIRECTORIES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY, CAPACITY_FILE, COMPARISON_FILE];
 /** Formats of traces by the ends of their names, without what packs them. */
 const TRACES: readonly (readonly [end: RegExp, format: string])[] = [
   [/\.z?har$/i, 'har'],
