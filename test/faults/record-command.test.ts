@@ -137,6 +137,26 @@ describe('reprise record -- COMMAND', () => {
     expect((await process.finished).status).toBe(3);
   });
 
+  test('passes over a port of gRPC that opens long before the one of HTTP', async () => {
+    const [grpc, http] = [await freePort(), await freePort()];
+    // An HTTP/2 server ends a connection that begins with HTTP/1.1; the last one answers nothing.
+    const program = `
+      const { createServer } = require('node:net');
+      createServer((socket) => socket.once('data', () => socket.end(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])))).listen(${grpc}, '127.0.0.1');
+      createServer((socket) => socket.resume()).listen(${await freePort()}, '127.0.0.1');
+      const answer = (_, response) => response.end('ok');
+      setTimeout(() => require('node:http').createServer(answer).listen(${http}, '127.0.0.1'), 1500);`;
+    const process = startRecord(
+      ['--dir', temporaryDirectory(), '--listen', '127.0.0.1:0'],
+      [global.process.execPath, '-e', program],
+    );
+    const { url } = await forwarding(process);
+    expect(process.stderr).toContain(`"target":"127.0.0.1:${http}"`);
+    expect(await fetch(url).then((response) => response.text())).toBe('ok');
+    process.child.kill('SIGTERM');
+    await process.finished;
+  });
+
   test.each([
     ['a server that ends before it listens', [], ['sh', '-c', 'exit 9'], 5],
     ['a program that does not exist', [], ['/none/such', 'x'], 2],
@@ -166,6 +186,21 @@ describe('a served command', () => {
     await served.end();
     await served.ended;
     while (isAlive(-served.pid)) await sleep(10);
+  });
+
+  test('that answers no HTTP is an error that names its port', async () => {
+    const port = await freePort();
+    const program = `require('node:net').createServer((socket) => socket.end('220 ready')).listen(${port}, '127.0.0.1')`;
+    const served = await ServedCommand.start([process.execPath, '-e', program], {
+      clock: systemClock,
+      listensMs: 2_500,
+    });
+    const refused = expect(served.targets([], never)).rejects;
+    await refused.toMatchObject({
+      code: 'TARGET_UNREACHABLE',
+      message: expect.stringContaining(`port ${port} `),
+    });
+    await served.end();
   });
 
   test('that is stopped before it listens has no target', async () => {

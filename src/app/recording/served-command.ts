@@ -92,30 +92,29 @@ export class ServedCommand {
       stop.asked = true;
     });
     const settling = new Settling(clock);
+    const web = new WebPorts(clock);
+    let others = '';
     for (const endNs = clock.nowNs() + listensMs * 1e6; clock.nowNs() < endNs; ) {
       if (stated.length > 0) {
         if ((await Promise.all(stated.map(accepts))).every(Boolean)) return stated;
-      } else if (settling.isOver(await listenersBelow(this.pid))) return [this.#only(settling.listeners)];
+      } else {
+        const listeners = await listenersBelow(this.pid);
+        if (settling.isOver(web.of(listeners))) return [this.#only(settling.listeners)];
+        others = listeners.map(({ port }) => port).join(', ');
+      }
       await Promise.race([sleep(SUPERVISION.commandPollMs), this.ended, stopAsked]);
       if (this.#status !== null) throw this.#endedEarly(this.#status);
       if (stop.asked) return null;
     }
     const where = stated.length === 0 ? 'any port' : stated.map(formatEndpoint).join(', ');
-    throw new AppError(
-      'TARGET_UNREACHABLE',
-      `${this.name} did not listen on ${where} within ${listensMs / 1000} s`,
-      {
-        hint: 'Give the address on which it listens, such as --target 127.0.0.1:8000. Without --target, ports of containers and of other users are not found.',
-      },
-    );
+    const lacks = others === '' ? `did not listen on ${where}` : `did not answer HTTP/1.1 on port ${others}`;
+    throw new AppError('TARGET_UNREACHABLE', `${this.name} ${lacks} within ${listensMs / 1000} s`, {
+      hint: 'Give the address on which it listens, such as --target 127.0.0.1:8000. Without --target, ports of containers and of other users are not found.',
+    });
   }
 
   #only(listeners: readonly Listener[]): Endpoint {
-    const [first, ...others] = listeners.map(({ host, port }): Endpoint => {
-      // Where IPv6 is off, `::` cannot be reached as ::1.
-      const isWildcard = host === '::' || host === '0.0.0.0';
-      return { kind: 'tcp', host: isWildcard ? '127.0.0.1' : host, port, tls: false };
-    });
+    const [first, ...others] = listeners.map(placeOf);
     if (first !== undefined && others.length === 0) return first;
     const ports = listeners.map(({ port }) => port).join(', ');
     throw new AppError('OPTION_INVALID', `${this.name} listens on several ports: ${ports}`, {
@@ -173,6 +172,57 @@ class Settling {
     this.listeners = listeners;
     return listeners.length > 0 && nowNs - this.#sinceNs >= SUPERVISION.commandSettlesMs * 1e6;
   }
+}
+
+function placeOf({ host, port }: Listener): Endpoint {
+  // Where IPv6 is off, `::` cannot be reached as ::1.
+  const isWildcard = host === '::' || host === '0.0.0.0';
+  return { kind: 'tcp', host: isWildcard ? '127.0.0.1' : host, port, tls: false };
+}
+
+/** How long until a port is asked again that did not answer as HTTP does. */
+const ASKED_AGAIN_NS = 1e9;
+
+/**
+ * The ports that answer HTTP/1.1. Model servers open a port for gRPC as well, often while the model is still loading
+ * and long before the one for HTTP.
+ */
+class WebPorts {
+  readonly #clock: Clock;
+  /** Of each port, whether it answers HTTP, or else when it is asked next. */
+  readonly #known = new Map<number, { answers: boolean; nextNs: number }>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  of(listeners: readonly Listener[]): readonly Listener[] {
+    return listeners.filter((listener) => {
+      const known = this.#known.get(listener.port) ?? { answers: false, nextNs: 0 };
+      if (known.answers || this.#clock.nowNs() < known.nextNs) return known.answers;
+      this.#known.set(listener.port, known);
+      // A server that is slow to answer is asked once.
+      known.nextNs = Number.POSITIVE_INFINITY;
+      void answersHttp(placeOf(listener)).then((answers) => {
+        known.answers = answers;
+        known.nextNs = this.#clock.nowNs() + ASKED_AGAIN_NS;
+      });
+      return false;
+    });
+  }
+}
+
+/** Whether a server answers HTTP/1.1; false if it closes the connection, or answers with something else. */
+function answersHttp(target: Endpoint): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(placeOfTarget(target)).unref();
+    socket.write(`HEAD / HTTP/1.1\r\nHost: ${formatEndpoint(target)}\r\nConnection: close\r\n\r\n`);
+    socket.once('data', (bytes) => {
+      socket.destroy();
+      resolve(bytes.toString('latin1', 0, 5) === 'HTTP/');
+    });
+    socket.once('error', () => resolve(false)).once('close', () => resolve(false));
+  });
 }
 
 /** Whether a server accepts connections. */
