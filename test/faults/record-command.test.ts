@@ -157,6 +157,13 @@ describe('reprise record -- COMMAND', () => {
     await process.finished;
   });
 
+  test('takes the default address of clients for that of the server, and finds another for clients', async () => {
+    const flags = ['--dir', join(temporaryDirectory(), 'capture'), '--target', '127.0.0.1:8080'];
+    const { status, stderr } = await startRecord(flags, ['sh', '-c', 'echo ran >&2; exit 9']).finished;
+    expect(stderr).toContain('ran');
+    expect(status).not.toBe(2);
+  });
+
   test.each([
     ['a server that ends before it listens', [], ['sh', '-c', 'exit 9'], 5],
     ['a program that does not exist', [], ['/none/such', 'x'], 2],

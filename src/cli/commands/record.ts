@@ -105,7 +105,11 @@ async function recordServed(words: readonly string[], asked: RecordAsked, logger
   };
   if (stated.target.length === 0) mustShowPorts();
   // Every other problem is found before anything is started.
-  const { plane } = readRecordOptions(stated.target.length > 0 ? asked : withPlaces(asked, UNKNOWN));
+  const unknown = {
+    target: stated.target.length > 0 ? [] : [UNKNOWN],
+    listen: stated.listens ? [] : [{ ...UNKNOWN, port: 0 }],
+  };
+  const { plane } = readRecordOptions(withPlaces(asked, unknown));
   if (stated.listens) for (const { listen } of plane.pairs) await mustBeFree(listen);
   const stop = new StopRequest();
   const served = await ServedCommand.start(words, { clock: systemClock });
@@ -133,8 +137,8 @@ async function recordServed(words: readonly string[], asked: RecordAsked, logger
 }
 
 const COMMAND_ENDED = 'the command ended';
-/** Stands for the address of a server until that is known. */
-const UNKNOWN = { target: [parseEndpoint('127.0.0.1:1', '--target')], listen: [] };
+/** Stands for an address until that is known. */
+const UNKNOWN: Endpoint = { kind: 'tcp', host: '127.0.0.1', port: 1, tls: false };
 type RecordAsked = Asked<typeof RECORD_OPTIONS>;
 
 async function record(asked: RecordAsked, stop: StopRequest, logger: Logger): Promise<void> {
