@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { comparePairs } from '../../src/analysis/compare/judge.ts';
-import { sampleFloor, upperBound, WindowPercentiles } from '../../src/analysis/stats/percentiles.ts';
+import { sampleFloor, WindowPercentiles } from '../../src/analysis/stats/percentiles.ts';
 import { Histogram } from '../../src/core/histogram.ts';
 import { answeredPairs } from '../support/compared-pairs.ts';
 import {
@@ -54,10 +54,7 @@ function measured({ arrivals, latencies }: DrawnRun, ofRun: WindowPercentiles | 
     whole.record(ns);
     windows.record(arrivals[at]! * NS, ns);
   }
-  const boundOf = (percent: number) => {
-    const samples = windows.independentSamples(percent, 0.95, whole.count);
-    return upperBound(percent, 0.95, samples, whole);
-  };
+  const boundOf = (percent: number) => windows.upper(percent, 0.95, whole.count, whole);
   return { windows, boundOf, intervalOf: (percent: number) => windows.interval(percent, whole) };
 }
 

@@ -2,14 +2,8 @@ import type { ExchangeRow } from '../../core/exchange.ts';
 import { nearestRank } from '../../core/histogram.ts';
 import { US_PER_S } from '../../core/units.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
-import {
-  type DueRequest,
-  Executors,
-  playQueue,
-  type QueueModel,
-  type SizeClass,
-  uniformBy,
-} from './queue-model.ts';
+import { foundInFlight, servicesOf } from '../stats/queues.ts';
+import { type DueRequest, playQueue, type QueueModel, type SizeClass, uniformBy } from './queue-model.ts';
 
 /** A recorded request with a complete answer. */
 export interface ServedRequest extends DueRequest {
@@ -74,11 +68,15 @@ interface Candidate {
 export function fitQueue(requests: readonly ServedRequest[]): QueueFit | null {
   const fitted = requests.slice(0, MOST_REQUESTS);
   if (fitted.length < LEAST_REQUESTS) return null;
-  const inFlight = foundInFlight(fitted);
+  const served = {
+    arrivals: Float64Array.from(fitted, ({ offsetS }) => offsetS),
+    latencies: Float64Array.from(fitted, ({ latencyS }) => latencyS),
+  };
+  const inFlight = foundInFlight(served);
   const most = Math.min(MOST_EXECUTORS, inFlight.reduce((max, each) => Math.max(max, each), 0) + 1);
   const classes = classesOf(fitted);
   const candidates = executorCounts(most).map((executors) =>
-    candidateOf(fitted, inFlight, classes, executors),
+    candidateOf(fitted, inFlight, classes, { executors, servicesS: servicesOf(served, executors) }),
   );
   const best = leastDependent(candidates);
   const alike = candidates.filter(
@@ -139,16 +137,6 @@ function executorCounts(most: number): number[] {
   return [...counts, most];
 }
 
-/** The number of earlier requests in flight at each arrival. */
-function foundInFlight(requests: readonly ServedRequest[]): Float64Array {
-  const ends = Float64Array.from(requests, ({ offsetS, latencyS }) => offsetS + latencyS).sort();
-  let ended = 0;
-  return Float64Array.from(requests, ({ offsetS }, before) => {
-    while (ended < ends.length && ends[ended]! <= offsetS) ended += 1;
-    return before - ended;
-  });
-}
-
 /** The upper sizes of classes with about the same number of requests. */
 function classesOf(requests: readonly ServedRequest[]): number[] {
   const bytes = Float64Array.from(requests, ({ requestBytes }) => requestBytes).sort();
@@ -168,9 +156,8 @@ function candidateOf(
   requests: readonly ServedRequest[],
   inFlight: Float64Array,
   classes: readonly number[],
-  executors: number,
+  { executors, servicesS }: Pick<Candidate, 'executors' | 'servicesS'>,
 ): Candidate {
-  const servicesS = servicesOf(requests, executors);
   const typical = sizesOf(requests, classes, servicesS).map(({ servicesS: each }) => medianOf(each));
   const logs = servicesS.map((service, at) => {
     const over = Math.log(
@@ -192,17 +179,6 @@ function candidateOf(
     dependence: correlation * Math.sqrt(ofLogs / logs.length),
     errors: correlation * Math.sqrt(logs.length),
   };
-}
-
-/** Latencies minus the waiting time with this many executors. Negative if an answer came before its turn. */
-function servicesOf(requests: readonly ServedRequest[], executors: number): Float64Array {
-  const pool = new Executors(executors);
-  return Float64Array.from(requests, ({ offsetS, latencyS }) => {
-    const start = Math.max(offsetS, pool.firstFree);
-    const end = offsetS + latencyS;
-    pool.busyUntil(Math.max(start, end));
-    return end - start;
-  });
 }
 
 function sizesOf(

@@ -1,4 +1,5 @@
 import { SeededRandom } from '../../core/random.ts';
+import { serve } from '../stats/queues.ts';
 import { BacklogWatch, type HealthyStep } from './early-stop.ts';
 
 /** A request of a schedule. */
@@ -30,34 +31,6 @@ export function uniformBy(seed: number): () => number {
   return () => random.nextUint32() / 2 ** 32;
 }
 
-/** The times at which executors become free, in a binary heap. */
-export class Executors {
-  readonly #freeAt: Float64Array;
-
-  constructor(count: number) {
-    this.#freeAt = new Float64Array(count).fill(Number.NEGATIVE_INFINITY);
-  }
-
-  /** When the first executor is free. */
-  get firstFree(): number {
-    return this.#freeAt[0]!;
-  }
-
-  /** Makes the first free executor busy until this time. */
-  busyUntil(end: number): void {
-    const heap = this.#freeAt;
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child + 1 < heap.length && heap[child + 1]! < heap[child]!) child += 1;
-      if (child >= heap.length || heap[child]! >= end) break;
-      heap[at] = heap[child]!;
-      at = child;
-    }
-    heap[at] = end;
-  }
-}
-
 /**
  * Simulates a schedule on a virtual clock, beginning with an empty queue.
  * @returns the latency of each request, seconds: waiting plus service
@@ -67,13 +40,11 @@ export function playQueue(
   schedule: readonly DueRequest[],
   random: () => number,
 ): Float64Array {
-  const pool = new Executors(executors);
-  return Float64Array.from(schedule, ({ offsetS, requestBytes }) => {
-    const { servicesS } = sizes.find(({ upToBytes }) => requestBytes <= upToBytes) ?? sizes.at(-1)!;
-    const service = servicesS[Math.floor(random() * servicesS.length)]!;
-    const end = Math.max(offsetS, pool.firstFree) + service;
-    pool.busyUntil(end);
-    return end - offsetS;
+  const arrivals = Float64Array.from(schedule, ({ offsetS }) => offsetS);
+  return serve({ executors, isShared: false }, arrivals, (at) => {
+    const { servicesS } =
+      sizes.find(({ upToBytes }) => schedule[at]!.requestBytes <= upToBytes) ?? sizes.at(-1)!;
+    return servicesS[Math.floor(random() * servicesS.length)]!;
   });
 }
 

@@ -7,12 +7,10 @@ import type { Objective } from '../../documents/metrics/objectives.ts';
 import { isServed, isUnanswered, type SendCategory } from '../run/outcomes.ts';
 import {
   fewest,
-  type IndependentSamples,
   leastOfFew,
   lowerBound,
   sampleFloor,
   samplesNeeded,
-  upperBound,
   type WindowPercentiles,
 } from '../stats/percentiles.ts';
 import { type AnswerTime, latencyOf, leftOffsetNs } from './answer-times.ts';
@@ -39,7 +37,7 @@ interface Times {
 /** An upper bound of a percentile, ms, with the independent samples that it rests on. */
 interface UpperBound {
   readonly upper: number;
-  readonly samples: IndependentSamples;
+  readonly samples: number;
 }
 
 /** What differs between metrics that are times of requests. */
@@ -81,10 +79,11 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
     const { histogram, infinite } = source.times(figures, EVERYTHING);
     const count = source.count(figures);
     const all = histogram.count + infinite;
-    const { own, body, queue } = source.windows(figures).independentSamples(percent, confidence, all);
-    const samples = { own: Math.min(own, count), body: Math.min(body, count), queue };
-    const upper = upperBound(percent, confidence, samples, histogram, infinite) / NS_PER_MS;
-    return tightened?.({ upper, samples }, percent, confidence, figures) ?? { upper, samples };
+    const windows = source.windows(figures);
+    const upper = windows.upper(percent, confidence, count, histogram, infinite) / NS_PER_MS;
+    const samples = fewest(windows.independentSamples(percent, confidence, all));
+    const bound = { upper, samples: Math.min(samples, count) };
+    return tightened?.(bound, percent, confidence, figures) ?? bound;
   };
   return {
     ...extra,
@@ -114,7 +113,7 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
       const { upper, samples } = bound(percent, confidence, figures);
       const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / (histogram.count + infinite);
       const needed = samplesNeeded(percent, confidence, over);
-      return marginOf(objective, confidence, upper, { samples: needed, known: fewest(samples) });
+      return marginOf(objective, confidence, upper, { samples: needed, known: samples });
     },
     best: ({ aggregation, operator }, figures, confidence) => {
       if (aggregation.kind !== 'percentile' || !operator.startsWith('<')) return null;

@@ -1,5 +1,7 @@
 import { type Histogram, nearestRank } from '../../core/histogram.ts';
 import { QueueSeries, type SeenQueue } from './queueing.ts';
+import type { Served } from './queues.ts';
+import { PlanReplays } from './replays.ts';
 
 /** Confidence of the floor, as in MLPerf's early stopping. */
 const CONFIDENCE = 0.99;
@@ -54,6 +56,7 @@ export type Interval = readonly [low: number, high: number];
 
 /** Confidence of printed intervals. */
 const INTERVAL_CONFIDENCE = 0.95;
+const ONE_SIDED = (1 + INTERVAL_CONFIDENCE) / 2;
 
 /**
  * Times of a run by windows of equal length, in bounded memory. Answers of a queue depend on each other: slow ones come
@@ -68,6 +71,7 @@ export class WindowPercentiles {
   /** Null if values are not times of single requests. */
   readonly #queue: QueueSeries | null;
   readonly #ofRun: WindowPercentiles | null;
+  #plan: Planned | null = null;
 
   /**
    * @param originNs start of the first window, on the clock of `record`
@@ -77,7 +81,7 @@ export class WindowPercentiles {
   constructor(originNs = 0, perRequest = true, ofRun: WindowPercentiles | null = null) {
     this.#originNs = originNs;
     this.#ofRun = ofRun;
-    this.#queue = perRequest ? new QueueSeries() : null;
+    this.#queue = perRequest ? new QueueSeries(ofRun === null) : null;
   }
 
   /** Adds a value with its instant. Instants may come in any order. */
@@ -90,16 +94,47 @@ export class WindowPercentiles {
     this.#queue?.record(sinceNs, value);
   }
 
+  /**
+   * An upper bound of the true percentile with this confidence. If the plan is less even than chance, it is that of other
+   * replays of the plan, because {@link upperBound} takes planned bursts for chance. If the plan is even, or no queue
+   * explains the run, the greater one counts. Independent requests have the least bound.
+   * @param most the most requests that count
+   * @param infinite number of further values that are infinite
+   */
+  upper(percent: number, confidence: number, most: number, whole: Histogram, infinite = 0): number {
+    const all = whole.count + infinite;
+    const { own, body, queue } = this.independentSamples(percent, confidence, all);
+    const samples = { own: Math.min(own, most), body: Math.min(body, most), queue };
+    const byWindows = upperBound(percent, confidence, samples, whole, infinite);
+    const { replays = null, decides = false } = this.#planned() ?? {};
+    const over = mostBeyond(most, 1 - percent / 100, 1 - confidence);
+    if (replays === null || over < 0 || whole.count === 0) return byWindows;
+    const at = (each: number) => whole.percentile(each, infinite) ?? Number.POSITIVE_INFINITY;
+    const ofFinite = Math.min(100, (percent * all) / whole.count);
+    const ratio = replays.ratio(ofFinite, deviationsOf(replays, confidence));
+    const byReplays = Math.max(at(100 * (1 - over / most)), at(percent) * ratio);
+    return decides ? byReplays : Math.max(byWindows, byReplays);
+  }
+
   /** The 95 % interval of a percentile of all values; null if the run is too short. */
   interval(percent: number, whole: Histogram): Interval | null {
-    const oneSided = (1 + INTERVAL_CONFIDENCE) / 2;
-    const samples = fewest(this.independentSamples(percent, oneSided, whole.count));
-    const over = mostBeyond(samples, 1 - percent / 100, 1 - oneSided);
-    if (samples < LEAST_INDEPENDENT || over < 0) return null;
-    const high = whole.percentile(100 * (1 - over / samples));
-    const under = mostBeyond(samples, percent / 100, 1 - oneSided);
-    const low = under < 1 ? null : whole.percentile((100 * under) / samples);
-    return low === null || high === null ? null : [low, high];
+    const byWindows = this.#windowInterval(percent, whole);
+    const { replays = null, decides = false } = this.#planned() ?? {};
+    if (replays === null || (byWindows === null && !decides)) return byWindows;
+    const independent = orderInterval(percent, whole.count, whole);
+    const observed = whole.percentile(percent);
+    if (independent === null || observed === null) return null;
+    const deviations = deviationsOf(replays, ONE_SIDED);
+    const byReplays = [-deviations, deviations].map((each) => observed * replays.ratio(percent, each));
+    const ends = [independent, byReplays, decides ? null : byWindows].filter((each) => each !== null);
+    const low = Math.min(...ends.map((each) => each[0]!));
+    const high = Math.max(...ends.map((each) => each[1]!));
+    return low === 0 || high === Number.POSITIVE_INFINITY ? null : [low, high];
+  }
+
+  #windowInterval(percent: number, whole: Histogram): Interval | null {
+    const samples = fewest(this.independentSamples(percent, ONE_SIDED, whole.count));
+    return samples < LEAST_INDEPENDENT ? null : orderInterval(percent, samples, whole);
   }
 
   /**
@@ -138,6 +173,23 @@ export class WindowPercentiles {
       body: Math.floor(values / Math.max(1, ...body)),
       queue: this.#seenQueue(this.#ofRun),
     };
+  }
+
+  /**
+   * Other replays of the plan. Null if there are too few or too many requests, or they are only a part of a run. Null
+   * too if the plan is even and no request waited for another.
+   */
+  #planned(): Planned | null {
+    const served = this.#ofRun === null ? (this.#queue?.whole ?? null) : null;
+    const requests = served?.arrivals.length ?? 0;
+    if (served === null || requests < LEAST_INDEPENDENT) return null;
+    if (this.#plan?.served !== served) {
+      const uneven = isUneven(served.arrivals);
+      const isQueue = (this.#seenQueue(null)?.samples ?? requests) < requests;
+      const replays = uneven || isQueue ? new PlanReplays(served) : null;
+      this.#plan = { served, replays, decides: uneven && replays?.explainRun === true };
+    }
+    return this.#plan;
   }
 
   #seenQueue(run: WindowPercentiles | null): SeenQueue | null {
@@ -180,6 +232,45 @@ export class WindowPercentiles {
     this.#slots = slots;
     this.#slotNs *= 2;
   }
+}
+
+/** Replays of the plan of a run. */
+interface Planned {
+  readonly served: Served;
+  readonly replays: PlanReplays | null;
+  /** Whether they decide without the windows. */
+  readonly decides: boolean;
+}
+
+/** The interval of a percentile by the order statistics of this many independent samples; null for too few. */
+function orderInterval(percent: number, samples: number, whole: Histogram): Interval | null {
+  const over = mostBeyond(samples, 1 - percent / 100, 1 - ONE_SIDED);
+  const under = mostBeyond(samples, percent / 100, 1 - ONE_SIDED);
+  if (over < 0 || under < 1) return null;
+  const [low, high] = [under, samples - over].map((rank) => whole.percentile((100 * rank) / samples));
+  return low == null || high == null ? null : [low, high];
+}
+
+/** A quarter of the error that the confidence leaves is for the replays. The rest is for their model, from the same run. */
+function deviationsOf({ count }: PlanReplays, confidence: number): number {
+  return studentT((3 + confidence) / 4, count - 1);
+}
+
+/** Once in a hundred times by chance, arrivals at a constant mean rate vary more than this between windows. */
+const UNEVEN = 0.99;
+
+/** Whether the rate of arrivals changes more than chance explains. */
+function isUneven(arrivals: Float64Array): boolean {
+  const first = arrivals[0]!;
+  const length = arrivals.at(-1)! - first;
+  return WINDOW_COUNTS.some((windows) => {
+    const counts = new Float64Array(windows);
+    for (const arrival of arrivals)
+      counts[Math.min(windows - 1, Math.floor(((arrival - first) / length) * windows))]! += 1;
+    const mean = arrivals.length / windows;
+    const dispersion = counts.reduce((sum, count) => sum + (count - mean) ** 2, 0) / (windows - 1) / mean;
+    return dispersion > chanceEffect(windows, UNEVEN);
+  });
 }
 
 /** Counts by bin, only for the range of used bins, because times of a run differ by only a few doublings. */
@@ -335,16 +426,16 @@ function meanError(windows: readonly WindowCount[], confidence: number): number 
   return studentT(confidence, windows.length - 1) * error;
 }
 
-/** The design effect that independent values exceed once in twenty times: chi-squared by Wilson and Hilferty. */
-function chanceEffect(windows: number): number {
+/** The design effect that independent values do not exceed with this probability: chi-squared by Wilson and Hilferty. */
+function chanceEffect(windows: number, probability = 0.95): number {
   const spread = 2 / (9 * Math.max(1, windows - 1));
-  return (1 - spread + studentT(0.95, ALMOST_NORMAL) * Math.sqrt(spread)) ** 3;
+  return (1 - spread + studentT(probability, ALMOST_NORMAL) * Math.sqrt(spread)) ** 3;
 }
 
 /** Increases a design effect from few windows, as Student's t is wider than the normal distribution. */
 function smallSampleFactor(confidence: number, windows: number): number {
   // At least the printed confidence, even for one-sided bounds: a run that is calm by chance also varies least.
-  const sure = Math.max(confidence, (1 + INTERVAL_CONFIDENCE) / 2);
+  const sure = Math.max(confidence, ONE_SIDED);
   return (studentT(sure, windows - 1) / studentT(sure, ALMOST_NORMAL)) ** 2;
 }
 

@@ -1,5 +1,9 @@
-/** Only this many first requests are kept. Their queue is taken as typical of a longer run. */
-const MOST_KEPT = 4_096;
+import { correlation, foundInFlight, ranksOf, type Served } from './queues.ts';
+
+/** Only this many first requests of a run are kept. */
+const MOST_KEPT = 16_384;
+/** Only this many first requests are compared with each other. Their queue is taken as typical of a longer run. */
+const MOST_COMPARED = 4_096;
 /** Fewer requests do not show a queue, because neighbours may be similar by chance. */
 const LEAST_KEPT = 20;
 /** The correlation of independent neighbours exceeds this divided by √n once in twenty times. */
@@ -49,10 +53,17 @@ export class QueueSeries {
   #kept = 0;
   #count = 0;
   #cached: Found | null = null;
+  #whole: Served | null = null;
+  readonly #most: number;
+
+  /** @param isRun whether these may be all requests of a run, and not a part of them */
+  constructor(isRun = true) {
+    this.#most = isRun ? MOST_KEPT : MOST_COMPARED;
+  }
 
   record(offsetNs: number, durationNs: number): void {
     this.#count += 1;
-    if (this.#kept === MOST_KEPT) return;
+    if (this.#kept === this.#most) return;
     if (2 * this.#kept === this.#pairs.length) {
       const pairs = new Float32Array(2 * this.#pairs.length);
       pairs.set(this.#pairs);
@@ -62,6 +73,7 @@ export class QueueSeries {
     this.#pairs[2 * this.#kept + 1] = durationNs;
     this.#kept += 1;
     this.#cached = null;
+    this.#whole = null;
   }
 
   /**
@@ -83,7 +95,9 @@ export class QueueSeries {
     // The part of a time that the queue causes. The square root increases it, because a short run shows a calmer part.
     const part = Math.sqrt(Math.min(1, times / Math.max(inFlight, times)));
     const { kept, count } =
-      run === null ? { kept: this.#kept, count: this.#count } : { kept: run.#kept, count: run.#count };
+      run === null
+        ? { kept: this.#compared, count: this.#count }
+        : { kept: run.#compared, count: run.#count };
     return {
       // Only kept requests count, because in a longer run the queue may change more slowly than they show.
       states: (this.#count * (kept / count)) / relaxation,
@@ -97,12 +111,29 @@ export class QueueSeries {
   }
 
   #ordered(): Found {
-    const order = [...Array(this.#kept).keys()].sort((a, b) => this.#pairs[2 * a]! - this.#pairs[2 * b]!);
-    const instants = Float64Array.from(order, (at) => this.#pairs[2 * at]!);
-    const durations = Float64Array.from(order, (at) => this.#pairs[2 * at + 1]!);
-    const inFlight = inFlightAt(instants, durations);
+    const served = this.#served(this.#compared);
+    const inFlight = foundInFlight(served);
     const likeness = Math.min(ALWAYS_ALIKE, Math.max(0, likenessAt(1, inFlight)));
-    return { instants, durations, inFlight, likeness };
+    return { instants: served.arrivals, durations: served.latencies, inFlight, likeness };
+  }
+
+  get #compared(): number {
+    return Math.min(this.#kept, MOST_COMPARED);
+  }
+
+  /** All requests of the run in the order of their instants; null if it had more than are kept. */
+  get whole(): Served | null {
+    if (this.#count > this.#kept) return null;
+    this.#whole ??= this.#served(this.#kept);
+    return this.#whole;
+  }
+
+  #served(first: number): Served {
+    const order = [...Array(first).keys()].sort((a, b) => this.#pairs[2 * a]! - this.#pairs[2 * b]!);
+    return {
+      arrivals: Float64Array.from(order, (at) => this.#pairs[2 * at]!),
+      latencies: Float64Array.from(order, (at) => this.#pairs[2 * at + 1]!),
+    };
   }
 }
 
@@ -128,23 +159,6 @@ function isOfRun(part: Found, ranks: Float64Array, run: Found): boolean {
   const times = ranks.subarray(0, both);
   const own = correlation(times, part.inFlight.subarray(0, both));
   return correlation(times, inFlight) > Math.max(own, CHANCE / Math.sqrt(both));
-}
-
-/** How many requests each request finds in flight. */
-function inFlightAt(instants: Float64Array, durations: Float64Array): Float64Array {
-  const ends = Float64Array.from(instants, (instant, at) => instant + durations[at]!).sort();
-  let ended = 0;
-  return Float64Array.from(instants, (instant, at) => {
-    while (ended < at && ends[ended]! <= instant) ended += 1;
-    return at - ended;
-  });
-}
-
-function ranksOf(values: Float64Array): Float64Array {
-  const sorted = Float64Array.from(values).sort();
-  const firstAt = new Map<number, number>();
-  for (const [at, value] of sorted.entries()) if (!firstAt.has(value)) firstAt.set(value, at);
-  return values.map((value) => firstAt.get(value)!);
 }
 
 /** How similar neighbouring times are; null if that may be chance. */
@@ -183,19 +197,6 @@ function likenessAt(lag: number, values: Float64Array): number {
     if (at >= lag) together += difference * (values[at - lag]! - mean);
   }
   return alone === 0 ? 0 : together / alone;
-}
-
-/** Pearson's correlation; 0 if one of both does not vary. */
-function correlation(a: Float64Array, b: Float64Array): number {
-  const [meanA, meanB] = [meanOf(a), meanOf(b)];
-  let [together, aloneA, aloneB] = [0, 0, 0];
-  for (let at = 0; at < a.length; at++) {
-    const [ofA, ofB] = [a[at]! - meanA, b[at]! - meanB];
-    together += ofA * ofB;
-    aloneA += ofA ** 2;
-    aloneB += ofB ** 2;
-  }
-  return aloneA === 0 || aloneB === 0 ? 0 : together / Math.sqrt(aloneA * aloneB);
 }
 
 function meanOf(values: Float64Array): number {

@@ -1,0 +1,49 @@
+import { writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { repeated } from '../support/long-form.ts';
+import { ARRIVALS, boundCounts, planOf, TARGETS } from '../support/planned-runs.ts';
+
+const PERCENTS = [50, 95, 99] as const;
+const LOADS = repeated([0.8], [0.1, 0.5, 0.8, 0.95]);
+const SIZES = repeated([700], [700, 3_000, 8_000]);
+const PLANS = repeated(2, 4);
+const RUNS = repeated(8, 10);
+const REPLAYS = repeated(30, 40);
+/** A rate may exceed its bound by chance: this many standard deviations, of all cases together. */
+const BY_CHANCE = 3;
+
+const CASES = SIZES.flatMap((requests) =>
+  ARRIVALS.flatMap((arrivals) => LOADS.map((load) => ({ requests, arrivals, load }))),
+);
+
+/**
+ * The truth is that of the same plan: the percentile of all answers of many replays, in which only the server differs.
+ * One line per case is printed.
+ */
+test.for(CASES)(
+  '$arrivals arrivals, $requests requests, load $load',
+  ({ requests, arrivals, load }, { skip }) => {
+    const plans = Array.from({ length: PLANS }, (_, at) => planOf(arrivals, requests, at + 1)).filter(
+      (plan) => plan !== null,
+    );
+    skip(plans.length < PLANS, 'the trace is missing or shorter');
+    const sums = { runs: 0, wrong: 0, half: 0, printed: 0, holding: 0 };
+    for (const target of TARGETS) {
+      for (const counts of boundCounts({ target, load, plans }, PERCENTS, RUNS, REPLAYS)) {
+        writeFileSync(
+          process.stderr.fd,
+          `${JSON.stringify({ arrivals, target, load, requests, ...counts })}\n`,
+        );
+        for (const key of ['runs', 'wrong', 'half', 'printed', 'holding'] as const) sums[key] += counts[key];
+        const { runs, wrong, printed, holding } = counts;
+        const chance = (share: number, count: number) => BY_CHANCE * Math.sqrt(count * share * (1 - share));
+        expect.soft(wrong).toBeLessThanOrEqual(0.05 * runs + chance(0.05, runs));
+        expect.soft(holding).toBeGreaterThanOrEqual(0.9 * printed - chance(0.1, printed));
+      }
+    }
+    expect(sums.wrong).toBeLessThanOrEqual(0.05 * sums.runs);
+    expect(sums.holding).toBeGreaterThanOrEqual(0.9 * sums.printed);
+    // Windows alone let 3 % of them pass at this load.
+    if (arrivals === 'wandering' && load <= 0.8) expect(sums.half).toBeGreaterThanOrEqual(0.6 * sums.runs);
+  },
+);
