@@ -16,6 +16,11 @@ const CASES = SIZES.flatMap((requests) =>
   ARRIVALS.flatMap((arrivals) => LOADS.map((load) => ({ requests, arrivals, load }))),
 );
 
+/** With fewer than 500 requests for each separate queue, a busy one looks like requests that are slow by themselves. */
+function leastRequests(target: (typeof TARGETS)[number]): number {
+  return target.endsWith('lines of 4') ? 500 * Number.parseInt(target, 10) : 0;
+}
+
 /**
  * The truth is that of the same plan: the percentile of all answers of many replays, in which only the server differs.
  * One line per case is printed.
@@ -28,7 +33,7 @@ test.for(CASES)(
     );
     skip(plans.length < PLANS, 'the trace is missing or shorter');
     const sums = { runs: 0, wrong: 0, half: 0, printed: 0, holding: 0 };
-    for (const target of TARGETS) {
+    for (const target of TARGETS.filter((each) => requests >= leastRequests(each))) {
       for (const counts of boundCounts({ target, load, plans }, PERCENTS, RUNS, REPLAYS)) {
         writeFileSync(
           process.stderr.fd,
