@@ -20,7 +20,7 @@ export interface Server {
 }
 
 /** The times at which executors become free, in a binary heap. */
-class Executors {
+export class Executors {
   readonly #freeAt: Float64Array;
 
   constructor(count: number) {

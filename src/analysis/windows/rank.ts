@@ -4,7 +4,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { formatMs, HOUR_US, US_PER_S } from '../../core/units.ts';
 import type { WindowDimension } from '../../documents/ranked-windows.ts';
-import { Executors } from '../capacity/queue-model.ts';
+import { Executors } from '../stats/queues.ts';
 import { assumedServers, type ComparedServer, type FittedServer, fittedServer } from './server.ts';
 
 /** The rows of a capture, and its arrivals by UTC second. */

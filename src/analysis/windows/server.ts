@@ -2,7 +2,7 @@ import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { US_PER_S } from '../../core/units.ts';
 import { fitQueue, servedRequestOf } from '../capacity/fit-queue.ts';
-import { Executors } from '../capacity/queue-model.ts';
+import { Executors } from '../stats/queues.ts';
 
 /** A server in whose queue the requests of windows wait, so that windows can be compared. */
 export interface ComparedServer {
