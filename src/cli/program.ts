@@ -172,6 +172,9 @@ const MEANT: Readonly<Record<string, readonly string[]>> = {
   '--rps': ['--rate', '--max-rate'],
   '--vus': ['--concurrency'],
   '--users': ['--concurrency'],
+  '--at': ['--multiplier'],
+  '--mask': ['--redact'],
+  '--user': ['--client-name'],
   '--threshold': ['--slo'],
   '--time': ['--duration'],
 };

@@ -9,9 +9,11 @@ import { pathOf } from './options.ts';
 /** Other words for commands, and the commands they mean. */
 const COMMANDS_MEANT: Readonly<Record<string, string>> = {
   ...{ start: 'record', proxy: 'record', capture: 'record', stop: 'drain' },
-  ...{ info: 'inspect', list: 'show', stats: 'profile', check: 'doctor' },
-  ...{ load: 'replay', attack: 'replay', test: 'run', find: 'capacity', search: 'capacity' },
-  ...{ diff: 'compare', serve: 'mock', convert: 'import', upload: 'publish', delete: 'forget' },
+  ...{ info: 'inspect', ls: 'inspect', list: 'show', stats: 'profile', check: 'doctor' },
+  ...{ load: 'replay', attack: 'replay', test: 'run' },
+  ...{ find: 'capacity', search: 'capacity', breakpoint: 'capacity' },
+  ...{ diff: 'compare', serve: 'mock', convert: 'import', upload: 'publish' },
+  ...{ delete: 'forget', remove: 'forget', nginx: 'arrivals', apache: 'arrivals', log: 'arrivals' },
   ...{ version: '--version', csv: 'arrivals', trace: 'arrivals', opentelemetry: 'otlp' },
 };
 

@@ -155,6 +155,15 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['inspect capture --html page.html', /It is a flag of .*\breport\b/],
   ['report run --slo realtime', /It is a flag of .*\breplay\b/],
   ['forget capture --session x', /Did you mean --session-/],
+  ['ls capture', /Did you mean inspect\?/],
+  ['breakpoint capture', /Did you mean capacity\?/],
+  ['remove capture', /Did you mean forget\?/],
+  ['import nginx access.log', /Did you mean arrivals\?/],
+  ['import access.log', /reprise import arrivals access\.log --time FIELD --out /],
+  ['replay access.log --target URL', /reprise import arrivals access\.log --time FIELD --out /],
+  ['replay capture --target URL --at 2x', /Did you mean --multiplier\?/],
+  ['forget capture --user u1', /Did you mean --client-name\?/],
+  ['record --target URL --dir new --mask x-user', /Did you mean --redact\?/],
   // One path where another belongs.
   ['inspect run', /it is a run\n {2}hint: .*reprise report run\b/],
   ['inspect search', /it is a search of reprise capacity\n {2}hint: .*reprise report search\b/],
@@ -236,6 +245,7 @@ function scene(): string {
   writeFileSync(at('notes.txt'), 'of Monday\n');
   writeFileSync(at('broken.json'), '{"log": ');
   writeFileSync(at('trace.har'), '{}');
+  writeFileSync(at('access.log'), '{"time": 1}\n');
   writeFileSync(at('times.csv'), 't\n1\n2\n');
   writeFileSync(at('scenario.yaml'), 'capture: capture\n');
   writeFileSync(at('settings.yaml'), 'replay:\n  taget: http://a:1\n');

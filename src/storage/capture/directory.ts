@@ -205,11 +205,11 @@ export function kindOf(directory: string): keyof typeof KINDS | null {
 
 /** Files of runs and searches, by which a shell completes a path too far. */
 const FILES_OF_DIRECTORIES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY, CAPACITY_FILE, COMPARISON_FILE];
-/** Formats of traces by the ends of their names, without what packs them. */
+/** Formats of traces, and the flags they need, by the ends of their names without what packs them. */
 const TRACES: readonly (readonly [end: RegExp, format: string])[] = [
   [/\.z?har$/i, 'har'],
   [/\.gor$/i, 'gor'],
-  [/\.csv$/i, 'arrivals'],
+  [/\.(?:csv|log|jsonl)$/i, 'arrivals --time FIELD'],
 ];
 
 /** Whether a file is part of the run, the search or the capture that its directory is. */
@@ -228,7 +228,9 @@ function whatFileIs(path: string): KnownPath {
     return { what: 'it is a YAML file', hint: `A scenario is run with: reprise run ${path}.` };
   const [, format] = TRACES.find(([end]) => end.test(file.replace(/\.gz$/i, ''))) ?? [];
   if (format !== undefined) {
-    const hint = `Make a capture of it first: reprise import ${format} ${path} --out captures/imported.`;
+    const [name, ...flags] = format.split(' ');
+    const command = ['reprise import', name, path, ...flags, '--out captures/imported'].join(' ');
+    const hint = `Make a capture of it first: ${command}.`;
     return { what: 'it is a file', hint };
   }
   const head = headOf(path);
