@@ -201,7 +201,7 @@ function loadLines(document: ReplayDocument): string[] {
     ...(refused === 0 ? [] : [`${numberText(refused)} refused by our caps`]),
     ...(isOff ? ['bursts NOT as planned'] : isJudged ? ['bursts as planned'] : []),
   ];
-  return folded(sent === 0 ? 'Load: nothing was sent' : `Load: ${parts.join(', ')}`, '  ', 1);
+  return folded(sent === 0 ? 'Load: nothing was sent' : `Load: ${parts.join(', ')}`, '  ', 2);
 }
 
 /** Further findings. Those that could change the verdict come first. */

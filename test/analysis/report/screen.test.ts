@@ -5,7 +5,7 @@ import { runScreen } from '../../../src/analysis/report/screen.ts';
 import { TonedLine } from '../../../src/core/text.ts';
 import { mixedSends, type RunFacts, reportOf, summaryOf } from '../../support/reported-runs.ts';
 import { late } from '../../support/run-contexts.ts';
-import { failed, send } from '../../support/sends.ts';
+import { failed, refused, send } from '../../support/sends.ts';
 
 const textOf = (facts: RunFacts, sends = mixedSends(1_500)) =>
   runScreen(summaryOf(sends, facts), 'runs/one').map((line) =>
@@ -63,6 +63,14 @@ describe('the end of a run', () => {
     expect(text).toMatch(/replayed +10\.0 ms +10\.0 ms +10\.0 ms +0 %/);
     expect(text).toContain('goodput 0/s: 0 % served within latency<5');
     expect(text).toMatch(/Load: 1,000 of 1,000 sent, 10\/s, lag p99 .*, bursts as planned/);
+  });
+
+  test('the line on the load is whole where a stopped run refused requests', () => {
+    const sends = [...mixedSends(1_500), ...Array.from({ length: 900 }, (_, at) => refused(1_500 + at))];
+    const lines = textOf({ slo: ['latency: p(50)<1000'], interrupted: 'SIGINT' }, sends);
+    const from = lines.findIndex((line) => line.startsWith('  Load: '));
+    const load = lines.slice(from, from + 2).join(' ');
+    expect(load).toMatch(/lag p99 .* refused by our caps, +bursts (?:NOT )?as planned/);
   });
 
   test('the one reason that mattered was hidden behind a number', () => {
