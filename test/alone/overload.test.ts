@@ -40,7 +40,7 @@ afterEach(async () => {
 });
 
 function helper(name: string): ChildProcess {
-  const child = fork(`${repositoryRoot}/test/support/${name}.ts`, { execArgv: [] });
+  const child = fork(`${repositoryRoot}/test/alone/${name}.ts`, { execArgv: [] });
   helpers.push(child);
   return child;
 }
