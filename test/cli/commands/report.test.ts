@@ -13,14 +13,14 @@ test('a search is reported by its directory and by its document: text, JSON and 
   writeFileSync(join(directory, 'capacity.json'), JSON.stringify(document));
   const text = await runCommand(['report', directory]);
   expect(text).toMatchObject({ status: 0, stderr: '' });
-  expect(text.stdout).toContain('passes 2x');
+  expect(text.stdout).toContain('Safe up to 2x of the busiest 30 s (40.0/s)');
   const json = await runCommand(['report', join(directory, 'capacity.json'), '--json']);
   expect(JSON.parse(json.stdout)).toEqual(document);
   const [page, markdown] = [join(directory, 'page.html'), join(directory, 'page.md')];
   const written = await runCommand(['report', directory, '--html', page, '--markdown', markdown]);
   expect(written).toMatchObject({ status: 0, stdout: '' });
   expect(readFileSync(page, 'utf8')).toContain('<!doctype html>');
-  expect(readFileSync(markdown, 'utf8')).toContain('passes 2x');
+  expect(readFileSync(markdown, 'utf8')).toContain('Safe up to 2x of the busiest 30 s (40.0/s)');
 });
 
 test('a report that is written to a file prints one line', async () => {
