@@ -65,8 +65,9 @@ export class PlanReplays {
   ratio(percent: number, deviations: number): number {
     const observed = Math.log(atPercent(this.#observed, percent));
     const at = (factor: number) => {
-      const { mean, spread, all } = this.#at(factor).logs(percent);
-      return { edge: mean - deviations * spread, value: all };
+      const served = this.#at(factor);
+      const { mean, spread } = served.each(percent);
+      return { edge: mean - deviations * spread, together: () => served.together(percent) };
     };
     let before = at(1);
     const isSlower = before.edge < observed;
@@ -74,12 +75,13 @@ export class PlanReplays {
       const next = at(isSlower ? factor : 1 / factor);
       if (isSlower === next.edge >= observed) {
         const share = (observed - before.edge) / (next.edge - before.edge);
-        return Math.exp(before.value + share * (next.value - before.value) - observed);
+        const [one, other] = [before.together(), next.together()];
+        return Math.exp(one + share * (other - one) - observed);
       }
       before = next;
     }
     if (isSlower === deviations > 0) return isSlower ? Number.POSITIVE_INFINITY : 0;
-    return Math.exp(before.value - observed);
+    return Math.exp(before.together() - observed);
   }
 
   /** The replays with all works multiplied by a factor. The draws are the same for each factor. */
@@ -102,25 +104,29 @@ export class PlanReplays {
 /** The latencies of replays, each in ascending order. */
 class ServedAgain {
   readonly #replays: readonly Float64Array[];
-  readonly #all: Float64Array;
+  #all: Float64Array | null = null;
 
   constructor(replays: readonly Float64Array[]) {
     this.#replays = replays;
-    this.#all = new Float64Array(replays.length * replays[0]!.length);
-    for (const [at, replay] of replays.entries()) this.#all.set(replay, at * replay.length);
-    this.#all.sort();
   }
 
-  /** The logarithm of a percentile: its mean and standard deviation over the replays, and that of all together. */
-  logs(percent: number): { readonly mean: number; readonly spread: number; readonly all: number } {
+  /** The logarithm of a percentile: its mean and standard deviation over the replays. */
+  each(percent: number): { readonly mean: number; readonly spread: number } {
     const logs = this.#replays.map((replay) => Math.log(atPercent(replay, percent)));
     const mean = logs.reduce((sum, log) => sum + log, 0) / logs.length;
     const squares = logs.reduce((sum, log) => sum + (log - mean) ** 2, 0);
-    return {
-      mean,
-      spread: Math.sqrt(squares / (logs.length - 1)),
-      all: Math.log(atPercent(this.#all, percent)),
-    };
+    return { mean, spread: Math.sqrt(squares / (logs.length - 1)) };
+  }
+
+  /** The logarithm of a percentile of all replays together. Sorting them takes time, and few are asked for it. */
+  together(percent: number): number {
+    if (this.#all === null) {
+      const count = this.#replays[0]!.length;
+      this.#all = new Float64Array(this.#replays.length * count);
+      for (const [at, replay] of this.#replays.entries()) this.#all.set(replay, at * count);
+      this.#all.sort();
+    }
+    return Math.log(atPercent(this.#all, percent));
   }
 }
 
