@@ -230,9 +230,11 @@ function timeText(instant: string, timeZone: string): string {
   return zonedTime(Date.parse(instant), timeZone).replace(/:00$/, '');
 }
 
-/** `2026-11-03 14:15 to 14:30`. */
+/** `2026-11-03 14:15 to 14:30`; both with seconds if one has them. */
 function rangeText({ from, to }: Pick<RankedWindow, 'from' | 'to'>, timeZone: string): string {
-  const [begin, end] = [timeText(from, timeZone), timeText(to, timeZone)];
+  const whole = [from, to].map((instant) => zonedTime(Date.parse(instant), timeZone));
+  const isInMinutes = whole.every((time) => time.endsWith(':00'));
+  const [begin = '', end = ''] = isInMinutes ? whole.map((time) => time.slice(0, -3)) : whole;
   return `${begin} to ${begin.slice(0, 10) === end.slice(0, 10) ? end.slice(11) : end}`;
 }
 
