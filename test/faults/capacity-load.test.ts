@@ -103,7 +103,8 @@ it('a region that fails at 1.3 to 1.45x and passes at 2x went unseen', async () 
     ...flags,
   );
   const { passes, fails } = document.breakingPoint;
-  expect(passes?.multiplier).toBe(1);
+  expect(passes?.multiplier).toBeGreaterThanOrEqual(1);
+  expect(passes?.multiplier).toBeLessThan(1.3);
   expect(fails?.multiplier).toBeGreaterThan(1.3);
   expect(fails?.multiplier).toBeLessThan(1.5);
   expect(document.inverted).toEqual([2]);

@@ -114,9 +114,15 @@ export function planOf({ options, overview, window, scaling, source }: ReplayCho
  * The error for a plan above what its sender threads can send. Null if `--max-rate` limits it, or if filters leave the
  * rate unknown.
  */
-export function beyondSenders({ options, forecast }: ReplayPlan, { isSelective }: Playback): AppError | null {
+export function beyondSenders(
+  { options, forecast, scaling }: ReplayPlan,
+  { isSelective }: Playback,
+): AppError | null {
   const { threads: senders, shard, concurrency, maxRatePerSecond } = options;
-  const perSecond = Math.ceil(forecast.plannedPeakPerSecond / (shard?.count ?? 1));
+  // The upper bound of a scaled plan can be twice its true peak, which is about that of the recording, multiplied.
+  const scaled = scaling.instants === null ? forecast.recordedPeakPerSecond * scaling.curve.max : Infinity;
+  const peakPerSecond = Math.min(forecast.plannedPeakPerSecond, scaled);
+  const perSecond = Math.ceil(peakPerSecond / (shard?.count ?? 1));
   const most = senders * LIMITS.sendsPerSecond;
   if (concurrency !== null || maxRatePerSecond !== null || isSelective || perSecond <= most) return null;
   const threads = countOf(senders, 'sender thread');

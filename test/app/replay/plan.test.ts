@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
 import { planLines } from '../../../src/analysis/plan/view.ts';
-import { askedMultiplier, planFacts, statedBounds } from '../../../src/app/replay/plan.ts';
+import { askedMultiplier, beyondSenders, planFacts, statedBounds } from '../../../src/app/replay/plan.ts';
 import { planEndOf } from '../../../src/replay/plan/forecast.ts';
 import { scheduledBy } from '../../replay/plan/scheduled.ts';
 
@@ -169,4 +169,16 @@ test.each([
   ],
 ])('a stated share of --lag-bound reaches the judgement: %o', (lagBound, bounds) => {
   expect(statedBounds({ lagBound, confidence: 0.95 })).toEqual({ ...bounds, confidence: 0.95 });
+});
+
+test('a plan that a sender can send was refused, because its upper bound is twice its peak', () => {
+  const busy = arrivalsOf(3, () => 12_000);
+  const source = { isSelective: false } as Parameters<typeof beyondSenders>[1];
+  const refusal = (flags: Parameters<typeof scheduledBy>[1]) =>
+    beyondSenders(scheduledBy(busy, flags).plan, source)?.code ?? null;
+  expect(refusal({ multiplier: '1' })).toBeNull();
+  expect(refusal({ multiplier: '1.6' })).toBeNull();
+  expect(refusal({ multiplier: '2' })).toBe('OPTION_INVALID');
+  expect(refusal({ rate: '19000', duration: '1s' })).toBeNull();
+  expect(refusal({ rate: '21000', duration: '1s' })).toBe('OPTION_INVALID');
 });
