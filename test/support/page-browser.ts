@@ -76,7 +76,7 @@ export async function expectQuickAndSmall(browser: PageBrowser, file: string): P
 
 /** For each time series of a page: the number of drawn points and of canvases. */
 export async function drawnSeries(page: Page): Promise<{ points: number; canvases: number }[]> {
-  return await page.locator('.live').evaluateAll((places) =>
+  return await page.locator('.interactive').evaluateAll((places) =>
     (places as unknown as Place[]).map((place) => ({
       points: Number(place.dataset['drawn']),
       canvases: place.querySelectorAll('canvas').length,
@@ -90,7 +90,7 @@ export async function unfold(page: Page): Promise<void> {
   await expect
     .poll(() =>
       page
-        .locator('.live')
+        .locator('.interactive')
         .evaluateAll((places) => places.every((place) => 'drawn' in (place as unknown as Place).dataset)),
     )
     .toBe(true);
@@ -169,7 +169,7 @@ export async function expectContents(browser: PageBrowser, file: string): Promis
 export async function expectPrintable(browser: PageBrowser, file: string, name: string): Promise<void> {
   const page = await browser.open(file);
   await page.emulateMedia({ media: 'print', colorScheme: 'light' });
-  expect(await page.locator('.live').first().isVisible()).toBe(false);
+  expect(await page.locator('.interactive').first().isVisible()).toBe(false);
   expect(await page.locator('.still').first().isVisible()).toBe(true);
   const paper = await page.pdf({ path: picture(`${name}.pdf`), format: 'A4' });
   expect(paper.byteLength).toBeGreaterThan(10_000);
