@@ -10,23 +10,21 @@ const STATUS = { SIGINT: EXIT.sigint, SIGTERM: EXIT.sigterm } as const;
 export type CommandSignal = keyof typeof STATUS;
 const SIGNALS = Object.keys(STATUS) as CommandSignal[];
 
-/** A SIGINT within this time after another one is the same. A person does not press Ctrl-C twice as fast. */
-const SAME_PRESS_NS = 500_000_000;
+/** A signal within this time after the same one is no new one. A person does not press Ctrl-C twice as fast. */
+const SAME_SIGNAL_NS = 500_000_000;
 
 /**
- * A handler of signals that gets each Ctrl-C once. A terminal sends it to every process of a job, and npx, `npm run`
- * and this command under an old Node also pass theirs on to their child.
+ * A handler that gets each signal once. A terminal sends Ctrl-C to every process of a job, and npx, `npm run` and this
+ * command under an old Node also pass theirs on to their child. `timeout` signals its child and then its group.
  */
-export function oncePressed<Name extends NodeJS.Signals>(
+export function onceEach<Name extends NodeJS.Signals>(
   listener: (signal: Name) => void,
   nowNs: () => number = () => systemClock.nowNs(),
 ): (signal: Name) => void {
-  let lastNs = Number.NEGATIVE_INFINITY;
+  const lastNs = new Map<Name, number>();
   return (signal) => {
-    if (signal === 'SIGINT') {
-      if (nowNs() - lastNs < SAME_PRESS_NS) return;
-      lastNs = nowNs();
-    }
+    if (nowNs() - (lastNs.get(signal) ?? Number.NEGATIVE_INFINITY) < SAME_SIGNAL_NS) return;
+    lastNs.set(signal, nowNs());
     listener(signal);
   };
 }
@@ -37,7 +35,7 @@ export function oncePressed<Name extends NodeJS.Signals>(
  */
 export class Interruption {
   readonly #stop = new AbortController();
-  readonly #onSignal = oncePressed((name) => {
+  readonly #onSignal = onceEach((name) => {
     const known = name as CommandSignal;
     if (this.#received !== null) {
       // The exit itself may wait for one of our threads. Without a handler, the next signal ends the process.
@@ -133,7 +131,7 @@ export async function runInThread(
     env: { ...process.env, ...variables },
   });
   let signalled = false;
-  const onSignal = oncePressed((signal: CommandSignal) => {
+  const onSignal = onceEach((signal: CommandSignal) => {
     if (signalled) process.exit(STATUS[signal]);
     signalled = true;
     thread.postMessage(signal);

@@ -52,14 +52,17 @@ test.for(WAYS)(
   },
 );
 
-test('a SIGINT that comes twice within milliseconds is one Ctrl-C', async () => {
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('a %s that comes twice within milliseconds is one signal', async (signal, ended) => {
   const server = await serverOf();
   const out = join(temporaryDirectory(), 'run');
   const args = ['replay', captureOf(requestsOf(600, 100_000)), '--target', server.url, '--out', out];
   const running = startReprise(args);
   while (server.requests.length < 3) await sleep(20);
-  running.child.kill('SIGINT');
+  running.child.kill(signal);
   await sleep(5);
-  expect((await running.kill('SIGINT')).status).toBe(130);
+  expect((await running.kill(signal)).status).toBe(ended);
   expect(existsSync(join(out, 'summary.json'))).toBe(true);
 });

@@ -24,7 +24,7 @@ import { mustBeFree } from '../../proxy/net/listen.ts';
 import { EXIT } from '../exit.ts';
 import { loggerOf } from '../logger.ts';
 import { addOptions, askedOf } from '../options.ts';
-import { oncePressed } from '../signals.ts';
+import { onceEach } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 import { looksLikeAddress } from '../usage.ts';
 
@@ -47,7 +47,7 @@ class StopRequest {
     });
     // Other programs reload their files at SIGUSR2. Without a handler it would end us without a drain.
     process.on('SIGUSR2', () => undefined);
-    const onSignal = oncePressed((signal) => {
+    const onSignal = onceEach((signal) => {
       // A closing terminal may send SIGHUP twice, without the intent to hurry.
       if (this.#wasAsked && signal !== 'SIGHUP') this.again(signal);
       this.signal ??= signal;
