@@ -210,6 +210,17 @@ describe('a served command', () => {
     await served.end();
   });
 
+  test('that never answered its first connection was never found', async () => {
+    const port = await freePort();
+    const program = `let connections = 0;
+      require('node:net').createServer((socket) => {
+        if (connections++ > 0) socket.end('HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n');
+      }).listen(${port}, '127.0.0.1')`;
+    const served = await ServedCommand.start([process.execPath, '-e', program], { clock: systemClock });
+    expect(await served.targets([], never)).toMatchObject([{ host: '127.0.0.1', port }]);
+    await served.end();
+  });
+
   test('that is stopped before it listens has no target', async () => {
     const served = await ServedCommand.start(idle, { clock: systemClock });
     expect(await served.targets([], Promise.resolve())).toBeNull();

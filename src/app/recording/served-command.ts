@@ -201,7 +201,7 @@ class WebPorts {
       const known = this.#known.get(listener.port) ?? { answers: false, nextNs: 0 };
       if (known.answers || this.#clock.nowNs() < known.nextNs) return known.answers;
       this.#known.set(listener.port, known);
-      // A server that is slow to answer is asked once.
+      // While it is asked, it is not asked again.
       known.nextNs = Number.POSITIVE_INFINITY;
       void answersHttp(placeOf(listener)).then((answers) => {
         known.answers = answers;
@@ -212,10 +212,14 @@ class WebPorts {
   }
 }
 
-/** Whether a server answers HTTP/1.1; false if it closes the connection, or answers with something else. */
+/** A server that answers nothing for so long is asked again: it may be loading its model. */
+const ANSWERS_WITHIN_MS = 10_000;
+
+/** Whether a server answers HTTP/1.1; false if it is silent, closes the connection, or answers with something else. */
 function answersHttp(target: Endpoint): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(placeOfTarget(target)).unref();
+    socket.setTimeout(ANSWERS_WITHIN_MS, () => socket.destroy());
     socket.write(`HEAD / HTTP/1.1\r\nHost: ${formatEndpoint(target)}\r\nConnection: close\r\n\r\n`);
     socket.once('data', (bytes) => {
       socket.destroy();
