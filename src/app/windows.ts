@@ -22,8 +22,8 @@ export const RANKING_OPTIONS = {
 
 /**
  * Ranks all windows of a capture by how hard they are for a server. Sends nothing.
- * @throws AppError the errors of opening a capture; OPTION_INVALID listing every problem at once, or without a whole
- *   window; CAPTURE_EMPTY
+ * @throws AppError if the capture cannot be opened; OPTION_INVALID with every invalid option, or for too many
+ *   windows; CAPTURE_EMPTY
  */
 export function rankedWindows(
   directory: string,

@@ -46,7 +46,7 @@ function capacityTiles({
     load('knee of the latency', knee),
     ...(gaveFirst === null
       ? []
-      : [{ label: 'gave first', value: gaveFirst.objective, note: observedText(gaveFirst) }]),
+      : [{ label: 'broke first', value: gaveFirst.objective, note: observedText(gaveFirst) }]),
     ...tiers.map(({ name, passes, fails }) => ({
       ...load(`tier ${name} passes`, passes),
       note: fails === null ? 'nothing played failed it' : `fails ${formatMultiplier(fails.multiplier)}x`,

@@ -159,7 +159,7 @@ export function capacityScreen(document: CapacityDocument): ScreenLine[] {
     ...linesOf(intervalText(breakingPoint)).flatMap((line) => folded(line, '  ', 1)),
     ...(gaveFirst === null
       ? []
-      : folded(`gave first: ${gaveFirst.objective}, ${observedText(gaveFirst)}`, '  ', 2)),
+      : folded(`broke first: ${gaveFirst.objective}, ${observedText(gaveFirst)}`, '  ', 2)),
   ];
   const ending = [
     ...(end === null ? [] : [...folded(end.text, '  ', 2), ...folded(`To do: ${end.advice}`, '    ', 2)]),
@@ -258,7 +258,7 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
       ...linesOf(
         intervalText(breakingPoint),
         document.gaveFirst !== null &&
-          `gave first: ${document.gaveFirst.objective}, ${observedText(document.gaveFirst)}`,
+          `broke first: ${document.gaveFirst.objective}, ${observedText(document.gaveFirst)}`,
       ),
       `1x is ${loadText(document.load)}`,
       document.forecast === undefined ? `${capture} against ${target}` : `${capture}, simulated`,

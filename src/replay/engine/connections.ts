@@ -107,8 +107,9 @@ export class RecordedConnections {
   }
 }
 
-/** A request of unknown length counts as this long, and no more than so many of them count at once. */
+/** A request whose duration was not recorded is taken to last this long. */
 const UNKNOWN_NS = 1_000_000_000;
+/** At most this many of them are expected to be open together. */
 const MOST_UNKNOWN = 32;
 
 /** Forecasts how many connections the requests of a sender need. */
@@ -118,7 +119,7 @@ export class ConnectionForecast {
 
   /**
    * Adds a request, in the order of the schedule.
-   * @returns how many are open then, if the target is as fast as recorded; 0 for a request with a connection of its own
+   * @returns the requests that are then open if the target is as fast as recorded; 0 if this one has its own connection
    */
   add({ intendedOffsetNs, recordedNs = null, lane = null }: PreparedRequest): number {
     if (lane !== null) return 0;

@@ -78,7 +78,7 @@ export interface SendBatch {
   readonly connections: ConnectionNeed;
 }
 
-/** The connections that requests need at most at once, if the target is as fast as recorded. */
+/** The most connections in use while requests are sent, if the target is as fast as recorded. */
 export interface ConnectionNeed {
   readonly count: number;
   /** From the first instant of these requests to the last. */
@@ -103,7 +103,7 @@ export function transferListOf(batch: SendBatch): ArrayBuffer[] {
 
 /**
  * Copies requests into buffers that another thread can take over. Runs on the command thread, well before they are due.
- * @param connections how many they need at most at once; 0 if none should be opened before they are sent
+ * @param connections the most that they use at the same time; 0 to open none in advance
  */
 export function packBatch(requests: readonly PreparedRequest[], connections = 0): SendBatch {
   const bodies: ArrayBuffer[] = [];

@@ -1,8 +1,8 @@
 import TinyQueue from 'tinyqueue';
 
 /**
- * Counts how many requests would be open at once if each took as long as recorded. It needs memory for the ends of the
- * open requests.
+ * Counts the requests that are open at the same time if each takes as long as recorded. Memory grows with their
+ * number.
  */
 export class Concurrency {
   readonly #ends = new TinyQueue<number>();
