@@ -55,7 +55,7 @@ const SHORTER: readonly (readonly [RegExp, string])[] = [
   [/--repeat 5/g, '--repeat 1'],
   // A search takes minutes; the one of the first load test is made.
   [/(reprise capacity captures\/(?!first).*)--budget \S+/g, '$1--dry-run'],
-  [/--budget \S+/g, '--budget 1m'],
+  [/--budget \S+/g, '--budget 90s'],
   [/reprise run (?!.*--dry-run)(.*)/g, "reprise run $1 --set 'stages=500ms@1x,500ms@4x'"],
   [/--warmup \d+m/g, '--warmup 500ms'],
   [/--wait \d+\w/g, '--wait 20s'],
@@ -132,7 +132,7 @@ export class Scene {
   readonly #serverPort: number;
   readonly #running: RunningProcess[] = [];
   /** Captures that are there before the page records. */
-  readonly #placedCaptures = new Set(['captures/today', 'captures/monday']);
+  readonly #placedCaptures = new Set(['captures/today', 'captures/monday', 'captures/november']);
   #passed = false;
   #recorders: { readonly child: RunningProcess; readonly port: number }[] = [];
 
