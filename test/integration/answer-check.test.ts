@@ -96,3 +96,39 @@ it.each([
   const codes = documentOf(run).reasons.map(({ code }) => code);
   expect(codes.includes('not_comparable')).toBe(differs);
 });
+
+it.each([
+  ['ends for another reason', [], true],
+  ['ends where its length was pinned', ['--rewrite', 'output-length=limit'], false],
+])('an answer that %s made a run not comparable', async (_, flags, differs) => {
+  const chatAnswer = (at: number, reason: string) =>
+    JSON.stringify({
+      id: `chat-${at}`,
+      choices: [{ index: 0, message: { role: 'assistant', content: `answer ${at}` }, finish_reason: reason }],
+      usage: { prompt_tokens: 3, completion_tokens: 8 },
+    });
+  const capture = captureOf(
+    Array.from({ length: 60 }, (_, at) => {
+      const target = '/v1/chat/completions';
+      const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: `question ${at}` }] });
+      return exchangeOf({
+        arrivalUs: TEST_EPOCH_US + at * 2_000,
+        route: `POST ${target}`,
+        model: 'm',
+        ...{ promptTokens: 3, outputTokens: 8, finish: 'stop' },
+        request: requestMessage({ target, body }),
+        response: responseMessage(200, chatAnswer(at, 'stop')),
+      });
+    }),
+  );
+  let sent = 0;
+  const server = await serverOf((_, response) => {
+    response.setHeader('Content-Type', 'application/json');
+    response.end(chatAnswer(sent++, 'length'));
+  });
+  const run = await replayHere(capture, server.url, [
+    ...['--json', '--slo', 'latency: p(50)<5000', '--check', 'off', ...flags],
+  ]);
+  const { reasons } = documentOf(run);
+  expect(reasons.some(({ code }) => code === 'not_comparable')).toBe(differs);
+});

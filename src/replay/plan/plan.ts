@@ -172,7 +172,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (admittedUnbuilt ?? ceiling.admits(offsetNs)) {
       const moved = parts.timeShift?.move(request, { row, intendedOffsetNs }) ?? request;
       const changed = moved !== request || built.perturbed || isMasked(built);
-      const sentRow = sizedRow(playedAsRow, moved.body);
+      const sizedAsSent = sizedRow(playedAsRow, moved.body);
+      const sentRow = parts.changes.pinsLength ? { ...sizedAsSent, finish: null } : sizedAsSent;
       listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed, warmup });
       const { stripe, lane } = placeOf(send, parts.connections ?? 'pooled');
       const follows = parts.chains?.follow(send, index, intendedOffsetNs);

@@ -49,6 +49,11 @@ export class BodyChanges {
     return new BodyChanges(this.#options);
   }
 
+  /** Whether answers end at a pinned length, whatever ended the recorded ones. */
+  get pinsLength(): boolean {
+    return this.#options.pinOutputLength !== null;
+  }
+
   apply(row: ExchangeRow, request: BuiltRequest): BuiltRequest {
     const { pinOutputLength, requestUsage } = this.#options;
     if (pinOutputLength === null && !requestUsage) return request;
