@@ -56,7 +56,7 @@ async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
     if (message.kind === 'results') results.push(...unpacked<SendResult[]>(message.results));
     if (message.kind === 'over') over.resolve();
   });
-  await new SenderThread(setup, ports.port1, systemClock, () => 0).run();
+  await new SenderThread(setup, ports.port1, systemClock, () => ({ highest: 0, follow: () => {} })).run();
   const leaves = prepared(0, 0, { answer: { ...NOTHING_EXPECTED, cancelAfterNs: leaveMs * 1e6 } });
   ports.port2.postMessage({ kind: 'start', startNs: systemClock.nowNs() });
   ports.port2.postMessage({ kind: 'batch', batch: packBatch([leaves]) });

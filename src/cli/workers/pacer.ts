@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../core/clock.ts';
 import { SUPERVISION } from '../../core/limits.ts';
-import { takeThreadPriority } from '../../proxy/control/priority.ts';
+import { ThreadPriority } from '../../proxy/control/priority.ts';
 import type { FromPacer, PacerSetup, ToPacer } from '../../replay/engine/messages.ts';
 import { runPacer } from '../../replay/engine/pacer.ts';
 import { DueRing } from '../../replay/engine/shared-memory.ts';
@@ -10,7 +10,7 @@ import { DueRing } from '../../replay/engine/shared-memory.ts';
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
 const { ringMemory, wakePorts } = workerData as PacerSetup;
-const niceness = takeThreadPriority(SUPERVISION.sendingNiceness);
+const { highest: niceness } = new ThreadPriority(SUPERVISION.sendingNiceness);
 
 port.once('message', ({ startNs }: ToPacer) => {
   const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, (sender) =>

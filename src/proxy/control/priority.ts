@@ -57,41 +57,44 @@ function nicenessOfTraffic(): number {
   return Math.max(0, nicenessOf(process.pid));
 }
 
-/** A proxy that uses more than this share of a processor is busy. */
+/** A process or thread that uses more than this share of a processor is busy. */
 const BUSY_SHARE = 0.25;
 /** After this time without being busy, it gets its priority back. */
 const CALM_NS = 2e9;
 
 /**
- * The priority of the process that forwards. Every request passes it twice and takes little of its time. Beside a model
- * server that takes every processor, clients would wait longer for it than for the model. nginx calls the same
- * `worker_priority`. A busy proxy gets no priority: it would be woken for each request alone, and would need a quarter
- * more processor time per request. Busy means the processor time that it got, not what it wants. So a proxy that gets
- * too little keeps its priority.
+ * The priority of a process that forwards, or of a thread that sends. Every request passes it twice and takes little of
+ * its time. Beside a model server that takes every processor, clients would wait longer for it than for the model. nginx
+ * calls the same `worker_priority`. A busy one gets no priority: it would be woken for each request alone, and would
+ * need a quarter more processor time per request. Busy means the processor time that it got, not what it wants. So one
+ * that gets too little keeps its priority.
  */
-export class ProxyPriority {
-  readonly #pid: number;
+export class ForwardingPriority {
+  readonly #id: number;
   readonly #niceness: number;
   readonly #follows: boolean;
   #isRaised = true;
   #busyNs = Number.NEGATIVE_INFINITY;
 
-  /** @throws the system's error if it refuses that niceness */
-  constructor(pid: number, niceness: number) {
-    this.#pid = pid;
+  /**
+   * @param id of a process; 0 is the calling process, on Linux the calling thread
+   * @throws the system's error if it refuses that niceness
+   */
+  constructor(id: number, niceness: number) {
+    this.#id = id;
     this.#niceness = niceness;
-    setPriority(pid, niceness);
-    this.#follows = niceness < 0 && mayReturn(pid, niceness);
+    setPriority(id, niceness);
+    this.#follows = niceness < 0 && mayReturn(id, niceness);
   }
 
-  /** @param share share of a processor that the proxy used since the last call */
+  /** @param share share of a processor that was used since the last call */
   follow(share: number, nowNs: number): void {
     if (share > BUSY_SHARE) this.#busyNs = nowNs;
     const isRaised = nowNs - this.#busyNs > CALM_NS;
     if (isRaised === this.#isRaised || !this.#follows) return;
     this.#isRaised = isRaised;
     // A refusal means that the right was taken from us meanwhile: traffic flows at the usual priority.
-    isSet(this.#pid, isRaised ? this.#niceness : 0);
+    isSet(this.#id, isRaised ? this.#niceness : 0);
   }
 }
 
@@ -110,7 +113,7 @@ export function takePriority(
 ): void {
   if (!isAsked && nicenessOf(process.pid) !== 0) return;
   try {
-    const priority = new ProxyPriority(process.pid, niceness);
+    const priority = new ForwardingPriority(process.pid, niceness);
     let before = processorTime(clock);
     const look = () => {
       const now = processorTime(clock);
@@ -125,14 +128,36 @@ export function takePriority(
   }
 }
 
-/**
- * Gives the calling thread a niceness, if the system allows it. One that the user started us with stays.
- * @returns the niceness that it has now
- */
-export function takeThreadPriority(niceness: number): number {
+/** The priority of the calling thread, if the system allows it one. A niceness that the user started us with stays. */
+export class ThreadPriority {
+  readonly #given: ForwardingPriority | null;
+  #highest: number;
+
+  constructor(niceness: number) {
+    this.#given = givenToThread(niceness);
+    this.#highest = nicenessOf(0);
+  }
+
+  /** The highest niceness that the thread has had. */
+  get highest(): number {
+    return this.#highest;
+  }
+
+  /** @param share share of a processor that the thread used since the last call */
+  follow(share: number, nowNs: number): void {
+    this.#given?.follow(share, nowNs);
+    this.#highest = Math.max(this.#highest, nicenessOf(0));
+  }
+}
+
+function givenToThread(niceness: number): ForwardingPriority | null {
   // Id 0 is the calling thread. Elsewhere it is the whole process, whose other threads should not come first.
-  if (process.platform === 'linux' && nicenessOf(0) === 0) isSet(0, niceness);
-  return nicenessOf(0);
+  if (process.platform !== 'linux' || nicenessOf(0) !== 0) return null;
+  try {
+    return new ForwardingPriority(0, niceness);
+  } catch {
+    return null;
+  }
 }
 
 function processorTime(clock: Clock): { readonly takenNs: number; readonly atNs: number } {

@@ -195,6 +195,7 @@ export class BusyMeter {
   readonly #idleNs: () => number;
   readonly #start: RestSoFar;
   #window: RestSoFar;
+  #lately: RestSoFar;
   #spunNs = 0;
   #lastTurnNs: number | null = null;
   #lastEvents = 0;
@@ -204,6 +205,7 @@ export class BusyMeter {
     this.#idleNs = idleNs;
     this.#start = this.#at(nowNs);
     this.#window = this.#start;
+    this.#lately = this.#start;
   }
 
   /**
@@ -228,6 +230,14 @@ export class BusyMeter {
     const now = this.#at(nowNs);
     this.#windowShareMax = Math.max(this.#windowShareMax, busyShareOf(this.#window, now));
     this.#window = now;
+  }
+
+  /** The share since the last call, from 0 to 1. */
+  lately(nowNs: number): number {
+    const now = this.#at(nowNs);
+    const share = busyShareOf(this.#lately, now);
+    this.#lately = now;
+    return share;
   }
 
   /** Shares from 0 to 1. If the run is shorter than a window, the mean is the worst window. */

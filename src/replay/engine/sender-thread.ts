@@ -21,7 +21,7 @@ import {
 } from './messages.ts';
 import { WAKE_LEAD_NS } from './pacer.ts';
 import { createNullServer, syntheticRequest } from './rehearsal.ts';
-import { SENDER_TICK_MS, Sender, type SenderDeps } from './sender.ts';
+import { SENDER_TICK_MS, Sender, type SenderDeps, type SendingPriority } from './sender.ts';
 import { DueRing, InFlight } from './shared-memory.ts';
 
 /** How long before a set start connections are warmed again. Idle ones are closed after 1.5 s. */
@@ -32,13 +32,13 @@ export class SenderThread {
   readonly #setup: SenderSetup;
   readonly #port: MessagePort;
   readonly #clock: Clock;
-  readonly #takePriority: () => number;
+  readonly #takePriority: () => SendingPriority;
   readonly #transport: HttpClient;
-  #niceness = 0;
+  #priority: SendingPriority | null = null;
   #sender: Sender | null = null;
 
-  /** @param takePriority gives the calling thread priority, and returns the niceness that it got */
-  constructor(setup: SenderSetup, port: MessagePort, clock: Clock, takePriority: () => number) {
+  /** @param takePriority gives the calling thread priority */
+  constructor(setup: SenderSetup, port: MessagePort, clock: Clock, takePriority: () => SendingPriority) {
     this.#setup = setup;
     this.#port = port;
     this.#clock = clock;
@@ -58,7 +58,7 @@ export class SenderThread {
     await this.#transport.warm(this.#setup.warmConnections);
     collectGarbage();
     // Last, because threads that it starts inherit its niceness, such as those that resolve names.
-    this.#niceness = this.#takePriority();
+    this.#priority = this.#takePriority();
     this.#post({ kind: 'ready' });
   }
 
@@ -122,6 +122,7 @@ export class SenderThread {
         afterMs: (callback, ms) => afterAtLeast(this.#clock, callback, ms),
         afterHearing: (callback, ms) => afterHearing(loopTime, callback, ms),
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
+        priority: this.#priority,
         onOver: (health) => {
           clearInterval(ticks);
           clearTimeout(beats);
@@ -135,7 +136,7 @@ export class SenderThread {
   #end(health: SenderHealth): void {
     const connections = this.#transport.use();
     this.#transport.close();
-    this.#post({ kind: 'over', health, connections, niceness: this.#niceness });
+    this.#post({ kind: 'over', health, connections, niceness: this.#priority?.highest ?? 0 });
     this.#setup.wakePort.close();
     this.#port.close();
   }

@@ -28,6 +28,14 @@ export interface SenderOptions
   readonly startNs: number;
 }
 
+/** The priority of the thread that sends. */
+export interface SendingPriority {
+  /** The highest niceness that the thread has had. */
+  readonly highest: number;
+  /** @param share share of its time that the thread worked since the last call */
+  readonly follow: (share: number, nowNs: number) => void;
+}
+
 export interface SenderDeps {
   readonly clock: Clock;
   /** The time during which the sender's event loop ran. */
@@ -49,6 +57,8 @@ export interface SenderDeps {
   readonly afterHearing: (callback: () => void, ms: number) => () => void;
   /** Nanoseconds the event loop has slept so far. */
   readonly loopIdleNs: () => number;
+  /** Follows how busy the sender is; null or absent if it has none of its own. */
+  readonly priority?: SendingPriority | null;
   readonly onResults: (results: SendResult[]) => void;
   /** Called when every request has a result and all results are reported. */
   readonly onOver: (health: SenderHealth) => void;
@@ -64,6 +74,11 @@ const SENDS_PER_TURN = 32;
  */
 const TICKS_PER_REPORT = 4;
 const RESULTS_PER_REPORT = 256;
+/**
+ * The priority follows how busy the sender was in this many ticks. A sender of thousands of requests a second sends more
+ * evenly without one: it is woken less often, and its target gets a processor.
+ */
+const TICKS_PER_PRIORITY = 10;
 /** `tick` must be called this often. A tick that comes later than planned shows that the loop stalled. */
 export const SENDER_TICK_MS = 25;
 /** Lateness above which overdue sends are spread out instead of sent at once. */
@@ -195,6 +210,7 @@ export class Sender {
     this.#busy.tick(nowNs);
     this.#ticks += 1;
     if (this.#ticks % TICKS_PER_REPORT === 0) this.#reportResults();
+    if (this.#ticks % TICKS_PER_PRIORITY === 0) this.#deps.priority?.follow(this.#busy.lately(nowNs), nowNs);
     if (this.#drainingSinceNs === null && this.#options.closed == null) this.#openAhead(nowNs);
     this.#endWhenDrained();
   }

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { getPriority, setPriority } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ProxyPriority, RecorderPriority, takeThreadPriority } from '../../../src/proxy/control/priority.ts';
+import { ForwardingPriority, RecorderPriority, ThreadPriority } from '../../../src/proxy/control/priority.ts';
 import { mayHaveNiceness } from '../../support/host-abilities.ts';
 
 const children: ChildProcess[] = [];
@@ -23,16 +23,14 @@ const IDLE = [0, 0] as const;
 const EASED = [1, 0] as const;
 
 describe.runIf(process.platform === 'linux')('the priority of a recorder', () => {
-  it.skipIf(mayRaise)(
-    'is lowered by a step at most beside other programs where it could not be raised again',
-    () => {
-      const pid = sleeper();
-      const priority = new RecorderPriority(pid, 10, false);
-      priority.follow(...IDLE);
-      priority.follow(...EASED);
-      expect(getPriority(pid)).toBe(1);
-    },
-  );
+  it('is lowered by a step at most beside other programs where it could not be raised again', ({ skip }) => {
+    skip(mayRaise, 'this user may raise a niceness');
+    const pid = sleeper();
+    const priority = new RecorderPriority(pid, 10, false);
+    priority.follow(...IDLE);
+    priority.follow(...EASED);
+    expect(getPriority(pid)).toBe(1);
+  });
 
   it('is lowered for good where the traffic alone competes with it', () => {
     const pid = sleeper();
@@ -86,7 +84,7 @@ describe.runIf(process.platform === 'linux')('the priority of a recorder', () =>
 describe.runIf(process.platform === 'linux')('the priority of a proxy', () => {
   it.runIf(mayBeBefore)('goes while it is busy itself, and comes back when it has been calm', () => {
     const pid = sleeper();
-    const priority = new ProxyPriority(pid, -10);
+    const priority = new ForwardingPriority(pid, -10);
     const at = (share: number, second: number) => {
       priority.follow(share, second * 1e9);
       return getPriority(pid);
@@ -96,39 +94,49 @@ describe.runIf(process.platform === 'linux')('the priority of a proxy', () => {
 
   it('that is lower than that of others stays as it is', () => {
     const pid = sleeper();
-    const priority = new ProxyPriority(pid, 5);
+    const priority = new ForwardingPriority(pid, 5);
     priority.follow(0.9, 1e9);
     expect(getPriority(pid)).toBe(5);
   });
 
   it('says when the system refuses', () => {
-    expect(() => new ProxyPriority(2 ** 30, -10)).toThrow();
+    expect(() => new ForwardingPriority(2 ** 30, -10)).toThrow();
   });
 });
 
 describe.runIf(process.platform === 'linux')('the priority of a thread', () => {
   /** Takes it on this thread, and gives it back. */
-  function taken(before: number): { got: number; of: number } {
+  function taken(before: number, shares: readonly number[] = []): { had: number; now: number[] } {
     const own = getPriority();
     try {
       setPriority(before);
-      return { got: takeThreadPriority(-10), of: getPriority() };
+      const priority = new ThreadPriority(-10);
+      const now = [getPriority()];
+      for (const [at, share] of shares.entries()) {
+        priority.follow(share, (at + 1) * 1e9);
+        now.push(getPriority());
+      }
+      return { had: priority.highest, now };
     } finally {
       setPriority(own);
     }
   }
 
   it.runIf(mayBeBefore)('is taken where the system allows it', () => {
-    expect(taken(0)).toEqual({ got: -10, of: -10 });
+    expect(taken(0)).toEqual({ had: -10, now: [-10] });
   });
 
-  it.skipIf(mayBeBefore)('is the usual one where the system refuses', () => {
+  it.runIf(mayBeBefore)('goes while it is busy, and comes back when it has been calm', () => {
+    expect(taken(0, [0.2, 0.9, 0.2, 0.2, 0.2])).toEqual({ had: 0, now: [-10, -10, 0, 0, 0, -10] });
+  });
+
+  it('is the usual one where the system refuses', ({ skip }) => {
+    skip(mayBeBefore, 'this user may have a niceness below 0');
     const own = getPriority();
-    expect(takeThreadPriority(-10)).toBe(own);
-    expect(getPriority()).toBe(own);
+    expect(taken(own)).toEqual({ had: own, now: [own] });
   });
 
   it.runIf(mayRaise)('stays as it was if the user started us with another', () => {
-    expect(taken(7)).toEqual({ got: 7, of: 7 });
+    expect(taken(7, [0.9])).toEqual({ had: 7, now: [7, 7] });
   });
 });
