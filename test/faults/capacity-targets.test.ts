@@ -124,14 +124,14 @@ describe('a search', () => {
   it('took a cache for noise, and went on by what the cache answered', async () => {
     const known = new Set<string>();
     const server = await serverOf(({ target }, response) => {
-      setTimeout(() => response.end('{"outputs":[]}'), known.has(target) ? 0 : 150);
+      setTimeout(() => response.end('{"outputs":[]}'), known.has(target) ? 0 : 600);
       known.add(target);
     });
     const calibrateBounds = 'p50=1000,status=0.02,size=1000';
     const capture = captureOf(requestsOf(900, 10_000));
     for (const compareAt1x of [calibrateBounds, 'off']) {
       known.clear();
-      const found = await stepsOf(capture, server.url, 9, { compareAt1x });
+      const found = await stepsOf(capture, server.url, 9, { compareAt1x, slo: 'latency: p(90)<2000' });
       expect(found).toMatchObject({
         endedBy: 'repeats_cached',
         limitedBy: 'repeats_cached',
