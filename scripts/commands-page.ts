@@ -17,6 +17,7 @@ const GUIDES: Readonly<Record<string, string>> = {
   show: '../guides/looking-into-a-capture.md#single-requests',
   profile: '../guides/profile.md',
   windows: '../guides/choosing-a-window.md#the-hardest-window',
+  explain: '../guides/report.md#why',
   replay: '../guides/replay.md',
   init: '../guides/scenarios.md#a-first-scenario',
   run: '../guides/scenarios.md',

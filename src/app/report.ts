@@ -1,4 +1,6 @@
 import { existsSync } from 'node:fs';
+import { type ExplainInput, explained } from '../analysis/explain/explain.ts';
+import { RequestCollector } from '../analysis/explain/requests.ts';
 import { pointsOf } from '../analysis/metrics/monitored.ts';
 import { buildReport } from '../analysis/report/build-report.ts';
 import { asksForMore, shownObjective } from '../analysis/report/objective-steps.ts';
@@ -7,7 +9,8 @@ import { ReportStatistics } from '../analysis/report/statistics.ts';
 import { AppError } from '../core/errors.ts';
 import { text } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { parseInstantUs } from '../core/units.ts';
+import { NS_PER_MS, parseInstantUs } from '../core/units.ts';
+import { EXPLANATION_SCHEMA_VERSION, type ExplanationDocument } from '../documents/explanation.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
 import type { MonitoredLine, RecordingSource, ReportDocument } from '../documents/report.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
@@ -15,7 +18,7 @@ import { CaptureReader } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import { capturePlaces } from './open-capture.ts';
 import { documentFromThread } from './package.ts';
-import { damagedRows } from './run-files.ts';
+import { damagedRows, sendsOf } from './run-files.ts';
 
 export const REPORT_OPTIONS = {
   capture: text(
@@ -48,21 +51,85 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   const reader = new RunReader(directory);
   try {
     const summary = reader.summary === null ? null : readReplayDocument(directory, reader.summary);
-    const statistics = readRows(directory, reader, summary);
+    const collector = summary === null ? null : new RequestCollector(summary);
+    const statistics = readRows(directory, reader, summary, collector);
     const recording = readRecording(statistics, { directory, capture }, reader.run, summary);
     const monitored = monitoredLines(reader, summary, statistics);
-    return buildReport({ directory, run: reader.run, summary, statistics, recording, monitored });
+    const explanation = summary && collector && explained(collector.found(), explainInput(reader, summary));
+    return buildReport({
+      directory,
+      run: reader.run,
+      summary,
+      statistics,
+      recording,
+      monitored,
+      explanation,
+    });
   } finally {
     reader.close();
   }
 }
 
-function readRows(directory: string, reader: RunReader, summary: ReplayDocument | null): ReportStatistics {
+/**
+ * Explains why the objectives of a run were violated. Reads its rows once, with bounded memory.
+ * @throws AppError INPUT_INVALID if it is no run, a damaged one, or one that did not come to its end; SCHEMA_TOO_NEW
+ */
+export function explainRun(directory: string): ExplanationDocument {
+  const reader = new RunReader(directory);
+  try {
+    if (reader.summary === null) {
+      throw new AppError(
+        'INPUT_INVALID',
+        `the run ${directory} did not come to its end: it has no objectives`,
+        {
+          hint: `Use reprise report ${directory}, which shows what its rows contain.`,
+        },
+      );
+    }
+    const document = readReplayDocument(directory, reader.summary);
+    const collector = new RequestCollector(document);
+    for (const send of sendsOf(directory, reader)) collector.add(send);
+    const { run, capture, target, verdict } = document;
+    return {
+      schemaVersion: EXPLANATION_SCHEMA_VERSION,
+      kind: 'explanation',
+      ...{ directory, run, capture, target, verdict },
+      ...explained(collector.found(), explainInput(reader, document)),
+    };
+  } finally {
+    reader.close();
+  }
+}
+
+/** A run beside its requests. A value of a gauge holds until the next reading is due. */
+function explainInput(reader: RunReader, document: ReplayDocument): ExplainInput {
+  const intervalsS = new Map(document.monitors?.sources.map(({ name, intervalS }) => [name, intervalS]));
+  const series = reader.monitorSeries().map(({ series, name, kind, unit, source }) => {
+    const lastingMs = (intervalsS.get(source) ?? 1) * 1e3;
+    const values = [...pointsOf(kind, reader.monitorSamples(series))].flatMap(({ fromNs, toNs, value }) => {
+      const fromMs = fromNs / NS_PER_MS;
+      const toMs = toNs === fromNs ? fromMs + lastingMs : toNs / NS_PER_MS;
+      return value === null ? [] : [{ fromMs, toMs, value }];
+    });
+    return { name, kind, unit, values };
+  });
+  return { document, series };
+}
+
+function readRows(
+  directory: string,
+  reader: RunReader,
+  summary: ReplayDocument | null,
+  collector: RequestCollector | null,
+): ReportStatistics {
   try {
     const isInterrupted = summary === null || summary.interrupted !== null;
     const statistics = new ReportStatistics((reader.lastSecond() ?? -1) + 1, summary?.slo, isInterrupted);
     for (const second of reader.seconds()) statistics.time.addSecond(second);
-    for (const send of reader.sends()) statistics.addSend(send);
+    for (const send of reader.sends()) {
+      statistics.addSend(send);
+      collector?.add(send);
+    }
     return statistics;
   } catch (thrown) {
     throw damagedRows(directory, thrown);

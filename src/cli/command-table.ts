@@ -49,6 +49,11 @@ export const COMMAND_TABLE = [
   },
   { name: 'merge', summary: 'merge the runs of all shards and judge them as one' },
   { name: 'report', summary: 'report the results of a run, as text, Markdown, JSON or one page' },
+  {
+    name: 'explain',
+    summary: 'explain why a run violated its objectives, with the requests that show it',
+    inThread: true,
+  },
   { name: 'compare', summary: 'compare two runs, a run and its recording, or two profiles' },
   {
     name: 'gate',

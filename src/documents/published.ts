@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { capacityPlanSchema, capacitySchema } from './capacity.ts';
 import { comparisonSchema } from './comparison.ts';
 import { replayEventSchema } from './events.ts';
+import { explanationSchema } from './explanation.ts';
 import { historySchema } from './history.ts';
 import { profileSchema } from './profile.ts';
 import { publicationSchema } from './publication.ts';
@@ -16,6 +17,7 @@ const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly sche
   'capacity.schema.json': { title: 'Breaking point of Reprise', schema: capacitySchema },
   'capacity-plan.schema.json': { title: 'Plan of a search of Reprise', schema: capacityPlanSchema },
   'compare.schema.json': { title: 'Comparison of Reprise', schema: comparisonSchema },
+  'explain.schema.json': { title: 'Why a run of Reprise violated its objectives', schema: explanationSchema },
   'history.schema.json': { title: 'History of runs of Reprise', schema: historySchema },
   'profile.schema.json': { title: 'Traffic profile of Reprise', schema: profileSchema },
   'publication.schema.json': { title: 'Run of Reprise for experiment trackers', schema: publicationSchema },

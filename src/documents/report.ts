@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { explanation } from './explanation.ts';
 import { seriesFacts } from './monitors.ts';
 import {
   count,
@@ -240,6 +241,9 @@ export const reportSchema = z.object({
   errors: z.array(errorLine),
   statuses: counts,
   recording,
+  explanation: explanation
+    .nullish()
+    .describe('Why objectives were violated, as `explain` finds it; null if none was.'),
   nist: nistEvidence.nullable().optional().describe('Null for an unsealed run.'),
   summary: replaySchema
     .nullable()

@@ -62,7 +62,7 @@ function allowedShare(objective: Objective): number | null {
 }
 
 /** Whether a request is over the limit. Failed and unsent requests are; requests cancelled as recorded are not. */
-function isOver(objective: Objective, send: Send): boolean {
+export function isOver(objective: Objective, send: Send): boolean {
   if (send.cancelled) return false;
   if (send.refused || send.actualOffsetNs === null) return true;
   return measureOf(objective).isBroken?.(objective, send, 'planned') === true;

@@ -166,6 +166,10 @@ function margin(objective: Objective, figures: Observable, confidence: number): 
 /** A share of good requests is like a percentile: 95 % of them keep their limits. */
 export const GOODPUT: Measure = {
   observe: rateOf,
+  isBroken: (objective, send, from) =>
+    objective.limits.some(
+      ({ metric, limit }) => TIMES[metric].isBroken?.({ ...objective, limit }, send, from) === true,
+    ),
   samples: samplesOf,
   floor: ({ limit }) => sampleFloor(limit * 100),
   provenPercent: ({ limit }) => limit * 100,

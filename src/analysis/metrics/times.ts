@@ -59,7 +59,7 @@ interface TimeMeasure extends Measure {
   worth(percent: number, confidence: number, figures: Observable, count: number): number;
 }
 
-type Extra = Pick<Measure, 'allowedShare' | 'isBroken' | 'isOfGaps' | 'recorded' | 'inRecording'> & {
+type Extra = Pick<Measure, 'allowedShare' | 'isOfGaps' | 'recorded' | 'inRecording'> & {
   /** Replaces the bound by a lower one, if another figure gives it. */
   readonly tightened?: (
     bound: UpperBound,
@@ -88,6 +88,8 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
   return {
     ...extra,
     ofSend: (send, from) => source.ofSend(send, from),
+    isBroken: ({ limit }, send, from) =>
+      hasFailed(send) || (source.ofSend(send, from) ?? 0) > limit * NS_PER_MS,
     addTimes: (course, send, outcome) => source.addTimes(course, send, outcome),
     bound,
     worth,
@@ -163,8 +165,6 @@ function answerTime(planned: 'scheduled' | 'service', extra: Extra = {}): TimeMe
       if (aggregation.kind === 'percentile') return 1 - aggregation.percent / 100;
       return aggregation.kind === 'max' ? 0 : null;
     },
-    isBroken: ({ limit }, send, from) =>
-      hasFailed(send) || (source.ofSend(send, from) ?? 0) > limit * NS_PER_MS,
   });
 }
 

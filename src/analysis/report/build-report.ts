@@ -1,5 +1,6 @@
 import type { Run } from '../../core/run.ts';
 import { countOf, formatInstantUs, formatMultiplier, NS_PER_S } from '../../core/units.ts';
+import type { Explanation } from '../../documents/explanation.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import {
   type MonitoredLine,
@@ -26,11 +27,13 @@ interface ReportInput {
   readonly recording: Pick<RecordingSource, 'capture' | 'unavailable'>;
   /** The monitored series, over the steps of the run; absent without any. */
   readonly monitored?: readonly MonitoredLine[];
+  /** Why objectives were violated. */
+  readonly explanation?: Explanation | null;
 }
 
 /** Builds a report from a run's summary, its rows and its recording. */
 export function buildReport(input: ReportInput): ReportDocument {
-  const { directory, run, summary, statistics, recording, monitored = [] } = input;
+  const { directory, run, summary, statistics, recording, monitored = [], explanation = null } = input;
   const rows = statistics.rowFigures();
   const recorded = statistics.recordedFigures();
   const counts = countsOf(rows, summary);
@@ -67,6 +70,7 @@ export function buildReport(input: ReportInput): ReportDocument {
     errors: errorLines(rows.outcomes),
     statuses: rows.outcomes.statuses,
     recording: recordingOf(recording, recorded),
+    explanation: explanation?.against === 'objectives' ? explanation : null,
     nist: summary && nistEvidenceOf(summary),
     summary,
   };

@@ -3,6 +3,7 @@ import { countOf, formatMultiplier } from '../../core/units.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
+import { whyTables } from '../explain/view.ts';
 import {
   calledHere,
   msText,
@@ -39,6 +40,7 @@ import {
 
 export type SectionKey =
   | 'objectives'
+  | 'why'
   | 'latency'
   | 'streams'
   | 'groups'
@@ -110,6 +112,7 @@ function reportSections(document: ReportDocument): Section<SectionKey>[] {
       objectivesTable(document),
       countsTable(document),
     ]),
+    sectionOf('why' as const, 'Why', document.explanation == null ? [] : whyTables(document.explanation)),
     sectionOf('latency' as const, 'Latency', [latencyTable(document)]),
     sectionOf('streams' as const, 'Streams', [streamTable(document)]),
     sectionOf('groups' as const, 'By route, model and input size', groupTables(document)),

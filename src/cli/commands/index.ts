@@ -14,6 +14,7 @@ const LOADS: Readonly<Record<CommandName, CommandEntry['load']>> = {
   capacity: async () => (await import('./capacity.ts')).capacityCommand(),
   merge: async () => (await import('./merge.ts')).mergeCommand(),
   report: async () => (await import('./report.ts')).reportCommand(),
+  explain: async () => (await import('./report.ts')).explainCommand(),
   compare: async () => (await import('./compare.ts')).compareCommand(),
   gate: async () => (await import('./gate.ts')).gateCommand(COMMANDS),
   history: async () => (await import('./history.ts')).historyCommand(),

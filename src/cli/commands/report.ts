@@ -2,6 +2,7 @@ import { basename, dirname, join } from 'node:path';
 import { Command } from 'commander';
 import { capacityPage } from '../../analysis/capacity/page.ts';
 import { capacityView } from '../../analysis/capacity/view.ts';
+import { explanationPage, explanationView } from '../../analysis/explain/view.ts';
 import { INTERCHANGE_FORMS, interchangeOf } from '../../analysis/interchange/interchange.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { reportPage } from '../../analysis/report/page.ts';
@@ -9,7 +10,7 @@ import { reportView } from '../../analysis/report/view.ts';
 import { ciReportOfCapacity, ciReportOfReport } from '../../analysis/verdict/ci-report.ts';
 import { readCapacityDocument } from '../../app/capacity/state.ts';
 import { pageAssets } from '../../app/package.ts';
-import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
+import { explainRun, REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
 import { writeVerdict } from '../../app/verdict/delivery.ts';
 import { makeReady, VERDICT_OPTIONS } from '../../app/verdict/options.ts';
 import { Problems } from '../../core/errors.ts';
@@ -123,4 +124,30 @@ export function reportForms(
       markdown: { called: 'report', render: () => viewMarkdown(view) },
     },
   };
+}
+
+/** `reprise explain RUN`: why a run violated its objectives. */
+export function explainCommand(): Command {
+  return addOptions(new Command('explain'), REPORT_OUTPUTS)
+    .description(
+      'Explain why a run violated its objectives: causes by their share, and requests that show them.',
+    )
+    .argument('<run>', 'directory of a run by replay or merge')
+    .action((directory: string, _: object, command: Command) => {
+      const problems = new Problems();
+      const raw = readOptions(REPORT_OUTPUTS, askedOf(command, REPORT_OUTPUTS), problems);
+      const outputs = outputsOf(raw, REPORT_FORMS, problems);
+      problems.throwIfAny();
+      const document = explainRun(directory);
+      const view = explanationView(document, calledAs());
+      const forms = {
+        json: document,
+        text: () => viewText(view, 'brief'),
+        rendered: {
+          html: { called: 'page', render: () => explanationPage(document, pageAssets()) },
+          markdown: { called: 'explanation', render: () => viewMarkdown(view) },
+        },
+      };
+      writeOutputs(forms, outputs, terminal);
+    });
 }

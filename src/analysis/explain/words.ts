@@ -1,0 +1,156 @@
+import { formatBytes, formatMs } from '../../core/units.ts';
+import type { Cause, CauseFigures, CauseKind, NamedCause } from '../../documents/explanation.ts';
+import { numberText } from '../render/table.ts';
+import { failureAdvice, failureWords } from '../verdict/advice.ts';
+
+type Told = Pick<Cause, 'kind' | 'subject' | 'figures' | 'alike'>;
+
+/** How a cause is told, and one thing to try. */
+interface Words {
+  readonly text: (cause: Told) => string;
+  readonly tryThis: string | ((cause: Told) => string);
+}
+
+const seconds = (value: CauseFigures[string] | undefined) =>
+  typeof value === 'number' ? formatMs(value * 1e3) : 'an unknown time';
+const ms = (value: CauseFigures[string] | undefined) =>
+  typeof value === 'number' ? formatMs(value) : 'unknown';
+const number = (value: CauseFigures[string] | undefined) =>
+  typeof value === 'number' ? numberText(value) : '–';
+const medians = ({ figures }: Told) =>
+  `median ${ms(figures['medianMs'])}, others ${ms(figures['othersMedianMs'])}`;
+
+const ofGroup = (what: string): Words => ({
+  text: (cause) => {
+    const { subject, figures } = cause;
+    const filling = figures['waitingGone'];
+    return filling === undefined
+      ? `the ${what} ${subject} is slow: ${medians(cause)}`
+      : `the work of the ${what} ${subject} fills the queue: ${number(figures['timesWork'])} times the work of others (recorded: ${number(figures['recordedTimesWork'])} times)`;
+  },
+  tryThis: ({ subject }) =>
+    `See what ${subject} does for longer than the others, and give it workers of its own.`,
+});
+
+const ofResource = (what: string, tryThis: string): Words => ({
+  text: ({ subject, figures }) =>
+    `${what}: ${subject} reached ${number(figures['max'])} while requests were slow`,
+  tryThis,
+});
+
+const WORDS: Readonly<Record<CauseKind, Words>> = {
+  generator: {
+    text: ({ subject, figures }) =>
+      subject === null
+        ? `the load generator was late or paused: median ${ms(figures['medianMs'])}, at most ${ms(figures['maxMs'])}`
+        : 'requests were not sent: our own caps refused them, or this host had no socket',
+    tryThis: ({ subject }) =>
+      subject === null
+        ? 'Run the replay on cores that nothing else uses, or without a CPU limit.'
+        : 'Raise --max-in-flight and --max-rate, or replay a smaller multiplier.',
+  },
+  connecting: {
+    text: (cause) => {
+      const { subject, figures } = cause;
+      if (subject === null) return `opening or waiting for a connection: median ${ms(figures['medianMs'])}`;
+      return figures['medianMs'] === undefined
+        ? `no connection came about: ${failureWords(subject)}`
+        : `requests on new connections are answered late: ${medians(cause)}`;
+    },
+    tryThis: 'Raise the limit on connections, or the backlog, of the target and of the proxies before it.',
+  },
+  refusals: {
+    text: ({ subject }) => `no answer: ${failureWords((subject ?? '').replace('status_', ''))}`,
+    tryThis: ({ subject }) =>
+      failureAdvice({
+        failed: 1,
+        sent: 1,
+        commonest: (subject ?? '').replace('status_', ''),
+        answered: true,
+      }),
+  },
+  stalls: {
+    text: ({ figures }) =>
+      `the target stopped answering ${number(figures['stalls'])} times, for ${ms(figures['medianMs'])} each${figures['everyMs'] == null ? '' : `, every ${ms(figures['everyMs'])}`}`,
+    tryThis:
+      'Compare these times with garbage collection, checkpoints, timers and CPU throttling of the target.',
+  },
+  dependency: {
+    text: ({ subject, figures }) =>
+      figures['fault'] === undefined
+        ? `a dependency was slow: ${subject} reached ${number(figures['max'])} s`
+        : `requests that met the fault ${subject} (${figures['fault']} of ${figures['proxy']}) were slow`,
+    tryThis: 'Give calls to this dependency a short time-out and a fallback, or a cache.',
+  },
+  replicas: {
+    text: ({ figures }) =>
+      `replicas were missing: ${number(figures['leastReady'])} of ${number(figures['mostDesired'] ?? figures['mostReady'])} were ready${figures['readyS'] === null ? '' : `, all only after ${seconds(figures['readyS'])}`}`,
+    tryThis: 'Scale earlier or keep more replicas: a lower target of the autoscaler, or a higher minimum.',
+  },
+  cold_start: {
+    text: ({ figures }) =>
+      `the target was slow until ${seconds(figures['toS'])}, then not any more at the same load`,
+    tryThis: 'Warm the target up before it gets traffic, or replay with --warmup if production is warm.',
+  },
+  episode: {
+    text: ({ figures }) =>
+      `everything was slow from ${seconds(figures['fromS'])} to ${seconds(figures['toS'])}, without more load`,
+    tryThis: 'See what the log of the target, its neighbours and its dependencies report for that time.',
+  },
+  route: ofGroup('route'),
+  model: ofGroup('model'),
+  client: ofGroup('client'),
+  size: {
+    text: (cause) => {
+      const { subject, figures } = cause;
+      const from = figures['fromBytes'];
+      const size = typeof from === 'number' ? formatBytes(from) : `${number(figures['fromTokens'])} tokens`;
+      return `large requests are slow (${subject} from ${size}): ${medians(cause)}`;
+    },
+    tryThis: 'Limit or split such requests, or give them replicas of their own.',
+  },
+  retries: {
+    text: ({ figures }) =>
+      `slow answers are late by ${ms(figures['delayMs'])} or a multiple of it, others not at all`,
+    tryThis:
+      'Look for a time-out of that length in the target and its dependencies, and for what it then tries again.',
+  },
+  cpu: ofResource(
+    'the CPU of the target is at its limit',
+    'Raise the CPU limit of the target, or add replicas.',
+  ),
+  gpu: ofResource('the GPU is at its limit', 'Add replicas, or a larger batch if memory allows.'),
+  memory: ofResource(
+    'the memory of the target is nearly full',
+    'Raise its memory, or limit what it holds at once.',
+  ),
+  kv_cache: ofResource(
+    'the KV cache is full',
+    'Give the KV cache more memory, limit sequences or their length, or add replicas.',
+  ),
+  waiting: {
+    text: ({ figures }) => {
+      const executors = figures['executors'];
+      const served = typeof executors === 'number' ? `; it serves about ${executors} at a time` : '';
+      return `requests wait for others in the target: ${number(figures['meanInFlight'])} in flight at ${number(figures['ratePerSecond'])}/s, each for ${ms(figures['meanMs'])}${served}`;
+    },
+    tryThis: 'Give the target more workers or replicas, or less load per replica.',
+  },
+};
+
+export function causeText(cause: Told): string {
+  const alike = cause.alike.map(causeName).join(', ');
+  return `${WORDS[cause.kind].text(cause)}${alike === '' ? '' : `. This run cannot tell it from: ${alike}`}`;
+}
+
+export function triesOf(cause: Told): string {
+  const { tryThis } = WORDS[cause.kind];
+  return typeof tryThis === 'string' ? tryThis : tryThis(cause);
+}
+
+const NAMES: Partial<Readonly<Record<CauseKind, string>>> = { cpu: 'CPU', gpu: 'GPU', kv_cache: 'KV cache' };
+
+/** `route POST /v1/chat`, `waiting`. */
+export function causeName({ kind, subject }: NamedCause): string {
+  return `${NAMES[kind] ?? kind.replaceAll('_', ' ')}${subject === null ? '' : ` ${subject}`}`;
+}
