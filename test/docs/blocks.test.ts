@@ -17,7 +17,10 @@ beforeAll(async () => {
 afterAll(() => ground.close());
 
 describe('every command of a page is run as it is printed', () => {
-  const pages = docPages().filter((page) => blocksOf(page).some(isShell));
+  // The page that takes longest is among the last, and would be left to run alone.
+  const pages = docPages()
+    .filter((page) => blocksOf(page).some(isShell))
+    .toReversed();
   test.concurrent.each(pages)('%s', async (page) => {
     const blocks = blocksOf(page);
     const scene = await Scene.of(page, blocks, ground);
