@@ -5,9 +5,14 @@ import { type Asked, readOptions, value } from '../core/options.ts';
 import { parseMultiplier } from '../core/units.ts';
 import type { RankedWindowsDocument } from '../documents/ranked-windows.ts';
 import { parseWholeSeconds } from '../replay/options/parsers.ts';
-import { HARDEST_LENGTH, stretchOptions, windowRequestOf } from '../replay/options/window-options.ts';
+import {
+  HARDEST_LENGTH,
+  stretchOptions,
+  type WindowRequest,
+  windowRequestOf,
+} from '../replay/options/window-options.ts';
 import { sliceOf } from '../replay/window/window.ts';
-import { HARDEST_MULTIPLIER, openForReplay } from './open-capture.ts';
+import { HARDEST_MULTIPLIER, type OpenedCapture, openForReplay } from './open-capture.ts';
 
 const { window, tz } = stretchOptions('rank the windows of');
 
@@ -41,20 +46,28 @@ export function rankedWindows(
   problems.throwIfAny();
   const opened = openForReplay(directory, null, [], false);
   try {
-    const { parts, coverageRanges } = sliceOf(opened.overview, request);
-    const { coverage, isAtLeast } = opened.coverageWithin(coverageRanges);
     const { length: lengthS, multiplier } = read;
-    return rankedWindowsDocument(opened.ranked({ ranges: parts, lengthS, multiplier }), {
-      capture: opened.overview.name,
-      captureDigest: opened.digest,
-      timeZone,
-      lengthS,
-      multiplier,
-      coverage,
-      coverageIsAtLeast: isAtLeast,
-      recordersMissing: opened.inspection.missing.recorders,
-    });
+    return rankedDocumentOf(opened, request, { lengthS, multiplier, timeZone });
   } finally {
     opened.source.close();
   }
+}
+
+/** The windows of this part of an opened capture, ranked. @throws AppError CAPTURE_EMPTY, OPTION_INVALID */
+export function rankedDocumentOf(
+  opened: OpenedCapture,
+  request: WindowRequest,
+  asked: Pick<RankedWindowsDocument, 'lengthS' | 'multiplier' | 'timeZone'>,
+): RankedWindowsDocument {
+  const { parts, coverageRanges } = sliceOf(opened.overview, { ...request, search: null });
+  const { coverage, isAtLeast } = opened.coverageWithin(coverageRanges);
+  const { lengthS, multiplier } = asked;
+  return rankedWindowsDocument(opened.ranked({ ranges: parts, lengthS, multiplier }), {
+    capture: opened.overview.name,
+    captureDigest: opened.digest,
+    ...asked,
+    coverage,
+    coverageIsAtLeast: isAtLeast,
+    recordersMissing: opened.inspection.missing.recorders,
+  });
 }

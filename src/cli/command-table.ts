@@ -47,6 +47,13 @@ export const COMMAND_TABLE = [
     inThread: true,
     inScenario: true,
   },
+  {
+    name: 'statement',
+    summary: 'say on one page what load a service holds, and where it breaks',
+    process: 'sends',
+    inThread: true,
+    inScenario: true,
+  },
   { name: 'merge', summary: 'merge the runs of all shards and judge them as one' },
   { name: 'report', summary: 'report the results of a run, as text, Markdown, JSON or one page' },
   {

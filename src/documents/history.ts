@@ -13,7 +13,7 @@ const result = z
   .describe('How a test, or one of its checks, ended; undecided is neither.');
 export type Result = z.infer<typeof result>;
 
-const historyRun = z.object({
+export const historyRun = z.object({
   run: z.string(),
   test: z.string().describe('Equal for the runs that belong together.'),
   command: z.string(),

@@ -11,6 +11,7 @@ import { replaySchema } from './replay.ts';
 import { replayPlanSchema } from './replay-plan.ts';
 import { reportSchema } from './report.ts';
 import { shownSchema } from './shown.ts';
+import { statementSchema } from './statement.ts';
 
 /** The schemas that other programs may rely on, by file name. */
 const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly schema: z.ZodType }>> = {
@@ -26,6 +27,7 @@ const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly sche
   'replay-plan.schema.json': { title: 'Plan of a run of Reprise', schema: replayPlanSchema },
   'report.schema.json': { title: 'Report of a run of Reprise', schema: reportSchema },
   'show.schema.json': { title: 'Requests shown by Reprise', schema: shownSchema },
+  'statement.schema.json': { title: 'Statement of Reprise', schema: statementSchema },
   'windows.schema.json': { title: 'Hardest windows of a capture', schema: rankedWindowsSchema },
 };
 

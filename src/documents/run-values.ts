@@ -173,3 +173,11 @@ export const RUN_VALUES: readonly RunValue[] = [
   tracked('fidelity.planned_cv', 'ratio', ({ fidelity }) => fidelity.planned.cv),
   tracked('fidelity.sent_cv', 'ratio', ({ fidelity }) => fidelity.sent.cv),
 ];
+
+/** The named numbers of a run, for histories and metrics. Values that were not measured are left out. */
+export function runFigures(run: ReplayDocument): Figure[] {
+  return RUN_VALUES.flatMap(({ name, unit, of }) => {
+    const value = of(run) ?? null;
+    return name === undefined || value === null ? [] : [{ name, unit, value }];
+  });
+}

@@ -145,7 +145,7 @@ export function targetFirst<Series extends { readonly name: string }>(series: re
   return [...series.filter(isOfTarget), ...series.filter((each) => !isOfTarget(each))];
 }
 
-function isOfTarget({ name }: { readonly name: string }): boolean {
+export function isOfTarget({ name }: { readonly name: string }): boolean {
   return !name.startsWith('generator_');
 }
 

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
+import { picked } from '../../core/picked.ts';
 import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/capacity.ts';
 import type { ComparedSide, ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
 import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
-import { RUN_VALUES } from '../../documents/run-values.ts';
+import { runFigures } from '../../documents/run-values.ts';
+import type { StatementDocument, StatementFacts } from '../../documents/statement.ts';
 import { isFound } from '../capacity/view.ts';
 import { isShift } from '../compare/view.ts';
 import { escaped } from '../render/html.ts';
@@ -19,6 +21,7 @@ import {
   viewMarkdown,
 } from '../render/table.ts';
 import { stateOf, valueText } from '../report/requests.ts';
+import { statementFigures } from '../statement/figures.ts';
 
 /** One checked item: an objective, a metric, or a reason about the run itself. */
 interface CiCase {
@@ -33,7 +36,7 @@ interface CiCase {
 
 /** A verdict of any command, in a common form for pipelines and histories. */
 export interface CiReport {
-  readonly command: 'replay' | 'compare' | 'capacity';
+  readonly command: 'replay' | 'compare' | 'capacity' | 'statement';
   /** Name of the test, equal for all runs that belong together. */
   readonly test: string;
   readonly verdict: string | null;
@@ -144,14 +147,6 @@ function validCase(headline: string): CiCase {
   return { kind: 'run', name: 'the run is valid', result: 'passed', message: headline, advice: '' };
 }
 
-/** The figures of a run for histories and metrics. Values that were not measured are left out. */
-function runFigures(run: ReplayDocument): Figure[] {
-  return RUN_VALUES.flatMap(({ name, unit, of }) => {
-    const value = of(run) ?? null;
-    return name === undefined || value === null ? [] : [{ name, unit, value }];
-  });
-}
-
 function factsOf(document: ReplayDocument): NonNullable<CiReport['facts']> {
   const { run, capture, target, version, labels, captureDigest } = document;
   return { run, capture, target, version, labels, captureDigest };
@@ -255,6 +250,43 @@ export function ciReportOfCapacity(document: CapacityDocument, view: View, name:
     ],
     startedAt,
     durationS: spentS,
+    view,
+  };
+}
+
+/** What all statements of one service have in common: their name, or what they are about. */
+export function statementTestOf({ name, capture, multiplier, target }: StatementFacts): string {
+  return name ?? `statement of ${lastPartOf(capture)} at ${numberText(multiplier)}x against ${target}`;
+}
+
+/** The CI report of a statement: a case for each run, and for each limit that decides its verdict. */
+export function ciReportOfStatement(document: StatementDocument, view: View): CiReport {
+  const { verdict, runs, limits, startedAt, endedAt, directory } = document;
+  const run = `${lastPartOf(directory)}-${startedAt}`;
+  const results: Readonly<Record<string, Result>> = { PASS: 'passed', FAIL: 'failed' };
+  const resultOf = (each: string | null): Result => results[each ?? ''] ?? 'undecided';
+  return {
+    command: 'statement',
+    test: statementTestOf(document),
+    verdict,
+    result: resultOf(verdict),
+    cases: [
+      ...runs.map((each): CiCase => {
+        const message = each.skipped ?? (each.violated.join('; ') || (each.verdict ?? 'no verdict'));
+        return { kind: 'run', name: each.part, result: resultOf(each.verdict), message, advice: '' };
+      }),
+      ...limits
+        .filter(({ decides }) => decides)
+        .map((each) => reasonCase(each, verdict === 'FAIL' ? 'failed' : 'undecided')),
+    ],
+    figures: statementFigures(document),
+    facts: { run, ...picked(document, 'capture', 'target', 'version', 'labels', 'captureDigest') },
+    properties: [
+      ...testedProperties(document),
+      ...Object.entries({ run, ...picked(document, 'capture', 'target', 'version', 'directory') }),
+    ],
+    startedAt,
+    durationS: (Date.parse(endedAt) - Date.parse(startedAt)) / 1e3,
     view,
   };
 }

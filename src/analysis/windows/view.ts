@@ -238,31 +238,53 @@ function rangeText({ from, to }: Pick<RankedWindow, 'from' | 'to'>, timeZone: st
   return `${begin} to ${begin.slice(0, 10) === end.slice(0, 10) ? end.slice(11) : end}`;
 }
 
-function notesOf(document: RankedWindowsDocument): string[] {
+/** A limit of what was recorded or compared. */
+export interface WindowsNote {
+  readonly code: string;
+  readonly text: string;
+}
+
+/** What limits the choice of a window. */
+export function windowsNotes(document: RankedWindowsDocument): WindowsNote[] {
   const { server, multiplier, longestSilence, silentS, timeZone, empty, otherNames } = document;
   const { coverage, recordersMissing, unstored } = document;
-  return linesOf(
-    !document.isMonth &&
+  const texts: Readonly<Record<string, string | false>> = {
+    less_than_a_month:
+      !document.isMonth &&
       `${daysText(document.days)} of traffic: less than the 14 days that can stand for a month`,
-    longestSilence !== null &&
+    silence:
+      longestSilence !== null &&
       `${formatMs(silentS * 1e3)} in periods of an hour or more without a request, the longest from ${rangeText(longestSilence, timeZone)}: no traffic, or nothing was recorded (reprise inspect)`,
-    empty > 0 && `${many(empty, 'window')} without a request: not compared`,
-    coverage === null && 'coverage is unknown, so harder windows may not have been recorded',
-    coverage !== null &&
+    empty_windows: empty > 0 && `${many(empty, 'window')} without a request: not compared`,
+    coverage_unknown:
+      coverage === null && 'coverage is unknown, so harder windows may not have been recorded',
+    coverage:
+      coverage !== null &&
       coverage < 1 &&
       `${document.coverageIsAtLeast ? 'at least ' : ''}${percent(coverage)} of the traffic was recorded: windows were harder than they look, and one that was recorded less may be the hardest`,
-    (recordersMissing ?? 0) > 0 &&
+    recorders_missing:
+      (recordersMissing ?? 0) > 0 &&
       `${countOf(recordersMissing ?? 0, 'recorder')} of the fleet missing: their part of each window is unknown`,
-    unstored > 0 && `${many(unstored, 'request')} not stored whole: they can be planned, not sent`,
-    server === null &&
+    not_stored:
+      unstored > 0 && `${many(unstored, 'request')} not stored whole: they can be planned, not sent`,
+    server_unknown:
+      server === null &&
       `too few latencies were recorded to fit a server. The hardest window is the one that is hard whether a server needs time for requests, for tokens of prompts or for tokens of answers`,
-    server?.isOpen === true &&
+    server_open:
+      server?.isOpen === true &&
       `requests hardly waited while they were recorded, so the server may have more than ${countOf(server.executors, 'executor')}: waits may be shorter, and other windows the hardest`,
-    server !== null &&
+    compared_higher:
+      server !== null &&
       server.multiplier > multiplier &&
       `hardly a request waits at ${multiplier}x, so windows were compared at ${server.multiplier}x`,
-    otherNames > 0 && `${many(otherNames, 'request')} of further models or routes: not compared by name`,
-  );
+    other_names:
+      otherNames > 0 && `${many(otherNames, 'request')} of further models or routes: not compared by name`,
+  };
+  return Object.entries(texts).flatMap(([code, text]) => (text === false ? [] : [{ code, text }]));
+}
+
+function notesOf(document: RankedWindowsDocument): string[] {
+  return windowsNotes(document).map(({ text }) => text);
 }
 
 /** Days in rows, with the requests of each hour, and the positions of the listed windows. */
@@ -322,7 +344,8 @@ function calendarLines(document: RankedWindowsDocument): string[] {
   ];
 }
 
-function calendarFigure(document: RankedWindowsDocument): string {
+/** The weeks as a map of hours, with the chosen windows framed; empty for less than a day. */
+export function calendarFigure(document: RankedWindowsDocument): string {
   const { days, values, marks } = calendarOf(document);
   if (document.hours.at.length < LEAST_HOURS) return '';
   return figure(

@@ -30,6 +30,7 @@ import { makeReady } from '../verdict/options.ts';
 import { type Settled, settle } from './await-recovery.ts';
 import type { CapacityOptions } from './options.ts';
 import {
+  assertWorth,
   type CapacityPlan,
   capacityPlanDocument,
   endOf,
@@ -87,10 +88,12 @@ export async function findCapacity(
   const opened = openForReplay(directory, encryptionKeyOf(run), run.options.window.recorders);
   try {
     const planned = planCapacity(opened, options);
+    assertWorth(planned);
     if (simulates) return (await import('./simulate.ts')).simulateCapacity(planned);
     const place = run.options.dryRun ? null : placeOf(planned);
     const kept = place?.kept ?? null;
     const plan = kept === null ? planned : planCapacity(opened, options, kept);
+    assertWorth(plan);
     const document = capacityPlanDocument(plan);
     await deps.onPlan?.(document, options);
     return place === null ? document : await searchCapacity(plan, place, deps);

@@ -40,7 +40,7 @@ import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/optio
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict/options.ts';
 
 /** Options of a replay that its steps can have: those that the search does not set itself. */
-const STEP_OPTIONS = ofSteps(RUN_OPTIONS);
+export const STEP_OPTIONS = ofSteps(RUN_OPTIONS);
 const SCALING = { scaling: RUN_OPTIONS.scaling };
 
 const parseWidth: OptionParser<number> = (given, what) => {
@@ -78,7 +78,7 @@ const parseTier: OptionParser<StatedTier> = (given, what) => {
 };
 
 /** Options of the search itself. */
-const SEARCH_OPTIONS = grouped('The search', {
+export const SEARCH_OPTIONS = grouped('The search', {
   out: text(
     '-o, --out <directory>',
     'directory of the search; resumes a stopped search found there (default: runs/<id>)',
@@ -172,7 +172,8 @@ function isForecastable(objective: Objective): boolean {
   return [objective, ...objective.limits].every((each) => factsOf(each).isForecast);
 }
 
-const SHORTEST_BUDGET_S = 10;
+/** The shortest budget that is accepted. */
+export const SHORTEST_BUDGET_S = 10;
 
 /** @throws AppError OPTION_INVALID listing every problem */
 export function resolveCapacityOptions(

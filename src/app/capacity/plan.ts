@@ -30,7 +30,7 @@ import {
   requireSelected,
 } from '../replay/plan.ts';
 import { loadOf, type SearchedLoad, secondsIn, windowLengthS } from './load.ts';
-import type { CapacityOptions } from './options.ts';
+import { type CapacityOptions, SHORTEST_BUDGET_S } from './options.ts';
 import { paceOf, type StepScene, stepScaling } from './step.ts';
 
 /** A load is decided after this number of windows at most. */
@@ -80,6 +80,8 @@ export interface CapacityPlan {
   readonly settings: string;
   /** Options of the generator. If they change, it is still the same search. */
   readonly generator: string;
+  /** The shortest budget that has room for two steps. */
+  readonly leastBudgetS: number;
 }
 
 /**
@@ -111,7 +113,6 @@ export function planCapacity(
   const overheadS = options.coolDownMs / 1e3 + settlingS + drainMs / 1e3 + STARTING_S;
   const { ceiling, ceilingBy } = ceilingOf(options, selected.peakShare * base.forecast.plannedPeakPerSecond);
   const start = Math.min(1, ceiling);
-  assertWorth(options, windowSAt(start), overheadS);
   return {
     options,
     opened,
@@ -139,6 +140,7 @@ export function planCapacity(
       budgetS: options.budgetS,
     },
     ...settingsOf(opened, options, whole),
+    leastBudgetS: leastOf(options, windowSAt(start), overheadS),
   };
 }
 
@@ -302,14 +304,28 @@ function drainOf({ run: { options }, objectives }: CapacityOptions): number {
   return Math.min(options.drainDeadlineMs, Math.max(LEAST_DRAIN_MS, DRAIN_LIMITS * largest));
 }
 
-function assertWorth({ budgetS, calibrates }: CapacityOptions, windowS: number, overheadS: number): void {
-  const leastS = (calibrates ? 2 * (windowS + overheadS) : 0) + 2 * (windowS * 2 + overheadS);
+function leastOf({ calibrates }: CapacityOptions, windowS: number, overheadS: number): number {
+  return (calibrates ? 2 * (windowS + overheadS) : 0) + 2 * (windowS * 2 + overheadS);
+}
+
+/** @throws AppError OPTION_INVALID for a budget that has no room for two steps */
+export function assertWorth({ options: { budgetS }, leastBudgetS: leastS, search }: CapacityPlan): void {
   if (budgetS >= leastS) return;
   throw new AppError(
     'OPTION_INVALID',
-    `--budget ${formatMs(budgetS * 1e3)} is too short for two steps with windows of ${formatMs(windowS * 1e3)}: they take ${formatMs(leastS * 1e3)}`,
+    `--budget ${formatMs(budgetS * 1e3)} is too short for two steps with windows of ${formatMs(search.windowSAt(search.start) * 1e3)}: they take ${formatMs(leastS * 1e3)}`,
     { hint: 'Raise --budget, or shorten --step or --timeout drain.' },
   );
+}
+
+/** The shortest budget of a search. Windows are shorter in a shorter search, so it is found by trying. */
+export function leastBudgetS(opened: OpenedCapture, options: CapacityOptions): number {
+  let budgetS = SHORTEST_BUDGET_S;
+  for (;;) {
+    const { leastBudgetS: leastS } = planCapacity(opened, { ...options, budgetS });
+    if (leastS <= budgetS) return budgetS;
+    budgetS = leastS;
+  }
 }
 
 function ceilingOf(

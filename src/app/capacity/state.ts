@@ -25,26 +25,42 @@ const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
 
 /**
- * The state of a search in its directory. Null for an empty directory or a new one, which is created. @throws AppError
+ * The path of a state file in a directory. Null for an empty directory or a new one, which is created. It is checked
+ * before anything is sent, so that nothing begins whose state cannot be kept.
+ * @param what whose state it is
+ * @throws AppError OUTPUT_EXISTS for a directory with other files, OUTPUT_UNWRITABLE
  */
+export function keptStateIn(directory: string, file: string, what: string): string | null {
+  const path = join(directory, file);
+  if (existsSync(path)) return path;
+  writingTo(directory, () => {
+    makeDirectories(directory, PRIVATE_DIRECTORY);
+    accessSync(directory, constants.W_OK);
+  });
+  if (readdirSync(directory).length === 0) return null;
+  throw new AppError('OUTPUT_EXISTS', `${directory} is not empty, and holds no ${what} that could go on`, {
+    hint: 'Give a new directory to --out.',
+  });
+}
+
+/** The error for a directory whose state was made by another command line. @param what whose state it is */
+export function otherSettings(directory: string, what: string, mayChange = ''): AppError {
+  return new AppError('OPTION_INVALID', `--out: the ${what} in ${directory} asked for something else`, {
+    hint: `Repeat its command to go on with it${mayChange}, or give a new directory.`,
+  });
+}
+
+/** The state of a search in its directory; null for an empty one. @throws AppError */
 export function readState(directory: string, settings: string): CapacityState | null {
-  const path = join(directory, STATE_FILE);
-  if (!existsSync(path)) {
-    // Checked before anything is sent, so that no search begins whose state cannot be kept.
-    writingTo(directory, () => {
-      makeDirectories(directory, PRIVATE_DIRECTORY);
-      accessSync(directory, constants.W_OK);
-    });
-    if (readdirSync(directory).length === 0) return null;
-    throw new AppError('OUTPUT_EXISTS', `${directory} is not empty, and holds no search that could go on`, {
-      hint: 'Give a new directory to --out.',
-    });
-  }
+  const path = keptStateIn(directory, STATE_FILE, 'search');
+  if (path === null) return null;
   const state = parsed(path, (json) => capacityStateSchema.parse(json));
   if (state.settings === settings) return state;
-  throw new AppError('OPTION_INVALID', `--out: the search in ${directory} asked for something else`, {
-    hint: 'Repeat its command to go on with it (--budget, --multiplier and what limits the generator may change), or give a new directory.',
-  });
+  throw otherSettings(
+    directory,
+    'search',
+    ' (--budget, --multiplier and what limits the generator may change)',
+  );
 }
 
 /**
@@ -62,19 +78,22 @@ export function goingOn(state: CapacityState, generator: string): CapacityState 
   return { ...state, generator, steps };
 }
 
-/** Writes atomically, so that a reader gets the old or the new state. @throws AppError OUTPUT_UNWRITABLE */
+/** Writes a state. @throws AppError OUTPUT_UNWRITABLE */
 export function writeState(directory: string, state: CapacityState): void {
-  const path = join(directory, STATE_FILE);
+  writePrivately(join(directory, STATE_FILE), `${JSON.stringify(state)}\n`);
+}
+
+/** Writes a file atomically, so that a reader gets the old or the new one. @throws AppError OUTPUT_UNWRITABLE */
+export function writePrivately(path: string, text: string): void {
   writingTo(path, () => {
-    makeDirectories(directory, PRIVATE_DIRECTORY);
-    writeFileDurably(path, `${JSON.stringify(state)}\n`, PRIVATE_FILE);
+    makeDirectories(dirname(path), PRIVATE_DIRECTORY);
+    writeFileDurably(path, text, PRIVATE_FILE);
   });
 }
 
 /** Writes the document of a search into its directory. @throws AppError OUTPUT_UNWRITABLE */
 export function writeCapacityDocument(directory: string, document: CapacityDocument): void {
-  const path = join(directory, CAPACITY_FILE);
-  writingTo(path, () => writeFileDurably(path, `${JSON.stringify(document)}\n`, PRIVATE_FILE));
+  writePrivately(join(directory, CAPACITY_FILE), `${JSON.stringify(document)}\n`);
 }
 
 /** @throws AppError INPUT_INVALID */

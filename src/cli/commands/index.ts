@@ -12,6 +12,7 @@ const LOADS: Readonly<Record<CommandName, CommandEntry['load']>> = {
   init: async () => (await import('./run.ts')).initCommand(),
   run: async () => (await import('./run.ts')).runCommand(COMMANDS),
   capacity: async () => (await import('./capacity.ts')).capacityCommand(),
+  statement: async () => (await import('./statement.ts')).statementCommand(),
   merge: async () => (await import('./merge.ts')).mergeCommand(),
   report: async () => (await import('./report.ts')).reportCommand(),
   explain: async () => (await import('./report.ts')).explainCommand(),

@@ -30,6 +30,8 @@ export const OWN_SUBDIRECTORY = 'reprise';
 export const CAPACITY_FILE = 'capacity.json';
 /** The comparison of a replay of two targets, beside their runs. */
 export const COMPARISON_FILE = 'comparison.json';
+/** The document of a statement, in its directory. */
+export const STATEMENT_FILE = 'statement.json';
 const PRIVATE_MODE = 0o700;
 
 export interface SegmentFile extends SegmentName {
@@ -187,6 +189,11 @@ const KINDS = {
     readBy: (path: string) =>
       `Read the comparison with: reprise compare ${path} (--html FILE writes a page). Its runs are in it: reprise report ${join(path, '01-A')}.`,
   },
+  statement: {
+    called: 'a statement',
+    readBy: (path: string) =>
+      `Read it with: reprise statement --from ${path} (--html FILE writes the page). Its runs are in it, such as ${join(path, 'recorded')}.`,
+  },
   capture: {
     called: 'a capture',
     readBy: (path: string) =>
@@ -200,11 +207,15 @@ export function kindOf(directory: string): keyof typeof KINDS | null {
   if (has(RUN_DATABASE)) return 'run';
   if (has(CAPACITY_FILE)) return 'search';
   if (has(COMPARISON_FILE)) return 'alternation';
+  if (has(STATEMENT_FILE)) return 'statement';
   return isCapture(directory) || isCapture(join(directory, OWN_SUBDIRECTORY)) ? 'capture' : null;
 }
 
 /** Files of runs and searches, by which a shell completes a path too far. */
-const FILES_OF_DIRECTORIES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY, CAPACITY_FILE, COMPARISON_FILE];
+const FILES_OF_DIRECTORIES: readonly string[] = [
+  ...[RUN_DATABASE, RUN_SUMMARY],
+  ...[CAPACITY_FILE, COMPARISON_FILE, STATEMENT_FILE],
+];
 /** Formats of traces, and the flags they need, by the ends of their names without what packs them. */
 const TRACES: readonly (readonly [end: RegExp, format: string])[] = [
   [/\.z?har$/i, 'har'],

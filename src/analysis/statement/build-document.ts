@@ -1,0 +1,138 @@
+import { picked } from '../../core/picked.ts';
+import type { CapacityDocument } from '../../documents/capacity.ts';
+import type { HistoryRun } from '../../documents/history.ts';
+import { holds, objectiveOf } from '../../documents/metrics/objectives.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
+import { runFigures } from '../../documents/run-values.ts';
+import {
+  STATEMENT_SCHEMA_VERSION,
+  type StatementDocument,
+  type StatementPart,
+  type StatementPlan,
+  type StatementRun,
+  statementFactsOf,
+} from '../../documents/statement.ts';
+import { isOfTarget } from '../report/monitors.ts';
+import { nistEvidenceOf } from '../report/nist.ts';
+import { stateOf } from '../report/requests.ts';
+import { changedSince, statementFigures } from './figures.ts';
+import { limitsOf, notClaimedOf } from './limits.ts';
+import { sentenceOf } from './sentence.ts';
+
+/** A part that was replayed to its end, with the directory of its run. */
+export interface PlayedPart {
+  readonly part: StatementPart;
+  readonly directory: string;
+  readonly document: ReplayDocument;
+}
+
+/** All that a statement rests on. */
+export interface StatementEvidence {
+  readonly plan: StatementPlan;
+  readonly played: readonly PlayedPart[];
+  /** Null before the search has ended. */
+  readonly capacity: CapacityDocument | null;
+  /** The last statement of this name; null without one. */
+  readonly previous: HistoryRun | null;
+  readonly digests: StatementDocument['digests'];
+  readonly signedBy: StatementDocument['signedBy'];
+  readonly endedAt: string;
+  readonly directory: string;
+}
+
+/** Whether a part is not to be replayed, because a lower load has failed. */
+export function isPointless(part: StatementPart, played: readonly PlayedPart[]): boolean {
+  const hasFailed = (lower: StatementPart) =>
+    played.some((each) => each.part === lower && each.document.verdict === 'FAIL');
+  if (part === 'multiplied') return hasFailed('recorded');
+  return part === 'spike' && (hasFailed('recorded') || hasFailed('multiplied'));
+}
+
+/** Builds the document of a statement, ready for JSON. */
+export function statementDocument(evidence: StatementEvidence): StatementDocument {
+  const { plan, played, capacity, previous } = evidence;
+  const facts = statementFactsOf(plan);
+  const documents = new Map(played.map(({ part, document }) => [part, document]));
+  const runs = plan.parts.map((each): StatementRun => {
+    const found = played.find(({ part }) => part === each.part);
+    if (found !== undefined) return { ...each, ...playedFacts(found, plan) };
+    const none = { directory: null, run: null, verdict: null, multiplier: null };
+    const skipped = isPointless(each.part, played) ? 'lower_load_failed' : 'not_reached';
+    return { ...each, ...none, skipped, sent: 0, figures: [], resources: [], violated: [] };
+  });
+  const production = productionOf(documents.get('recorded'));
+  const findings = { ...facts, runs, documents, capacity, production };
+  const limits = limitsOf(findings);
+  const verdict = runs.some((run) => run.verdict === 'FAIL')
+    ? 'FAIL'
+    : limits.some(({ decides }) => decides)
+      ? 'INCONCLUSIVE'
+      : 'PASS';
+  const judged = documents.get('multiplied') ?? documents.get('recorded') ?? null;
+  return {
+    schemaVersion: STATEMENT_SCHEMA_VERSION,
+    kind: 'statement',
+    ...facts,
+    endedAt: evidence.endedAt,
+    verdict,
+    sentence: sentenceOf({ ...findings, verdict, limits }),
+    confidence: judged?.bounds.confidence ?? null,
+    limits,
+    production,
+    runs,
+    breakingPoint:
+      capacity &&
+      picked(
+        ...([capacity, 'endedBy', 'limitedBy', 'load', 'breakingPoint', 'gaveFirst', 'sizing'] as const),
+        ...(['noise', 'calibration', 'budgetS', 'spentS'] as const),
+      ),
+    changed: previous && changedSince(previous, statementFigures({ runs, breakingPoint: capacity })),
+    notClaimed: notClaimedOf(findings),
+    nist: judged && nistEvidenceOf(judged),
+    ...picked(evidence, 'digests', 'signedBy', 'directory'),
+  };
+}
+
+function playedFacts(
+  { directory, document }: PlayedPart,
+  { multiplier, parts }: StatementPlan,
+): Omit<StatementRun, keyof StatementPlan['parts'][number]> {
+  const isRaised = parts.some(({ part }) => part === 'multiplied' || part === 'spike');
+  const stages = document.scalingPlan?.stages ?? null;
+  return {
+    directory,
+    run: document.run,
+    verdict: document.verdict,
+    multiplier: stages !== null && isRaised ? multiplier : document.multiplier,
+    skipped: null,
+    sent: document.sent,
+    figures: runFigures(document),
+    resources: (document.monitors?.series ?? [])
+      .filter(isOfTarget)
+      .map((series) => picked(series, 'name', 'kind', 'unit', 'source', 'mean', 'max')),
+    violated: document.slo
+      .filter((line) => stateOf(line, document) === 'violated')
+      .map(({ expression }) => expression),
+  };
+}
+
+/** What production answered to the requests of the run at 1x. */
+function productionOf(run: ReplayDocument | undefined): StatementDocument['production'] {
+  if (run?.asRecorded === undefined) return null;
+  const { answers, latencyMs, failedShare } = run.asRecorded;
+  const recorded = (expression: string): number | null => {
+    const { metric, aggregation, slice } = objectiveOf(expression) ?? {};
+    if (slice !== null || aggregation === undefined) return null;
+    if (metric === 'errors' && aggregation.kind === 'rate') return failedShare;
+    if (metric !== 'latency' && metric !== 'service') return null;
+    const percentiles: Readonly<Record<string, number | null | undefined>> = latencyMs;
+    if (aggregation.kind === 'max') return latencyMs.max;
+    return aggregation.kind === 'percentile' ? (percentiles[`p${aggregation.percent}`] ?? null) : null;
+  };
+  const violated = run.slo.flatMap(({ expression }) => {
+    const objective = objectiveOf(expression);
+    const value = recorded(expression);
+    return objective === null || value === null || holds(value, objective) ? [] : [expression];
+  });
+  return { answers, latencyMs, failedShare, violated };
+}

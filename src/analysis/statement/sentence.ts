@@ -1,0 +1,69 @@
+import { zonedTime } from '../../core/calendar.ts';
+import { formatMs, formatMultiplier, percent } from '../../core/units.ts';
+import type { StatementDocument, StatementLimit } from '../../documents/statement.ts';
+import { isFound, loadName } from '../capacity/view.ts';
+import type { StatementFindings } from './limits.ts';
+
+interface Judged extends StatementFindings {
+  readonly verdict: StatementDocument['verdict'];
+  readonly limits: readonly StatementLimit[];
+}
+
+/** The statement in a few sentences: what production did not meet, whether it holds, where it breaks and how. */
+export function sentenceOf(judged: Judged): string {
+  const { production, verdict } = judged;
+  const violated = production?.violated ?? [];
+  const sentences = [
+    violated.length > 0 && `Production itself did not meet ${violated.join(' and ')}.`,
+    claimText(judged),
+    judged.sendable && breakingText(judged),
+    verdict !== 'FAIL' && firstText(judged),
+  ];
+  return sentences.filter((each) => each !== false).join(' ');
+}
+
+function claimText({ verdict, multiplier, limits, runs, ...facts }: Judged): string {
+  const load = `${formatMultiplier(multiplier)} times ${windowText(facts)}`;
+  const [first] = limits.filter(({ decides }) => decides);
+  const because = first === undefined ? '' : `, because ${first.text}`;
+  if (verdict === 'PASS') return `The service holds ${load}.`;
+  if (verdict === 'INCONCLUSIVE') return `It is not known whether the service holds ${load}${because}.`;
+  const atRecorded = runs.some((run) => run.part === 'recorded' && run.verdict === 'FAIL');
+  const failed = limits.find(({ code }) => code === 'objective_violated');
+  return `The service does not hold ${atRecorded ? windowText(facts) : load}${failed === undefined ? '' : `: ${failed.text}`}.`;
+}
+
+/** `the hardest 15 min of 28 days (harder than 99.7 % of 2,688 windows, from 2026-11-03 14:15 UTC)`. */
+function windowText({ window, recorded }: Pick<StatementFindings, 'window' | 'recorded'>): string {
+  const { lengthS, chosenBy, harderThan, from } = window;
+  const { timeZone, days, compared } = recorded;
+  const span = days >= 1 ? `${Math.round(days)} days` : `${formatMs(days * 86_400e3)}`;
+  const kind = chosenBy === 'given' ? 'the chosen' : `the ${chosenBy}`;
+  const rank =
+    harderThan === null || compared < 2
+      ? ''
+      : `harder than ${percent(harderThan)} of ${compared.toLocaleString('en')} windows, `;
+  return `${kind} ${formatMs(lengthS * 1e3)} of ${span} (${rank}from ${zonedTime(Date.parse(from), timeZone)} ${timeZone})`;
+}
+
+/** The interval of the breaking point, of the load that was searched. */
+function breakingText({ capacity }: StatementFindings): string {
+  const unknown = 'Where it breaks is not known.';
+  if (capacity === null || capacity.calibration?.representative === false) return unknown;
+  const { passes, fails, interval } = capacity.breakingPoint;
+  const of = `times ${loadName(capacity.load)} of it`;
+  const x = formatMultiplier;
+  if (interval !== null && isFound(capacity))
+    return `It breaks between ${x(interval[0])} and ${x(interval[1])} ${of} (95 %).`;
+  if (passes === null && fails === null) return unknown;
+  if (fails === null)
+    return `It did not break up to ${x(passes!.multiplier)} ${of}; where it does is not known.`;
+  if (passes === null) return `It breaks at ${x(fails.multiplier)} ${of} or less.`;
+  return `It breaks somewhere between ${x(passes.multiplier)} and ${x(fails.multiplier)} ${of}.`;
+}
+
+/** What fails first. Of a FAIL the claim says it. */
+function firstText({ capacity, sendable }: StatementFindings): string | false {
+  const first = capacity?.gaveFirst ?? null;
+  return sendable && first !== null && `First to fail is ${first.objective}.`;
+}

@@ -1,0 +1,241 @@
+import { join } from 'node:path';
+import { isPointless, statementDocument } from '../../analysis/statement/build-document.ts';
+import { partName } from '../../analysis/statement/limits.ts';
+import { statementView } from '../../analysis/statement/view.ts';
+import { ciReportOfStatement, statementTestOf } from '../../analysis/verdict/ci-report.ts';
+import { systemClock } from '../../core/clock.ts';
+import type { AppError } from '../../core/errors.ts';
+import type { Logger } from '../../core/ports.ts';
+import { formatInstantUs, formatMs } from '../../core/units.ts';
+import type { HistoryRun } from '../../documents/history.ts';
+import type { StatementDocument, StatementPlan } from '../../documents/statement.ts';
+import { STATEMENT_FILE } from '../../storage/capture/directory.ts';
+import { History } from '../../storage/history.ts';
+import { findCapacity } from '../capacity/capacity.ts';
+import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
+import type { ReplayReporter } from '../replay/progress.ts';
+import { replayCapture } from '../replay/replay.ts';
+import type { StopSource } from '../replay/run.ts';
+import { newRunId } from '../run-files.ts';
+import { deliverVerdict } from '../verdict/delivery.ts';
+import { makeReady, type VerdictRequest } from '../verdict/options.ts';
+import {
+  changedIn,
+  digestsOf,
+  keptPlan,
+  nextDirectory,
+  playedIn,
+  readDocument,
+  readPlan,
+  SEARCH_DIRECTORY,
+  searchedIn,
+  signaturesIn,
+  writePlan,
+  writeStatement,
+} from './files.ts';
+import type { StatementOptions } from './options.ts';
+import { planStatement, runOf, searchOf } from './plan.ts';
+
+export interface StatementDeps {
+  /** Called before anything is sent. */
+  readonly onPlan: (plan: StatementPlan, directory: string | null) => void;
+  /** Starts listening for stops, when the statement is planned. */
+  readonly listen: () => StopSource;
+  readonly reporter: ReplayReporter;
+  readonly logger: Logger;
+}
+
+/** A plan of a dry run; or a statement, with the error that ended it early. */
+export type StatementMade =
+  | { readonly kind: 'planned'; readonly plan: StatementPlan }
+  | { readonly kind: 'made'; readonly document: StatementDocument; readonly error: AppError | null };
+
+/**
+ * Replays what a statement needs, part by part, each as an ordinary run in one directory. A part that has ended there is
+ * not repeated. A guard, a stop or a target that is away ends the statement, which then goes on with the same call.
+ * @throws AppError before anything is sent, as `planStatement`, `replayCapture` and `findCapacity`
+ */
+export async function makeStatement(
+  capture: string,
+  options: StatementOptions,
+  deps: StatementDeps,
+): Promise<StatementMade> {
+  const { run } = options.search;
+  const opened = openForReplay(capture, encryptionKeyOf(run), run.options.window.recorders);
+  const planned = await planStatement(opened, options).finally(() => opened.source.close());
+  if (run.options.dryRun) {
+    deps.onPlan(planned, null);
+    return { kind: 'planned', plan: planned };
+  }
+  makeReady(options.verdict);
+  const directory = options.out ?? join('runs', newRunId());
+  const plan = keptPlan(directory, planned.settings) ?? planned;
+  deps.onPlan(plan, directory);
+  writePlan(directory, plan);
+  const stop = deps.listen();
+  try {
+    const error = await new Parts(capture, options, plan, directory, { ...deps, stop }).play();
+    return {
+      kind: 'made',
+      document: statementFrom(directory, options.verdict, null, deps.reporter.note),
+      error,
+    };
+  } finally {
+    stop.end();
+  }
+}
+
+class Parts {
+  readonly #capture: string;
+  readonly #options: StatementOptions;
+  readonly #plan: StatementPlan;
+  readonly #directory: string;
+  readonly #deps: StatementDeps & { readonly stop: StopSource };
+
+  constructor(
+    capture: string,
+    options: StatementOptions,
+    plan: StatementPlan,
+    directory: string,
+    deps: StatementDeps & { readonly stop: StopSource },
+  ) {
+    this.#capture = capture;
+    this.#options = options;
+    this.#plan = plan;
+    this.#directory = directory;
+    this.#deps = deps;
+  }
+
+  /** @returns the error of the part that a guard ended; null if the parts came to their end or were stopped */
+  async play(): Promise<AppError | null> {
+    const { parts, searchS, multiplier } = this.#plan;
+    const { reporter, stop } = this.#deps;
+    for (const each of parts) {
+      const played = playedIn(this.#directory);
+      const name = partName(each.part, multiplier);
+      if (played.some(({ part }) => part === each.part)) {
+        reporter.note(`${name}: done before`);
+        continue;
+      }
+      if (isPointless(each.part, played)) {
+        reporter.note(`${name}: not replayed, because a lower load has failed`);
+        continue;
+      }
+      if (stop.signal.aborted) return null;
+      reporter.note(`${name}: ${formatMs(each.lengthS * 1e3)}`);
+      const ended = await this.#replay(each);
+      if (ended.kind !== 'complete') return ended.kind === 'aborted' ? ended.error : null;
+    }
+    if (searchS !== null && searchedIn(this.#directory) === null && !stop.signal.aborted)
+      await this.#search(searchS);
+    return null;
+  }
+
+  async #replay(part: StatementPlan['parts'][number]) {
+    const out = nextDirectory(this.#directory, part.part);
+    const asked = { ...runOf(this.#options, part, this.#plan.ranges), out, ciReport: [], history: null };
+    const replayed = await replayCapture(
+      this.#capture,
+      asked,
+      this.#watch(partName(part.part, this.#plan.multiplier)),
+    );
+    if (replayed.kind === 'planned') throw new Error('a statement is no dry run');
+    return replayed.end;
+  }
+
+  async #search(budgetS: number): Promise<void> {
+    const { reporter } = this.#deps;
+    reporter.note(`breaking point: at most ${formatMs(budgetS * 1e3)}`);
+    const options = searchOf(this.#options, this.#plan.ranges, budgetS);
+    const out = join(this.#directory, SEARCH_DIRECTORY);
+    await findCapacity(this.#capture, { ...options, out }, { ...this.#watch('search'), reporter });
+  }
+
+  /** The parts share one stop, which ends after the last of them. */
+  #watch(name: string) {
+    const { stop, reporter, logger } = this.#deps;
+    const listen = (): StopSource => ({
+      signal: stop.signal,
+      get received() {
+        return stop.received;
+      },
+      end: () => undefined,
+    });
+    const progress = (texts: readonly string[]) => reporter.progress([name, ...texts]);
+    return { listen, logger, reporter: { ...reporter, note: () => undefined, progress } };
+  }
+}
+
+/**
+ * Makes the statement of what was replayed in a directory, writes it there and delivers its verdict.
+ * @param signer who signs it; null for nobody
+ * @throws AppError INPUT_INVALID for a directory without a statement
+ */
+export function statementFrom(
+  directory: string,
+  verdict: VerdictRequest,
+  signer: string | null,
+  note: ReplayReporter['note'],
+): StatementDocument {
+  const document = statementOf(directory, verdict.history?.file ?? null, signer);
+  writeStatement(directory, document);
+  note(...deliverVerdict(ciReportOfStatement(document, statementView(document)), directory, verdict));
+  return document;
+}
+
+function statementOf(directory: string, history: string | null, signer: string | null): StatementDocument {
+  const plan = readPlan(directory);
+  const played = playedIn(directory);
+  const capacity = searchedIn(directory);
+  const now = formatInstantUs(systemClock.epochUs());
+  const ends = [...played.map(({ document }) => document.endedAt), ...(capacity ? [capacity.endedAt] : [])];
+  return statementDocument({
+    plan,
+    played,
+    capacity,
+    previous: history === null ? null : lastStatement(history, plan),
+    digests: digestsOf(directory, played, capacity),
+    signedBy: signer === null ? null : { name: signer, at: now },
+    endedAt: ends.sort().at(-1) ?? plan.startedAt,
+    directory,
+  });
+}
+
+/** Statements of a test among which the last one is searched: those of some years. */
+const MOST_STATEMENTS = 100;
+
+/** The last statement of the same test before this one. */
+function lastStatement(file: string, plan: StatementPlan): HistoryRun | null {
+  const history = new History(file, 'read');
+  try {
+    const runs = history.runs(statementTestOf(plan), MOST_STATEMENTS);
+    return runs.findLast(({ startedAt }) => startedAt < plan.startedAt) ?? null;
+  } finally {
+    history.close();
+  }
+}
+
+/** The result of checking a statement. */
+export interface StatementCheck {
+  readonly document: StatementDocument;
+  readonly changed: readonly { readonly file: string; readonly why: string }[];
+  /** Signatures of its digests, by file. Reprise does not check them. */
+  readonly signatures: readonly string[];
+}
+
+/**
+ * Reads the files of a statement again: whether each is as it was, and whether the runs still have this result.
+ * @throws AppError INPUT_INVALID for a directory without a statement
+ */
+export function verifyStatement(directory: string): StatementCheck {
+  const changed = changedIn(directory);
+  const document = readDocument(directory);
+  const now = changed.length > 0 ? document : statementOf(directory, null, null);
+  const isSame = now.verdict === document.verdict && now.sentence === document.sentence;
+  const differs = { file: STATEMENT_FILE, why: 'its runs have another result' };
+  return {
+    document,
+    changed: isSame ? changed : [...changed, differs],
+    signatures: signaturesIn(directory),
+  };
+}
