@@ -22,6 +22,7 @@ const GUIDES: Readonly<Record<string, string>> = {
   init: '../guides/scenarios.md#a-first-scenario',
   run: '../guides/scenarios.md',
   capacity: '../guides/capacity.md',
+  statement: '../guides/statement.md',
   merge: '../guides/several-machines.md',
   report: '../guides/report.md',
   compare: '../guides/compare.md',

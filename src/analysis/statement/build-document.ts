@@ -1,7 +1,15 @@
 import { picked } from '../../core/picked.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
 import type { HistoryRun } from '../../documents/history.ts';
-import { holds, objectiveOf } from '../../documents/metrics/objectives.ts';
+import { isOfWholeAnswers } from '../../documents/metrics/metrics.ts';
+import {
+  holds,
+  IMPLIED_ERRORS,
+  type Objective,
+  objectiveOf,
+  parseObjectives,
+} from '../../documents/metrics/objectives.ts';
+import type { AsRecordedDocument } from '../../documents/parts.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import { runFigures } from '../../documents/run-values.ts';
 import {
@@ -120,19 +128,23 @@ function playedFacts(
 function productionOf(run: ReplayDocument | undefined): StatementDocument['production'] {
   if (run?.asRecorded === undefined) return null;
   const { answers, latencyMs, failedShare } = run.asRecorded;
-  const recorded = (expression: string): number | null => {
-    const { metric, aggregation, slice } = objectiveOf(expression) ?? {};
-    if (slice !== null || aggregation === undefined) return null;
-    if (metric === 'errors' && aggregation.kind === 'rate') return failedShare;
-    if (metric !== 'latency' && metric !== 'service') return null;
-    const percentiles: Readonly<Record<string, number | null | undefined>> = latencyMs;
-    if (aggregation.kind === 'max') return latencyMs.max;
-    return aggregation.kind === 'percentile' ? (percentiles[`p${aggregation.percent}`] ?? null) : null;
-  };
   const violated = run.slo.flatMap(({ expression }) => {
     const objective = objectiveOf(expression);
-    const value = recorded(expression);
+    const value = objective && recordedValue(objective, run.asRecorded!);
     return objective === null || value === null || holds(value, objective) ? [] : [expression];
   });
   return { answers, latencyMs, failedShare, violated };
+}
+
+const [ERRORS] = parseObjectives([IMPLIED_ERRORS]);
+
+/** What production had of an objective; null if the recording of a run does not tell. */
+function recordedValue(objective: Objective, { latencyMs, failedShare }: AsRecordedDocument): number | null {
+  const { aggregation, metric, slice } = objective;
+  if (slice !== null) return null;
+  if (metric === ERRORS?.metric) return aggregation.kind === 'rate' ? failedShare : null;
+  if (!isOfWholeAnswers(objective)) return null;
+  if (aggregation.kind === 'max') return latencyMs.max;
+  const known: Readonly<Record<string, number | null | undefined>> = latencyMs;
+  return aggregation.kind === 'percentile' ? (known[`p${aggregation.percent}`] ?? null) : null;
 }

@@ -35,11 +35,18 @@ export function partName(part: StatementPart, multiplier: number): string {
   return names[part];
 }
 
+/** The limit that makes a FAIL. */
+export const VIOLATED = 'objective_violated';
+
 type Limits = (findings: StatementFindings) => readonly StatementLimit[];
 
 /** First what production itself did not meet, then what decides the verdict, then the others. */
 export function limitsOf(findings: StatementFindings): StatementLimit[] {
-  const found = [ofRequests, ofRuns, ofSearch, ofBudget, ofRecording].flatMap((of) => of(findings));
+  const hasFailed = findings.runs.some(({ verdict }) => verdict === 'FAIL');
+  const found = [ofRequests, ofRuns, ofSearch, ofBudget, ofRecording]
+    .flatMap((of) => of(findings))
+    // Of a FAIL, what was not decided could change nothing.
+    .map((each) => ({ ...each, decides: each.decides && (!hasFailed || each.code === VIOLATED) }));
   return [
     ...ofProduction(findings),
     ...found.filter(({ decides }) => decides),
@@ -82,7 +89,7 @@ const ofRuns: Limits = ({ runs, multiplier, documents, sendable }) =>
     if (verdict === 'PASS') return [];
     if (verdict === 'FAIL') {
       const text = `at ${name} the service did not meet ${violated.join(' and ') || 'its objectives'}`;
-      return [{ code: 'objective_violated', text, advice: '', decides: true }];
+      return [{ code: VIOLATED, text, advice: '', decides: true }];
     }
     return reasons.map((each) => ({
       code: each.code,

@@ -2,7 +2,7 @@ import { zonedTime } from '../../core/calendar.ts';
 import { formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type { StatementDocument, StatementLimit } from '../../documents/statement.ts';
 import { isFound, loadName } from '../capacity/view.ts';
-import type { StatementFindings } from './limits.ts';
+import { type StatementFindings, VIOLATED } from './limits.ts';
 
 interface Judged extends StatementFindings {
   readonly verdict: StatementDocument['verdict'];
@@ -24,12 +24,12 @@ export function sentenceOf(judged: Judged): string {
 
 function claimText({ verdict, multiplier, limits, runs, ...facts }: Judged): string {
   const load = `${formatMultiplier(multiplier)} times ${windowText(facts)}`;
-  const [first] = limits.filter(({ decides }) => decides);
+  const first = limits.find(({ decides }) => decides);
   const because = first === undefined ? '' : `, because ${first.text}`;
   if (verdict === 'PASS') return `The service holds ${load}.`;
   if (verdict === 'INCONCLUSIVE') return `It is not known whether the service holds ${load}${because}.`;
   const atRecorded = runs.some((run) => run.part === 'recorded' && run.verdict === 'FAIL');
-  const failed = limits.find(({ code }) => code === 'objective_violated');
+  const failed = limits.find(({ code }) => code === VIOLATED);
   return `The service does not hold ${atRecorded ? windowText(facts) : load}${failed === undefined ? '' : `: ${failed.text}`}.`;
 }
 
@@ -37,13 +37,15 @@ function claimText({ verdict, multiplier, limits, runs, ...facts }: Judged): str
 function windowText({ window, recorded }: Pick<StatementFindings, 'window' | 'recorded'>): string {
   const { lengthS, chosenBy, harderThan, from } = window;
   const { timeZone, days, compared } = recorded;
-  const span = days >= 1 ? `${Math.round(days)} days` : `${formatMs(days * 86_400e3)}`;
-  const kind = chosenBy === 'given' ? 'the chosen' : `the ${chosenBy}`;
+  const length = formatMs(lengthS * 1e3);
+  const since = `from ${zonedTime(Date.parse(from), timeZone)} ${timeZone}`;
+  if (compared < 2) return `the recorded ${length} (${since})`;
+  const span = days >= 1 ? `${Math.round(days)} days` : formatMs(days * 86_400e3);
   const rank =
-    harderThan === null || compared < 2
+    harderThan === null
       ? ''
       : `harder than ${percent(harderThan)} of ${compared.toLocaleString('en')} windows, `;
-  return `${kind} ${formatMs(lengthS * 1e3)} of ${span} (${rank}from ${zonedTime(Date.parse(from), timeZone)} ${timeZone})`;
+  return `the ${chosenBy === 'given' ? 'chosen' : chosenBy} ${length} of ${span} (${rank}${since})`;
 }
 
 /** The interval of the breaking point, of the load that was searched. */

@@ -19,7 +19,7 @@ const OWN_OPTIONS = grouped('The statement', {
   }),
   budget: value(
     '--budget <time>',
-    'how long everything may take: it shortens what is replayed (default: each part as long as the window, 10m of search)',
+    'how long everything may take (default: each part as long as the window, 10m of search)',
     parsePositiveMs,
   ),
   out: text(

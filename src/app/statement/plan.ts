@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { partName } from '../../analysis/statement/limits.ts';
 import { lengthsWithin } from '../../analysis/statement/part-lengths.ts';
 import { systemClock } from '../../core/clock.ts';
 import { picked } from '../../core/picked.ts';
@@ -55,7 +56,7 @@ export async function planStatement(
     timeZone: 'UTC',
   });
   const from = formatInstantUs(window.fromUs);
-  const ranked = recorded.windows.find((each) => each.from === from);
+  const ranked = recorded.windows.find((each) => each.from <= from && from < each.to);
   const sendable = !overview.arrivalsOnly && recorded.unstored < recorded.requests;
   const { parts, searchS } = sendable ? await partsOf(opened, options, ranges) : { parts: [], searchS: null };
   return {
@@ -107,10 +108,11 @@ async function partsOf(
     const samplesS = askedPlan(planned).needs.map(({ atLeastS }) => atLeastS ?? 0);
     // The faults of a plan begin and end at stated instants.
     const leastS = part === 'faults' ? wholeS : Math.max(SHORTEST_S, ...samplesS);
-    needs.push({ wholeS, leastS: Math.min(wholeS, leastS) });
+    const name = partName(part, options.multiplier);
+    needs.push({ name, wholeS, leastS: Math.min(wholeS, leastS) });
   }
   const leastS = SEARCH_LEAST * leastBudgetS(opened, searchOf(options, ranges, SEARCH_S));
-  const searching = { wholeS: Math.max(SEARCH_S, leastS), leastS };
+  const searching = { name: 'search', wholeS: Math.max(SEARCH_S, leastS), leastS };
   const lengths = lengthsWithin([...needs, searching], options.budgetS);
   return {
     parts: parts.map((part, at): PlannedPart => {
@@ -192,7 +194,10 @@ function stretchOf(
 /** What must be the same in a statement that goes on. It is a hash, because options hold secrets. */
 function settingsOf(opened: OpenedCapture, options: StatementOptions, ranges: readonly TimeRange[]): string {
   const { multiplier, budgetS, faults, search } = options;
-  const { settings } = planCapacity(opened, searchOf(options, ranges, SEARCH_S));
+  const { run, ...others } = searchOf(options, ranges, SEARCH_S);
+  // A dry run plans the same statement.
+  const sent = { ...run, options: { ...run.options, dryRun: false } };
+  const { settings } = planCapacity(opened, { ...others, run: sent });
   const asked = { settings, multiplier, budgetS, faults, name: search.verdict.name };
   return createHash('sha256').update(JSON.stringify(asked)).digest('hex');
 }

@@ -206,7 +206,7 @@ const MOST_STATEMENTS = 100;
 
 /** The last statement of the same test before this one. */
 function lastStatement(file: string, plan: StatementPlan): HistoryRun | null {
-  const history = new History(file, 'read');
+  const history = new History(file, 'write');
   try {
     const runs = history.runs(statementTestOf(plan), MOST_STATEMENTS);
     return runs.findLast(({ startedAt }) => startedAt < plan.startedAt) ?? null;

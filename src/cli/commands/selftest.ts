@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { columnsOf, tableLines } from '../../analysis/render/table.ts';
+import { DOCTOR_OPTIONS, examine, type Finding } from '../../app/doctor.ts';
 import {
   conclusionLines,
   resolveSelftestOptions,
@@ -69,5 +70,29 @@ function cellsOf(step: SelftestStep): string[] {
     percent(step.achievedShare),
     percent(step.senderBusyShare),
     doubts.length === 0 ? 'kept' : `not kept: ${doubts.join(', ')}`,
+  ];
+}
+
+const DOCTOR = { ...DOCTOR_OPTIONS, ...OUTPUT };
+
+/** `reprise doctor`: whether this host can record and replay, and what to improve. */
+export function doctorCommand(): Command {
+  return addOptions(new Command('doctor'), DOCTOR)
+    .description('Check whether this host is ready to record and replay. Changes nothing.')
+    .action(async (_: object, command: Command) => {
+      const options = optionsOf(command, DOCTOR);
+      const findings = await examine(options);
+      if (options.json) terminal.json({ schema: 'reprise-doctor/1', findings });
+      else terminal.print(...findingLines(findings));
+      if (findings.some(({ result }) => result === 'fail')) process.exitCode = EXIT.fail;
+    });
+}
+
+function findingLines(findings: readonly Finding[]): string[] {
+  const rows = findings.map(({ check, result, found }) => [check, result, found]);
+  const advice = findings.flatMap(({ check, advice: what }) => (what === null ? [] : [`${check}: ${what}`]));
+  return [
+    ...tableLines(columnsOf(['check', 'result', 'found'], []), rows),
+    ...(advice.length === 0 ? [] : ['', ...advice]),
   ];
 }

@@ -38,14 +38,14 @@ const OUTPUTS = grouped('Output', {
   html: formOption('--html [file]', 'write one self-contained page, for paper too'),
 });
 const READING = grouped('A statement that exists', {
-  from: text('--from <directory>', 'write the statement of what was replayed there; send nothing'),
-  verify: text('--verify <directory>', 'check that the files of a statement are as they were; send nothing'),
+  from: text('--from <directory>', 'the statement of what was replayed there; send nothing'),
+  verify: text('--verify <directory>', 'check that the files of a statement are unchanged'),
   signedBy: text('--signed-by <name>', 'with --from: who signs it; prints how to add a signature'),
 });
 const OPTIONS = { ...STATEMENT_OPTIONS, ...OUTPUTS, ...READING, ...DETAIL_OPTIONS };
 const COMMON = [
-  ...(['target', 'slo', 'multiplier', 'budget', 'window', 'replicas', 'header', 'out'] as const),
-  ...(['from', 'verify', 'signedBy', 'history', 'html', 'json', 'dryRun', 'quiet', 'verbose'] as const),
+  ...(['target', 'slo', 'multiplier', 'budget', 'window', 'out', 'dryRun'] as const),
+  ...(['from', 'verify', 'signedBy', 'html', 'json'] as const),
 ];
 type Detail = ResolvedOptions<typeof DETAIL_OPTIONS>;
 
@@ -84,7 +84,7 @@ async function statement(capture: string | undefined, command: Command): Promise
     show(document, outputs, detail);
     if (signedBy !== null) {
       const file = shellWord(`${from}/SHA256SUMS`);
-      terminal.note(`Sign it with a tool of your choice, such as: gpg --armor --detach-sign ${file}`);
+      terminal.note(`Sign it with a tool of your choice, such as: gpg -ab ${file}`);
     }
     return;
   }

@@ -1,0 +1,236 @@
+import { appendFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type StatementDocument, statementSchema } from '../../src/documents/statement.ts';
+import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
+import { arrivalAlone, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { requestsOf, serverOf } from '../support/replaying.ts';
+import type { RequestLogServer } from '../support/request-log-server.ts';
+import { playedAt, searched } from '../support/searched.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const SLO = ['--slo', 'latency: p(50)<1000'];
+
+function documentOf({
+  stdout,
+  stderr,
+}: {
+  readonly stdout: string;
+  readonly stderr: string;
+}): StatementDocument {
+  if (stdout === '') throw new Error(stderr);
+  const document = JSON.parse(stdout);
+  // What the schema does not name it would leave out.
+  expect(statementSchema.parse(document)).toEqual(document);
+  return document;
+}
+
+describe('a plan', () => {
+  const capture = captureOf(requestsOf(60, 20_000_000));
+  const plan = (...args: string[]) =>
+    runCommand(['statement', capture, '--target', 'http://127.0.0.1:9', ...SLO, '--dry-run', ...args]);
+
+  test('has the hardest window, for as long as it lasts in every part', async () => {
+    const { status, stdout } = await plan('--json');
+    const { parts, window, searchS } = JSON.parse(stdout);
+    expect({ status, chosenBy: window.chosenBy, searchS }).toEqual({
+      status: 0,
+      chosenBy: 'hardest',
+      searchS: 600,
+    });
+    const { lengthS } = window;
+    expect(parts).toEqual(
+      ['recorded', 'multiplied', 'spike'].map((part) => ({ part, lengthS, wholeS: lengthS, windowShare: 1 })),
+    );
+  });
+
+  test('within a budget it is shorter, and says how much of the window it has', async () => {
+    const { parts } = JSON.parse((await plan('--json', '--budget', '20m', '--window', 'hardest=15m')).stdout);
+    for (const { lengthS, wholeS, windowShare } of parts) {
+      expect(lengthS).toBeLessThan(wholeS);
+      expect(windowShare).toBeGreaterThanOrEqual(lengthS / wholeS);
+      expect(windowShare).toBeLessThanOrEqual(1);
+    }
+  });
+
+  test('a budget below the sum of the least lengths is refused with the sum', async () => {
+    const { status, stderr } = await plan('--budget', '20s');
+    expect({
+      status,
+      names: /at least [\d.]+ \w+ \(1x .*, 2x .*, spike to 2x .*, search /.test(stderr),
+    }).toEqual({
+      status: 2,
+      names: true,
+    });
+  });
+
+  test('two of a capture, --from and --verify are refused, and so is a signature without --from', async () => {
+    for (const args of [
+      ['statement'],
+      ['statement', capture, '--from', capture],
+      ['statement', '--from', capture, '--verify', capture],
+      ['statement', capture, '--signed-by', 'Ada'],
+      ['statement', '--from', capture],
+      ['statement', '--verify', capture],
+    ])
+      expect(await runCommand(args)).toMatchObject({ status: 2, stdout: '' });
+  });
+});
+
+test('of arrivals alone it sends nothing, and says so', async () => {
+  const capture = captureOf(
+    Array.from({ length: 50 }, (_, at) => arrivalAlone(TEST_EPOCH_US + at * 100_000)),
+    {},
+  );
+  const server = await serverOf();
+  const out = join(temporaryDirectory(), 'statement');
+  const done = await runCommand([
+    'statement',
+    capture,
+    '--target',
+    server.url,
+    ...SLO,
+    '--out',
+    out,
+    '--json',
+  ]);
+  expect(done.status).toBe(4);
+  const { verdict, limits, runs } = documentOf(done);
+  expect({ verdict, first: limits[0]?.code, runs }).toEqual({
+    verdict: 'INCONCLUSIVE',
+    first: 'without_requests',
+    runs: [],
+  });
+  expect(server.requests).toEqual([]);
+});
+
+describe('a statement of what was replayed', () => {
+  const directory = join(temporaryDirectory(), 'statement');
+  let server: RequestLogServer;
+  let capture = '';
+
+  beforeAll(async () => {
+    server = await serverOf();
+    capture = captureOf(requestsOf(400, 2_000));
+    const asked = ['--target', server.url, ...SLO];
+    const plan = await runCommand(['statement', capture, ...asked, '--dry-run', '--json']);
+    mkdirSync(join(directory, 'search'), { recursive: true });
+    writeFileSync(join(directory, 'plan.json'), plan.stdout);
+    for (const [part, args] of [
+      ['recorded', []],
+      ['multiplied', ['--multiplier', '2']],
+      ['spike', ['--stages', '100ms@1x,200ms@2x,100ms@1x']],
+    ] as const) {
+      const out = join(directory, part);
+      await runCommand(['replay', capture, ...asked, ...args, '--out', out]);
+      // Beside busy programs a run of a second may be undecided. Here it is about what is made of runs.
+      const summary = join(out, 'summary.json');
+      const passed = { ...JSON.parse(readFileSync(summary, 'utf8')), verdict: 'PASS', reasons: [] };
+      writeFileSync(summary, JSON.stringify(passed));
+    }
+    const search = searched([1, 2, 3, 4, 4.5, 5, 6].map((load) => playedAt(load)));
+    writeFileSync(join(directory, 'search', 'capacity.json'), JSON.stringify(search));
+  });
+
+  const from = (...args: string[]) => runCommand(['statement', '--from', directory, ...args]);
+  const verify = (at = directory) => runCommand(['statement', '--verify', at]);
+
+  test('has its runs beside production, the breaking point and the digests of its files', async () => {
+    const done = await from('--json');
+    const document = documentOf(done);
+    expect(done.status).toBe(0);
+    expect(document).toMatchObject({ verdict: 'PASS', confidence: 0.95, multiplier: 2 });
+    expect(document.runs.map(({ part, verdict, multiplier }) => ({ part, verdict, multiplier }))).toEqual([
+      { part: 'recorded', verdict: 'PASS', multiplier: 1 },
+      { part: 'multiplied', verdict: 'PASS', multiplier: 2 },
+      { part: 'spike', verdict: 'PASS', multiplier: 2 },
+    ]);
+    expect(document.production?.answers).toBeGreaterThan(0);
+    expect(document.breakingPoint?.breakingPoint.passes?.multiplier).toBe(4.5);
+    expect(document.digests.map(({ file }) => file)).toEqual([
+      'plan.json',
+      ...['recorded', 'multiplied', 'spike'].flatMap((part) => [
+        `${part}/summary.json`,
+        `${part}/run.sqlite`,
+      ]),
+      'search/capacity.json',
+    ]);
+    const sums = readFileSync(join(directory, 'SHA256SUMS'), 'utf8').trim().split('\n');
+    expect(sums).toHaveLength(document.digests.length + 1);
+  });
+
+  test('says who signed it, until it is made again', async () => {
+    expect(documentOf(await from('--json', '--signed-by', 'Ada')).signedBy?.name).toBe('Ada');
+    expect((await verify()).stdout).toContain('Ada');
+    expect(documentOf(await from('--json')).signedBy).toBeNull();
+  });
+
+  test('is written as a page and as Markdown', async () => {
+    const place = temporaryDirectory();
+    const [html, markdown] = [join(place, 'page.html'), join(place, 'page.md')];
+    expect(await from('--html', html, '--markdown', markdown)).toMatchObject({ status: 0 });
+    for (const file of [html, markdown]) expect(readFileSync(file, 'utf8')).toContain('PASS');
+  });
+
+  test('a changed, a missing and a rewritten file are named', async () => {
+    await from();
+    expect(await verify()).toMatchObject({ status: 0 });
+    const changes: [string, (at: string) => void][] = [
+      ['recorded/run.sqlite', (at) => appendFileSync(join(at, 'recorded/run.sqlite'), 'x')],
+      ['search/capacity.json', (at) => rmSync(join(at, 'search/capacity.json'))],
+      ['statement.json', (at) => appendFileSync(join(at, 'statement.json'), ' ')],
+    ];
+    for (const [file, change] of changes) {
+      const copy = join(temporaryDirectory(), 'copy');
+      cpSync(directory, copy, { recursive: true });
+      change(copy);
+      const { status, stderr } = await verify(copy);
+      expect({ file, status, named: stderr.includes(file) }).toEqual({ file, status: 2, named: true });
+    }
+  });
+
+  test('a verdict that its runs do not have is found although its digest is right', async () => {
+    const copy = join(temporaryDirectory(), 'copy');
+    cpSync(directory, copy, { recursive: true });
+    const summary = join(copy, 'multiplied/summary.json');
+    writeFileSync(summary, readFileSync(summary, 'utf8').replace('"verdict":"PASS"', '"verdict":"FAIL"'));
+    const other = documentOf(await runCommand(['statement', '--from', copy, '--json']));
+    expect(other.verdict).toBe('FAIL');
+    cpSync(join(directory, 'statement.json'), join(copy, 'statement.json'));
+    const digest = /\w{64}(?= {2}statement\.json)/;
+    const right = digest.exec(readFileSync(join(directory, 'SHA256SUMS'), 'utf8'))?.[0] ?? '';
+    const sums = join(copy, 'SHA256SUMS');
+    writeFileSync(sums, readFileSync(sums, 'utf8').replace(digest, right));
+    const { status, stderr } = await verify(copy);
+    expect({ status, named: stderr.includes('statement.json') }).toEqual({ status: 2, named: true });
+  });
+
+  test('beside the last one of the same name in the history', async () => {
+    const history = join(temporaryDirectory(), 'history.sqlite');
+    const first = join(temporaryDirectory(), 'first');
+    cpSync(directory, first, { recursive: true });
+    const plan = join(first, 'plan.json');
+    writeFileSync(plan, readFileSync(plan, 'utf8').replace(/"startedAt":\s*"\d{4}/, '"startedAt":"2020'));
+    const args = ['--history', history, '--json'];
+    expect(documentOf(await runCommand(['statement', '--from', first, ...args])).changed).toBeNull();
+    const { changed } = documentOf(await from(...args));
+    expect(changed).toMatchObject({ verdict: 'PASS' });
+    expect(changed?.figures.map(({ name }) => name)).toContain('breaks_from');
+  });
+
+  test('goes on only as it was begun, and never in a directory of other files', async () => {
+    const asked = ['statement', capture, '--target', server.url, ...SLO, '--multiplier', '3'];
+    expect(await runCommand([...asked, '--out', directory])).toMatchObject({ status: 2, stdout: '' });
+    expect(await runCommand([...asked, '--out', capture])).toMatchObject({ status: 2, stdout: '' });
+  });
+
+  test('that is complete sends nothing more', async () => {
+    const before = server.requests.length;
+    const plan = JSON.parse(readFileSync(join(directory, 'plan.json'), 'utf8'));
+    const asked = ['statement', capture, '--target', server.url, ...SLO, '--out', directory, '--json'];
+    const document = documentOf(await runCommand(asked));
+    expect(document).toMatchObject({ verdict: 'PASS', startedAt: plan.startedAt });
+    expect(server.requests).toHaveLength(before);
+  });
+});
