@@ -9,6 +9,7 @@ import {
   parseCount,
   parseDurationMs,
   parseInstantUs,
+  parseMultiplier,
   parsePositiveMs,
   parseShare,
   refused,
@@ -290,4 +291,32 @@ export function readCertificates(path: string, readFile: (path: string) => strin
     throw new AppError('OPTION_INVALID', `--target-tls ca: ${path} holds no certificate in PEM form`);
   }
   return pem;
+}
+
+const GROWTH_MONTHS: Readonly<Record<string, number>> = { week: 84 / 365, month: 1, quarter: 3, year: 12 };
+const MOST_GROWTH = 10;
+
+/** Parses `8%/month`, also of a week, quarter or year, into the share by which something grows in a month. */
+export function parseGrowth(text: string, what: string): number {
+  const [, sign, digits, unit = ''] = /^\s*([+-]?)(\d+(?:\.\d+)?)\s*%\s*\/\s*([a-z]+)\s*$/.exec(text) ?? [];
+  const months = Object.hasOwn(GROWTH_MONTHS, unit) ? GROWTH_MONTHS[unit] : undefined;
+  if (digits === undefined || months === undefined)
+    throw refused(what, text, 'is no growth', 'Give a share of a week, month, quarter or year: 8%/month.');
+  const share = (Number(digits) / 100) * (sign === '-' ? -1 : 1);
+  const perMonth = share > -1 ? (1 + share) ** (1 / months) - 1 : Number.NaN;
+  if (perMonth <= MOST_GROWTH) return perMonth;
+  const why = share > -1 ? 'is more than 1,000 % a month' : 'leaves nothing';
+  throw refused(what, text, why, 'Give a share such as 8%/month or -2%/month.');
+}
+
+/** Parses `2027-01-15=1.4x`: what happens on a day, and by what it multiplies demand. */
+export function parseDemandEvent(
+  text: string,
+  what: string,
+): { readonly day: string; readonly times: number } {
+  const [, day, times] = /^\s*(\d{4}-\d{2}-\d{2})\s*=(.+)$/s.exec(text) ?? [];
+  if (day === undefined || times === undefined)
+    throw refused(what, text, 'is no event', 'Give a day and a multiplier: 2027-01-15=1.4x.');
+  parseInstantUs(day, what);
+  return { day, times: parseMultiplier(times, what) };
 }
