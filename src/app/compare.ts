@@ -23,6 +23,7 @@ import { undecidedOf } from '../analysis/compare/view.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
+import { picked } from '../core/picked.ts';
 import { parseShare, refused } from '../core/units.ts';
 import type {
   ComparedSide,
@@ -30,7 +31,8 @@ import type {
   ComparisonDocument,
   FactDifference,
 } from '../documents/comparison.ts';
-import type { Labels } from '../documents/parts.ts';
+import type { TestedDocument } from '../documents/parts.ts';
+import { serverDifferences } from '../documents/server-details.ts';
 import { inspectCapture } from '../storage/capture/inspect.ts';
 import {
   type CaptureSide,
@@ -251,6 +253,7 @@ function compareRows(passes: Passes, options: CompareOptions): ComparisonDocumen
       ...judgement.notes,
       ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
       ...[...differences, ...lacking].map((each) => comparisonReason('facts_differ', each)),
+      ...serverNotes(a, b),
       ...(isOneRun ? [comparisonReason('same_run', null)] : []),
       ...noiseNotes(runs),
     ],
@@ -277,6 +280,13 @@ function readPass({ a, b }: Pass) {
   const { pairs: paired, onlyA, onlyB, leftOut } = counts;
   const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
   return { counts, lacking, pairs: table.pairs() };
+}
+
+/** What differs between both servers. A run knows the server that was recorded in its windows. */
+function serverNotes(a: RunSide | CaptureSide, b: RunSide): ComparisonReason[] {
+  const { recordedServer = {} } = b.summary;
+  const differences = serverDifferences(a.kind === 'run' ? a.summary : recordedServer, b.summary);
+  return differences.length === 0 ? [] : [comparisonReason('server_differs', { differences })];
 }
 
 function sumOf(counts: readonly PairCounts[]) {
@@ -468,22 +478,25 @@ function assertAlike(differences: readonly FactDifference[], { allowsDifferences
 function sideOf(side: Side, other: Side): ComparedSide {
   const { kind, name } = side;
   if (side.kind !== 'run') {
-    const labels = side.kind === 'recording' ? recordedLabels(name) : undefined;
+    const recorded = side.kind === 'recording' ? recordedServer(name) : {};
     const ofRun = { run: null, target: null, version: null, startedAt: null, verdict: null };
-    return { kind, name, ...ofRun, labels };
+    return { kind, name, ...ofRun, ...recorded };
   }
   const { run, target, version, startedAt, verdict, options } = side.summary;
   const { interrupted: cause, sent } = side.summary;
   const isKnown = side.summary.planCounted || other.kind !== 'run';
   const { planned, planCounted } = isKnown ? side.summary : other.summary;
-  const { labels, captureDigest } = side.summary;
+  const tested = picked(side.summary, 'labels', 'captureDigest', 'serverDetails');
   const label = typeof options['name'] === 'string' ? options['name'] : null;
   const stopped = cause === null ? null : { cause, sent, planned, planCounted };
-  return { kind, name, run, target, version, startedAt, verdict, label, labels, captureDigest, stopped };
+  return { kind, name, run, target, version, startedAt, verdict, label, ...tested, stopped };
 }
 
-/** Those of all builds that served while it was recorded. */
-function recordedLabels(capture: string): Labels | undefined {
-  const { origins } = inspectCapture(capture);
-  return commonLabels(origins.map((origin) => (origin.kind === 'recorded' ? origin.labels : undefined)));
+/** Of all builds that served while it was recorded. */
+function recordedServer(capture: string): Pick<TestedDocument, 'labels' | 'serverDetails'> {
+  const { origins, serverDetails } = inspectCapture(capture);
+  const labels = commonLabels(
+    origins.map((origin) => (origin.kind === 'recorded' ? origin.labels : undefined)),
+  );
+  return { labels, serverDetails };
 }

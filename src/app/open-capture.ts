@@ -4,6 +4,7 @@ import { type RankedWindows, type RankingOptions, rankWindows } from '../analysi
 import { text } from '../core/options.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { parseInstantUs, US_PER_S } from '../core/units.ts';
+import type { ServerDetails } from '../documents/server-details.ts';
 import { assertRecorders } from '../replay/filter.ts';
 import type { CaptureOverview } from '../replay/window/capture.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
@@ -35,6 +36,8 @@ export interface OpenedCapture {
   ranked(options: RankingOptions): RankedWindows;
   /** The coverage and the unexplained share of some windows. */
   coverageWithin(ranges: readonly TimeRange[]): CoverageWithin;
+  /** What the recorded servers said of themselves in some windows. */
+  serverDetailsWithin(ranges: readonly TimeRange[]): ServerDetails;
 }
 
 /**
@@ -78,6 +81,7 @@ export function openForReplay(
     inspection: document,
     unexplained: wholeOf(document.unexplained, document),
     coverageWithin: survey.coverageWithin,
+    serverDetailsWithin: survey.serverDetailsWithin,
     ranked,
     overview: {
       name: directory,

@@ -311,6 +311,29 @@ export const MIRROR = {
   documentMs: 10_000,
 } as const;
 
+/** What is asked of a server about itself. */
+export const SERVER_DETAILS = {
+  /** Bytes read of one answer. */
+  answerBytes: MIB,
+  requestMs: 2_000,
+  /** For all requests of one look together. */
+  lookMs: 10_000,
+  /** Models that are asked about one by one. */
+  models: 8,
+  /** Fields that are kept of one answer, and the characters of a value. */
+  fields: 256,
+  valueChars: 200,
+  /** How deep an answer is nested at most. */
+  depth: 8,
+  /** Servers of a recording that are asked. */
+  servers: 8,
+  /** How often a recorder asks again: after an answer, and while there is none. */
+  againMs: 3_600_000,
+  retryMs: 60_000,
+  /** How often a recorder reads the heads of an answer for what they say of the server. */
+  headMs: 1_000,
+} as const;
+
 /** Time limits of the wire plane outside of traffic. */
 export const WIRE = {
   /** From connect to the end of the upstream's TLS handshake. */

@@ -15,6 +15,7 @@ import {
 } from './parts.ts';
 import { subject } from './reasons.ts';
 import { calibration } from './replay.ts';
+import { serverDetails } from './server-details.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
 export const CAPACITY_SCHEMA_VERSION = 1;
@@ -328,6 +329,7 @@ export const capacityStateSchema = z.object({
   calibration: calibration.nullable(),
   noise: noise.nullable(),
   baselineMs: maybeNumber.describe('Of the probe request at rest.'),
+  serverDetails: serverDetails.optional(),
   steps: z.array(step),
 });
 export type CapacityState = Immutable<z.infer<typeof capacityStateSchema>>;

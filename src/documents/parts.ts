@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { byPercent, percentileFields } from './percentiles.ts';
+import { serverDetails } from './server-details.ts';
 
 /** The type of a document or a part of it; documents are immutable. */
 export type Immutable<T> = T extends object ? { readonly [Key in keyof T]: Immutable<T[Key]> } : T;
@@ -33,6 +34,11 @@ export const tested = {
     .string()
     .optional()
     .describe('Equal for copies of a capture with the same segments and numbers of exchanges.'),
+  serverDetails: serverDetails.optional(),
+  recordedServer: z
+    .object({ labels: labels.optional(), serverDetails: serverDetails.optional() })
+    .optional()
+    .describe('The same of the recorded server.'),
 };
 export type TestedDocument = Immutable<z.infer<z.ZodObject<typeof tested>>>;
 

@@ -1,6 +1,7 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { HistoryRun } from '../documents/history.ts';
+import type { TestedDocument } from '../documents/parts.ts';
 import { whatIs } from './capture/directory.ts';
 import {
   type Connection,
@@ -55,10 +56,12 @@ CREATE TABLE IF NOT EXISTS label (
   PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;
 `;
-/** Its name among the labels. Names of labels have no capital letters. */
+/** Their names among the labels. Names of labels have no capital letters. */
 const CAPTURE_DIGEST = 'captureDigest';
 
-type RunRow = Omit<HistoryRun, 'figures' | 'labels' | 'captureDigest'>;
+const SERVER_DETAILS = 'serverDetails';
+
+type RunRow = Omit<HistoryRun, 'figures' | keyof TestedDocument>;
 const RUN_COLUMNS = selected(
   'run, test, command, started_at, duration_s, verdict, result, capture, target, version, directory',
 );
@@ -82,7 +85,10 @@ export class History {
   }
 
   /** Adds a run, and removes runs of its test that are not kept. @returns the number of removed runs */
-  add({ figures, labels = {}, captureDigest, ...run }: HistoryRun, kept: HistoryRetention): number {
+  add(
+    { figures, labels = {}, captureDigest, serverDetails = {}, ...run }: HistoryRun,
+    kept: HistoryRetention,
+  ): number {
     return this.#asked(() =>
       this.#connection
         .transaction(() => {
@@ -97,6 +103,7 @@ export class History {
           const facts = {
             ...labels,
             ...(captureDigest !== undefined && { [CAPTURE_DIGEST]: captureDigest }),
+            ...(Object.keys(serverDetails).length > 0 && { [SERVER_DETAILS]: JSON.stringify(serverDetails) }),
           };
           for (const [name, value] of Object.entries(facts)) label.run(run.run, name, value);
           return this.#retain(run, kept);
@@ -142,7 +149,7 @@ export class History {
   }
 
   /** A history to which only earlier versions added has no labels. */
-  #labels(): (run: string) => Pick<HistoryRun, 'labels' | 'captureDigest'> {
+  #labels(): (run: string) => TestedDocument {
     const tables = this.#connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'label'").all();
     if (tables.length === 0) return () => ({});
     const ofRun = this.#connection.prepare<[string], { name: string; value: string }>(
@@ -150,8 +157,9 @@ export class History {
     );
     return (run) => {
       const facts = Object.fromEntries(ofRun.all(run).map(({ name, value }) => [name, value]));
-      const { [CAPTURE_DIGEST]: captureDigest, ...labels } = facts;
-      return captureDigest === undefined ? {} : { labels, captureDigest };
+      const { [CAPTURE_DIGEST]: captureDigest, [SERVER_DETAILS]: details, ...labels } = facts;
+      if (captureDigest === undefined) return {};
+      return { labels, captureDigest, ...(details !== undefined && { serverDetails: JSON.parse(details) }) };
     };
   }
 

@@ -50,6 +50,7 @@ export function recordingDeps(
       retainMs: null,
       fleetSize: null,
       mirror: null,
+      serverDetails: null,
       onSeal: onSeal ?? null,
     },
     version: '0',

@@ -7,6 +7,7 @@ import type {
   FactDifference,
   ShiftedFigure,
 } from '../../documents/comparison.ts';
+import { differencesText, type ServerDifference } from '../../documents/server-details.ts';
 import {
   changeText,
   figureText,
@@ -157,6 +158,10 @@ const COMPARISONS = {
   }),
   facts_differ: words<FactDifference>({
     text: ({ fact, a, b }) => `A and B differ in ${fact}: ${a} | ${b}`,
+    advice: 'What differs besides the build may be what is seen here.',
+  }),
+  server_differs: words<{ differences: readonly ServerDifference[] }>({
+    text: ({ differences }) => `A and B are different servers: ${differencesText(differences, 'A', 'B')}`,
     advice: 'What differs besides the build may be what is seen here.',
   }),
   shifted: words<ShiftedFigure>({

@@ -2,6 +2,12 @@ import { zonedTime } from '../../core/calendar.ts';
 import { countOf, formatMs, formatShare } from '../../core/units.ts';
 import type { Figure, HistoryChange, HistoryDocument, Result, TestHistory } from '../../documents/history.ts';
 import { RUN_VALUES } from '../../documents/run-values.ts';
+import {
+  differencesText,
+  LABEL_FACT,
+  type ServerDifference,
+  serverDifferences,
+} from '../../documents/server-details.ts';
 import { timeSeries } from '../render/charts.ts';
 import { type PageAssets, tablesPart, viewPage } from '../render/html.ts';
 import {
@@ -106,6 +112,8 @@ function metricTable({ metrics }: TestHistory): Table {
 
 function runTable({ runs }: TestHistory): Table {
   const isLabelled = runs.some(({ labels = {} }) => Object.keys(labels).length > 0);
+  const changes = runs.map((run, at) => serverDifferences(runs[at - 1] ?? run, run).filter(isOfServer));
+  const isServerKnown = changes.some((each) => each.length > 0);
   return {
     title: 'Runs',
     unit: 'verdicts',
@@ -117,20 +125,27 @@ function runTable({ runs }: TestHistory): Table {
         'run',
         'verdict',
         ...(isLabelled ? ['tested'] : []),
+        ...(isServerKnown ? ['server, since the run before'] : []),
         'version',
         'target',
         'directory',
       ],
       [],
     ),
-    rows: runs.map(({ startedAt, run, verdict, result, version, target, directory, labels = {} }) => [
+    rows: runs.map(({ startedAt, run, verdict, result, version, target, directory, labels = {} }, at) => [
       timeOf(startedAt),
       run,
       verdict ?? `none (${result})`,
       ...(isLabelled ? [labelsText(labels)] : []),
+      ...(isServerKnown ? [differencesText(changes[at] ?? [], 'before', 'now') || NONE] : []),
       ...[version, target, directory],
     ]),
   };
+}
+
+/** Labels have a column of their own. */
+function isOfServer({ fact }: ServerDifference): boolean {
+  return !fact.startsWith(LABEL_FACT);
 }
 
 function changeText(

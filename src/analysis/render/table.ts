@@ -2,6 +2,7 @@ import { linesOf, shellWord, shownText, type Tone } from '../../core/text.ts';
 import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
 import type { ComparedMetric } from '../../documents/comparison.ts';
 import type { Labels, TestedDocument } from '../../documents/parts.ts';
+import { differencesText, serverDifferences } from '../../documents/server-details.ts';
 
 interface Column {
   readonly title: string;
@@ -332,10 +333,14 @@ function linesOfView({ lines, tested = [] }: View): string[] {
 }
 
 /** What was tested, for the top of a page; nothing for a document of an earlier version. */
-export function testedLines({ labels = {}, captureDigest }: TestedDocument): string[] {
+export function testedLines(document: TestedDocument): string[] {
+  const { labels = {}, captureDigest, recordedServer = {} } = document;
+  const differences = serverDifferences(recordedServer, document);
   return linesOf(
     Object.keys(labels).length > 0 && `tested: ${labelsText(labels)}`,
     captureDigest !== undefined && `digest of the capture: ${captureDigest}`,
+    differences.length > 0 &&
+      `the server differs from the recorded one: ${differencesText(differences, 'recorded', 'here')}`,
   );
 }
 

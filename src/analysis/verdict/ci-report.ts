@@ -148,8 +148,7 @@ function validCase(headline: string): CiCase {
 }
 
 function factsOf(document: ReplayDocument): NonNullable<CiReport['facts']> {
-  const { run, capture, target, version, labels, captureDigest } = document;
-  return { run, capture, target, version, labels, captureDigest };
+  return picked(document, 'run', 'capture', 'target', 'version', 'labels', 'captureDigest', 'serverDetails');
 }
 
 function runProperties(run: ReplayDocument): [string, string][] {
@@ -243,7 +242,10 @@ export function ciReportOfCapacity(document: CapacityDocument, view: View, name:
       ...(isFound(document) ? [] : view.reasons.map((each) => reasonCase(each, 'undecided'))),
     ],
     figures: capacityFigures(document),
-    facts: { run, capture, target, version, labels: document.labels, captureDigest: document.captureDigest },
+    facts: {
+      ...{ run, capture, target, version },
+      ...picked(document, 'labels', 'captureDigest', 'serverDetails'),
+    },
     properties: [
       ...testedProperties(document),
       ...Object.entries({ run, capture, target, version, limitedBy: document.limitedBy, directory }),

@@ -78,3 +78,18 @@ export function incomparableAdvice(facts: Incomparable): string {
       return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it anew.';
   }
 }
+
+/** Why a target was not compared with the recording first. */
+export interface Uncalibrated {
+  readonly why: 'not_asked' | 'no_latency' | 'few_pairs';
+  readonly pairs: number;
+}
+
+export function uncalibratedText({ why, pairs }: Uncalibrated): string {
+  const because = {
+    not_asked: 'whether it answers as production did was not tested',
+    no_latency: 'the recording has no latency to hold it against',
+    few_pairs: `too few of the recorded answers could be compared: ${pairs}`,
+  }[why];
+  return `the target was not compared with the recording at 1x first: ${because}`;
+}

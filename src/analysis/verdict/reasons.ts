@@ -3,6 +3,7 @@ import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.t
 import { factsOf } from '../../documents/metrics/metrics.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { RepeatFigures } from '../../documents/replay.ts';
+import { differencesText, type ServerDifference } from '../../documents/server-details.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import {
   busyAdvice,
@@ -28,6 +29,8 @@ import {
   incomparableText,
   type TurnedAway,
   turnedAwayText,
+  type Uncalibrated,
+  uncalibratedText,
 } from './incomparable.ts';
 import {
   type Observed,
@@ -526,17 +529,18 @@ const CATALOGUE = {
     advice:
       'Serve the same model from the same kind of machine, without a cache; or widen the bounds of --compare-at-1x if that is meant.',
   }),
-  uncalibrated: entry<{ why: 'not_asked' | 'no_latency' | 'few_pairs'; pairs: number }>({
+  server_differs: entry<{ differences: readonly ServerDifference[] }>({
+    severity: 'note',
+    title: 'The server is not the recorded one',
+    text: ({ differences }) =>
+      `what serves differs from what was recorded: ${differencesText(differences, 'recorded', 'here')}`,
+    means: 'A different server may have another capacity. Whether it answers alike is tested at 1x.',
+    advice: 'Test what production runs, or give --compare-at-1x to compare both at 1x.',
+  }),
+  uncalibrated: entry<Uncalibrated>({
     severity: 'note',
     title: 'Not compared at 1x first',
-    text: ({ why, pairs }) =>
-      `the target was not compared with the recording at 1x first: ${
-        {
-          not_asked: 'whether it answers as production did was not tested',
-          no_latency: 'the recording has no latency to hold it against',
-          few_pairs: `too few of the recorded answers could be compared: ${pairs}`,
-        }[why]
-      }`,
+    text: uncalibratedText,
     means: 'A cache, an error page or a smaller model passes every objective.',
     advice: ({ why }) =>
       why === 'not_asked'

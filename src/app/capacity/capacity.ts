@@ -24,6 +24,7 @@ import {
 import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import type { RunRows, StopSource } from '../replay/run.ts';
+import { askTestedServer, recordedServerOf } from '../replay/tested-server.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict } from '../verdict/delivery.ts';
 import { makeReady } from '../verdict/options.ts';
@@ -190,8 +191,14 @@ class Search {
     try {
       const endedBy = await this.#search();
       const endedAt = (this.wasOver ? this.#state.endedAt : null) ?? now();
-      const facts = factsOf(this.#plan, this.#options, this.#directory);
-      return capacityDocument(facts, this.#state, endedBy, endedAt);
+      const { tested, ...facts } = factsOf(this.#plan, this.#options, this.#directory);
+      const { serverDetails = {} } = this.#state;
+      return capacityDocument(
+        { ...facts, tested: { ...tested, serverDetails } },
+        this.#state,
+        endedBy,
+        endedAt,
+      );
     } finally {
       clearTimeout(timer);
     }
@@ -356,6 +363,7 @@ class Search {
       this.#keep({ steps: [...this.#state.steps, step], endedAt: now() });
       this.#deps.reporter.note(...stepLines(step));
       this.#deps.onStep?.(step);
+      await this.#askServer(stop.signal);
       return stop.signal.aborted ? this.#stopped() : null;
     }
   }
@@ -401,6 +409,16 @@ class Search {
     if (probeMs !== null && (isFirst || (wasCold && probeMs < baselineMs)))
       this.#keep({ baselineMs: probeMs });
     return settled;
+  }
+
+  /** Asks the target once in a search what it is, after a step has shown that it may be replayed against. */
+  async #askServer(signal: AbortSignal): Promise<void> {
+    const { run } = this.#plan.options;
+    const { target } = run.options;
+    if (this.#state.serverDetails !== undefined || target === null) return;
+    const recorded = recordedServerOf(this.#plan.opened, this.#plan.load.parts);
+    const serverDetails = await askTestedServer({ ...run, target, recorded }, 'capacity', signal);
+    this.#keep({ serverDetails });
   }
 
   #stopped(): EndedBy {

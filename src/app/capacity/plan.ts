@@ -29,6 +29,7 @@ import {
   type ReplayPlan,
   requireSelected,
 } from '../replay/plan.ts';
+import { recordedServerOf } from '../replay/tested-server.ts';
 import { loadOf, type SearchedLoad, secondsIn, windowLengthS } from './load.ts';
 import { type CapacityOptions, SHORTEST_BUDGET_S } from './options.ts';
 import { paceOf, type StepScene, stepScaling } from './step.ts';
@@ -231,7 +232,11 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
     capture: base.overview.name,
     target: options.run.options.target?.url ?? '',
     name: options.verdict.name,
-    tested: { labels: options.run.labels, captureDigest: plan.opened.digest },
+    tested: {
+      labels: options.run.labels,
+      captureDigest: plan.opened.digest,
+      recordedServer: recordedServerOf(plan.opened, plan.load.parts),
+    },
     objectives: options.objectives.map(({ expression }) => expression),
     ...picked(options, 'tiers', 'replicas', 'replicaCost'),
     scalingAt: (multiplier) => {

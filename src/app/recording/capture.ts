@@ -33,6 +33,7 @@ import type { CaptureOrigin } from '../../storage/capture/schema.ts';
 import { CaptureWriter, type CaptureWriterOptions } from '../../storage/capture/writer.ts';
 import { memoryBudget } from './memory-budget.ts';
 import type { MirrorSettings } from './mirror-options.ts';
+import type { ServerWatchSettings } from './server-watch.ts';
 
 /** The settings of a recorder process. Plain data, because it is sent between processes. */
 export interface RecorderSettings {
@@ -56,6 +57,8 @@ export interface RecorderSettings {
   readonly onSeal: string | null;
   /** A second server that receives copies of requests; null for none. */
   readonly mirror: MirrorSettings | null;
+  /** Servers to ask about themselves; null to ask nobody. */
+  readonly serverDetails: ServerWatchSettings | null;
 }
 
 export type OpenCapture = ReturnType<typeof openCapture>;

@@ -30,6 +30,7 @@ import {
   parseShare,
   parseTimeLimitMs,
   parseWaitMs,
+  refused,
 } from '../../core/units.ts';
 import type { HostLimits } from '../../monitors/host.ts';
 import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
@@ -286,6 +287,23 @@ const GATEWAY_OPTIONS = grouped('Gateway (--mode gateway)', {
   ),
 });
 
+/** Whom the recorder asks what serves: the targets, or a URL of metrics. */
+function parseDetailSource(text: string, what: string): 'target' | URL {
+  const given = text.trim();
+  if (given === 'target') return given;
+  const url = /^https?:\/\//.test(given) ? URL.parse(given) : null;
+  if (url !== null && url.username + url.password === '') return url;
+  throw refused(what, text, 'is no source', 'Give target, or the URL of metrics without credentials.');
+}
+
+const SERVER_OPTIONS = grouped('The build that serves', {
+  serverDetails: listOf(
+    '--server-details <source>',
+    'whom to ask once an hour what serves (version, models, configuration): target, or a URL of metrics; without it, only what passes by is kept',
+    parseDetailSource,
+  ),
+});
+
 /** All options of a recording, in the order of the help text. */
 export const RECORD_OPTIONS = {
   ...TRAFFIC_OPTIONS,
@@ -295,6 +313,7 @@ export const RECORD_OPTIONS = {
   ...DISK_OPTIONS,
   ...OPERATION_OPTIONS,
   ...LABEL_OPTIONS,
+  ...SERVER_OPTIONS,
   ...MIRROR_OPTIONS,
   ...GATEWAY_OPTIONS,
 };
@@ -471,10 +490,24 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
       policy,
       mirror,
       targets: targetsOf(plane),
+      serverDetails: serverWatchOf(flags, plane),
       labels,
       maxDiskBytes: flags.maxDisk,
       retainMs: flags.retain,
     },
+  };
+}
+
+/** Whom the recorder asks; null for nobody. */
+function serverWatchOf(
+  { serverDetails, targetTls }: Pick<RecordFlags, 'serverDetails' | 'targetTls'>,
+  plane: PlaneOptions,
+): RecorderSettings['serverDetails'] {
+  if (serverDetails.length === 0) return null;
+  return {
+    targets: serverDetails.includes('target') ? endpointsOf(plane) : [],
+    tls: upstreamTls(targetTls),
+    metrics: serverDetails.flatMap((each) => (each === 'target' ? [] : [each.href])),
   };
 }
 

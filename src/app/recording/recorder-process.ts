@@ -16,6 +16,7 @@ import type { MirrorSettings } from './mirror-options.ts';
 import type { RetryQueue } from './retry-queue.ts';
 import { SealHook } from './seal-hook.ts';
 import { sealerThread, sealingQueue } from './sealing.ts';
+import { ServerWatch } from './server-watch.ts';
 
 /**
  * The file beside the segments with the figures of the recording's mirror. The next recording with a mirror replaces
@@ -60,6 +61,7 @@ export class RecorderProcess {
   #bodiesCutBefore = 0;
   /** Null without a mirror, and until its code is loaded. */
   #mirror: Mirror | null = null;
+  #serverWatch: ServerWatch | null = null;
   /** Figures of the previous recorder's mirror, until this one has its own. */
   #mirroredBefore: MirrorReading | null = null;
 
@@ -103,7 +105,10 @@ export class RecorderProcess {
           onRemoved: ({ what, ...removed }) => this.#logger().error(removed, REMOVED[what]),
         },
         onFirstCommit: () => say({ type: 'committed' }),
-        onTaken: (exchange) => this.#mirror?.offer(exchange),
+        onTaken: (exchange) => {
+          this.#mirror?.offer(exchange);
+          this.#serverWatch?.offer(exchange);
+        },
         onFailure: (what, error) => {
           if (this.#failureLimit.passes())
             this.#logger().error(
@@ -146,6 +151,13 @@ export class RecorderProcess {
     this.#measureStore();
     this.#beat();
     if (settings.mirror !== null) this.#mirrorTo(message, settings.mirror);
+    this.#serverWatch = new ServerWatch({
+      settings: settings.serverDetails,
+      policy: settings.policy,
+      clock,
+      onDetails: (details) => writer.setServerDetails(details),
+    });
+    this.#serverWatch.begin();
   }
 
   /** If the mirror cannot be started, recording continues. */
@@ -227,6 +239,8 @@ export class RecorderProcess {
     const mirror = this.#mirror;
     // From here on, recorded exchanges are not mirrored.
     this.#mirror = null;
+    this.#serverWatch?.close();
+    this.#serverWatch = null;
     mirror?.close();
     if (mirror !== null && this.#capture) this.#writeMirror(mirror, this.#capture.directory);
     this.#capture?.close(because);

@@ -11,6 +11,7 @@ import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
 import { REPLAY_SCHEMA_VERSION } from '../../documents/replay.ts';
 import { type AskedPlan, assumesCoverage, type ReplayPlanDocument } from '../../documents/replay-plan.ts';
+import type { ServerSide } from '../../documents/server-details.ts';
 import type { MonitorOptions } from '../../monitors/options.ts';
 import type { CreateChecker } from '../../replay/check/answer-checks.ts';
 import { RateCeiling } from '../../replay/guard.ts';
@@ -42,6 +43,7 @@ import {
   windowsDocument,
 } from './plan.ts';
 import { planDigest } from './shard.ts';
+import { recordedServerOf } from './tested-server.ts';
 import { boundsOfRun, looksOf, needsOfRun } from './until-sure.ts';
 
 /** A replay of which everything is known that can be known before it: what is sent where, and what judges it. */
@@ -63,7 +65,8 @@ export interface PlannedReplay extends Prelude {
   /** Equal for all copies of a capture. */
   readonly captureIdentity: string;
   /** What is tested, for documents. */
-  readonly tested: Required<TestedDocument>;
+  readonly tested: TestedDocument;
+  readonly recordedServer: ServerSide;
   readonly createChecker: CreateChecker;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
@@ -116,6 +119,7 @@ export function planReplay(
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,
     tested: { labels, captureDigest: opened.digest },
+    recordedServer: recordedServerOf(opened, plan.window.parts),
     createChecker,
     out,
     verdict,

@@ -51,7 +51,8 @@ import {
 import { askedPlan, type PlannedReplay } from './planned-replay.ts';
 import { ReplayProgress, type ReplayReporter } from './progress.ts';
 import { ShardWatch, waitToPrepare } from './shard.ts';
-import { boundsOfRun, lookingOn, looksNote, spanNsOf } from './until-sure.ts';
+import { askTestedServer, serverNotes, testedServer } from './tested-server.ts';
+import { boundsOfRun, lookingOn, looksNotes, spanNsOf } from './until-sure.ts';
 
 /** A planned replay with its target, its stop signal and its observers. */
 export interface ReplayRunParts extends PlannedReplay {
@@ -108,8 +109,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   let store: SqliteRunStore | null = null;
   try {
     store = new SqliteRunStore(directory);
-    const asked = askedPlan(parts);
-    reporter.note(planTitle(asked), ...planLines(asked), `Run ${runId}, kept in ${directory}`);
+    const shown = askedPlan(parts);
+    reporter.note(planTitle(shown), ...planLines(shown), `Run ${runId}, kept in ${directory}`);
     reporter.event?.(startEvent(runId, directory, parts));
     const facts = factsOf(runId, parts);
     const { signal } = interruption;
@@ -119,13 +120,25 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
       (await playCalibration(calibration, calibrating, directory, facts, signal, reporter));
     // The guard would have ended the run too, so nothing of it is sent or sealed.
     if (calibrated?.end.kind === 'aborted') throw calibrated.end.error;
+    const asked = await askTestedServer(
+      { ...parts, options: plan.options, recorded: parts.recordedServer },
+      runId,
+      signal,
+    );
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const sentBefore = calibrated?.planned ?? 0;
     const played = await play({ replay, store, player, telemetry }, interruption.signal, sentBefore, parts);
     const finished = plan.options.concurrency === null ? played : closedLoopOf(played);
     const run = runOf(facts, finished.outcome);
     const calibrationDocument = calibrated?.document ?? null;
-    const judged = documentOf(run, parts, finished, interruption.received, calibrationDocument);
+    const server = testedServer(asked, parts.recordedServer, finished.monitors);
+    const judged = documentOf(
+      run,
+      { ...parts, tested: { ...parts.tested, ...server } },
+      finished,
+      interruption.received,
+      calibrationDocument,
+    );
     // The last push has the verdict, so the document of the telemetry comes after it.
     await telemetry?.end(judged);
     const document = { ...judged, telemetry: telemetry?.document() ?? null };
@@ -474,7 +487,7 @@ function documentOf(
   return {
     ...summary,
     ...parts.tested,
-    notes: untilSure === null ? summary.notes : [looksNote(untilSure), ...summary.notes],
+    notes: [...looksNotes(untilSure), ...summary.notes, ...serverNotes(parts.tested)],
     untilSure,
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },

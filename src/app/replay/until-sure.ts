@@ -70,15 +70,19 @@ export function spanNsOf(
 }
 
 /** The note about looks, for the reader of a verdict. */
-export function looksNote({ looks, looksAtS, endedEarly, confidenceEach }: UntilSureDocument): Reason {
+export function looksNotes(document: UntilSureDocument | null): Reason[] {
+  if (document === null) return [];
+  const { looks, looksAtS, endedEarly, confidenceEach } = document;
   // The judgement at the end counts as a look.
   const taken = looks.length + (endedEarly === true ? 0 : 1);
   const ended = endedEarly === true ? looks.at(-1) : undefined;
-  return reason('until_sure', {
-    looks: taken,
-    planned: looksAtS.length,
-    confidence: confidenceEach,
-    endedAtMs: ended === undefined ? null : ended.atS * 1e3,
-    plannedMs: (looksAtS.at(-1) ?? 0) * 1e3,
-  });
+  return [
+    reason('until_sure', {
+      looks: taken,
+      planned: looksAtS.length,
+      confidence: confidenceEach,
+      endedAtMs: ended === undefined ? null : ended.atS * 1e3,
+      plannedMs: (looksAtS.at(-1) ?? 0) * 1e3,
+    }),
+  ];
 }

@@ -54,6 +54,7 @@ function factLines(document: InspectDocument): string[] {
     ['arrivals', `${document.firstArrival ?? '–'} to ${document.lastArrival ?? '–'}`],
     ['outcomes', listText(document.outcomes)],
     ...mixRows(document),
+    ...serverRows(document),
     ['request bodies', sizeText(bytes.request, truncated.requests)],
     ['response bodies', sizeText(bytes.response, truncated.responses)],
     ['on disk', formatBytes(bytes.disk)],
@@ -86,6 +87,19 @@ function factLines(document: InspectDocument): string[] {
   }
   if (document.damaged.length > 0) rows.push(['damaged, set aside', document.damaged.join(', ')]);
   return tableLines(columnsOf(['', ''], []), rows).slice(1);
+}
+
+/** The first facts of the recorded servers. */
+function serverRows({ serverDetails }: InspectDocument): (readonly [string, string])[] {
+  const facts = Object.entries(serverDetails).flatMap(([place, names]) =>
+    Object.entries(names).map(([name, values]) => `${place} ${name}: ${values.join(', ')}`),
+  );
+  const more = facts.length - NAMES_SHOWN;
+  const shown = [
+    ...facts.slice(0, NAMES_SHOWN),
+    ...(more > 0 ? [`and ${more} more (--json shows them)`] : []),
+  ];
+  return shown.map((text, at) => [at === 0 ? 'server' : '', text]);
 }
 
 /** Names listed of each kind. `--json` has more. */

@@ -10,6 +10,7 @@ import {
 import { DayCalendar } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
+import { joinedDetails, type ServerDetails } from '../../documents/server-details.ts';
 import type { KilledDocument } from './accounts.ts';
 import { CaptureLives } from './capture-lives.ts';
 import {
@@ -54,6 +55,7 @@ export function surveyCapture(captureDirectory: string, recorders: readonly stri
   return {
     document: inspection.document(),
     coverageWithin: (ranges: readonly TimeRange[]) => inspection.coverageWithin(ranges),
+    serverDetailsWithin: (ranges: readonly TimeRange[]) => inspection.serverDetailsWithin(ranges),
   };
 }
 
@@ -193,6 +195,7 @@ class Inspection {
       fleetSize,
       recordersAtOnce,
       origins: originsOf(metas),
+      serverDetails: detailsOf(segments),
       sessionKeys: [...new Set(metas.flatMap(sessionKeysOf))],
       clockAnchors: sumOf(segments, ({ clockAnchors }) => clockAnchors),
     };
@@ -226,6 +229,15 @@ class Inspection {
     const [first] = windows;
     if (first !== undefined) first.seen.lost += uncounted;
     return { ...coverageOf(windows, segments, fleet), isAtLeast };
+  }
+
+  /** What the servers said of themselves while these times were recorded. */
+  serverDetailsWithin(ranges: readonly TimeRange[]): ServerDetails {
+    return detailsOf(
+      this.#read.segments.filter(({ span }) =>
+        ranges.some(({ fromUs, toUs }) => span !== null && span.firstUs < toUs && span.lastUs >= fromUs),
+      ),
+    );
   }
 
   /** Coverage with a lower bound. If traffic may have passed uncounted, it is unknown instead of complete. */
@@ -431,6 +443,13 @@ function originsOf(metas: readonly SegmentMeta[]): InspectDocument['origins'] {
   return [...new Map(origins.map((origin) => [JSON.stringify(origin), origin])).values()];
 }
 
+function detailsOf(segments: readonly SegmentSummary[]): ServerDetails {
+  return segments.reduce<ServerDetails>(
+    (details, { meta }) => joinedDetails(details, meta.serverDetails ?? {}),
+    {},
+  );
+}
+
 function encryptedOf(metas: readonly SegmentMeta[]): InspectDocument['encrypted'] {
   const keys = metas.flatMap(({ encryption }) => encryption?.keyId ?? []);
   return { segments: keys.length, keys: [...new Set(keys)].sort() };
@@ -540,6 +559,8 @@ export interface InspectDocument {
   /** Most recorders running at one time. A member that paused or restarted has several lives. */
   readonly recordersAtOnce: number;
   readonly origins: readonly CaptureOrigin[];
+  /** What the recorded servers said of themselves; empty if nothing is known. */
+  readonly serverDetails: ServerDetails;
   /** Where its recorders looked for the session key; empty if they had none. */
   readonly sessionKeys: readonly string[];
   readonly clockAnchors: number;

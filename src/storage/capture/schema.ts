@@ -2,6 +2,7 @@ import type { Amount, LifeAccount, Progress } from '../../core/accounting.ts';
 import { AppError } from '../../core/errors.ts';
 import { OUTCOMES } from '../../core/exchange.ts';
 import type { Labels } from '../../documents/parts.ts';
+import type { ServerDetails } from '../../documents/server-details.ts';
 import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts';
 import { type Connection, closing, damaged, openForSealing } from './sqlite.ts';
 
@@ -266,6 +267,8 @@ export interface SegmentMeta {
   readonly progress: Progress | null;
   /** In the first segment of a recording: the accounts that earlier ones left beside the segments. */
   readonly earlierAccounts: readonly LifeAccount[];
+  /** What the recorded servers said of themselves while it was written; null if nothing is known. */
+  readonly serverDetails: ServerDetails | null;
 }
 
 /** What `forget` removed from a segment: the kind of condition, never the identity. */
@@ -298,11 +301,11 @@ export type NewSegmentMeta = Pick<
   SegmentMeta,
   'recorder' | 'origin' | 'policy' | 'hashKeyFingerprint' | 'fleetSize' | 'openedUs' | 'encryption'
 > &
-  Partial<Pick<SegmentMeta, 'earlierAccounts'>>;
+  Partial<Pick<SegmentMeta, 'earlierAccounts' | 'serverDetails'>>;
 
 /** Writes the initial keys of a segment, inside a transaction. */
 export function writeMeta(connection: Connection, meta: NewSegmentMeta): void {
-  const { earlierAccounts = [] } = meta;
+  const { earlierAccounts = [], serverDetails = null } = meta;
   setMeta(connection, {
     format_version: String(FORMAT_VERSION),
     recorder: meta.recorder.id,
@@ -316,6 +319,7 @@ export function writeMeta(connection: Connection, meta: NewSegmentMeta): void {
     opened_us: String(meta.openedUs),
     ...(earlierAccounts.length === 0 ? {} : { earlier_accounts: JSON.stringify(earlierAccounts) }),
     ...(meta.encryption === null ? {} : { encryption: JSON.stringify(meta.encryption) }),
+    ...(serverDetails === null ? {} : { server_details: JSON.stringify(serverDetails) }),
   });
 }
 
@@ -356,6 +360,7 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
       account: json('account'),
       progress: json('progress'),
       earlierAccounts: json('earlier_accounts') ?? [],
+      serverDetails: json('server_details'),
     };
   } catch (error) {
     if (error instanceof SyntaxError) throw damaged(file, 'its meta is not JSON', error);

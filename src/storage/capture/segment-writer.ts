@@ -10,6 +10,7 @@ import {
 import type { ClockAnchor } from '../../core/clock.ts';
 import { type Body, type Exchange, OUTCOMES } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { joinedDetails, type ServerDetails } from '../../documents/server-details.ts';
 import { BlockWriter, encodeHeads } from './blocks.ts';
 import { sizeOf, syncPath } from './directory.ts';
 import type { BlockCipher } from './encryption.ts';
@@ -366,13 +367,16 @@ const ANCHORS_MAX = 1_440;
 export class SideRecords {
   /** The newest account; null once written. */
   account: LifeAccount | null = null;
+  /** What the servers say of themselves now; null once written. */
+  serverDetails: ServerDetails | null = null;
   readonly protocolUses = new Map<string, ProtocolUse>();
   /** Names that this recorder has used. */
   readonly #protocols = new Set<string>();
   readonly anchors: ClockAnchor[] = [];
 
   get isEmpty(): boolean {
-    return this.account === null && this.protocolUses.size + this.anchors.length === 0;
+    const { account, serverDetails, protocolUses, anchors } = this;
+    return account === null && serverDetails === null && protocolUses.size + anchors.length === 0;
   }
 
   addProtocolUse(use: ProtocolUse): void {
@@ -393,6 +397,7 @@ export class SideRecords {
 
   clear(): void {
     this.account = null;
+    this.serverDetails = null;
     this.protocolUses.clear();
     this.anchors.length = 0;
   }
@@ -408,8 +413,15 @@ function recordsOf(
   const insertExpiry = connection.prepare(`INSERT OR REPLACE INTO expiry VALUES (@file, @firstArrivalUs,
     @lastArrivalUs, @exchanges, @bytes, @expiredUs, @why, @earlierSegments, @earlierExchanges, @earlierBytes)`);
   const writeAccount = accountsOf(connection, baseline);
-  return ({ account, protocolUses, anchors }, expiries) => {
+  const storedDetails = connection
+    .prepare<[], string>("SELECT value FROM meta WHERE key = 'server_details'")
+    .pluck();
+  return ({ account, serverDetails, protocolUses, anchors }, expiries) => {
     if (account !== null) writeAccount(account);
+    if (serverDetails !== null) {
+      const before = JSON.parse(storedDetails.get() ?? '{}');
+      setMeta(connection, { server_details: JSON.stringify(joinedDetails(before, serverDetails)) });
+    }
     for (const { protocol, connections, bytes } of protocolUses.values()) {
       addProtocolUse.run(protocol, connections, bytes);
     }

@@ -6,6 +6,7 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommittingSink, CommitResult as SinkCommitResult } from '../../core/ports.ts';
+import type { ServerDetails } from '../../documents/server-details.ts';
 import {
   formatSegmentName,
   hourOf,
@@ -163,6 +164,12 @@ export class CaptureWriter implements CommittingSink {
 
   setAccount(account: LifeAccount): void {
     this.#records.account = account;
+  }
+
+  /** What the recorded servers say of themselves from now on. */
+  setServerDetails(details: ServerDetails): void {
+    this.#records.serverDetails = details;
+    this.#rotation.serverDetails = details;
   }
 
   addProtocolUse(use: ProtocolUse): void {
@@ -401,6 +408,8 @@ class SegmentRotation {
   /** Size of the ended segments, less their sizes when empty. */
   #endedBytes = 0;
   #sequence: number;
+  /** For segments that are begun. */
+  serverDetails: ServerDetails | null = null;
   /**
    * The segment that an earlier process of the same recorder left open. It is continued, because a recorder that dies
    * again and again would otherwise create a file each time.
@@ -585,6 +594,7 @@ class SegmentRotation {
         earlierAccounts: sequence === 1 ? (this.#options.earlierAccounts ?? []) : [],
         openedUs: this.#clock.epochUs(),
         encryption: key?.encryption ?? null,
+        serverDetails: this.serverDetails,
       };
       const segment = new SegmentWriter(path, hour, meta, {
         durability,

@@ -139,6 +139,7 @@ describe('reprise inspect', () => {
       ],
       fleetSize: 3,
       recordersAtOnce: 2,
+      serverDetails: {},
       origins: [{ kind: 'recorded', target: 'model.internal:8000' }],
       sessionKeys: [],
       clockAnchors: 1,
