@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { picked } from '../core/picked.ts';
 import { capacitySchema } from './capacity.ts';
+import { explanation } from './explanation.ts';
 import { historyRun } from './history.ts';
 import { seriesFacts } from './monitors.ts';
 import {
@@ -150,6 +151,10 @@ export const statementSchema = facts.extend({
     ),
   runs: z.array(statementRun),
   breakingPoint: capacity.nullable().describe('Of the search; null if there was none.'),
+  explanation: explanation
+    .extend({ directory: z.string() })
+    .nullable()
+    .describe('Why the smallest load that failed did: the run in this directory. Null if none failed.'),
   changed: z
     .object({ run: z.string(), startedAt: z.string(), verdict: maybeText, figures: z.array(change) })
     .nullable()

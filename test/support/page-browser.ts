@@ -105,7 +105,7 @@ const CUT =
   '[...document.querySelectorAll("main *")].filter((each) => !each.closest(".scroll, .uplot") && (each.closest("svg") === null || each.matches("text")) && each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML.slice(0, 200))';
 
 /** Finds tables with values that are visible only after scrolling. */
-const SCROLLED =
+export const SCROLLED =
   '[...document.querySelectorAll(".scroll")].filter((each) => each.querySelector("table") !== null && each.scrollWidth > each.clientWidth + 1).map((each) => each.getAttribute("aria-label"))';
 
 /**

@@ -139,6 +139,7 @@ export function stated(
       return verdict === undefined ? [] : [playedPart(part, verdict, run)];
     }),
     capacity,
+    explanation: null,
     previous: null,
     digests: [{ file: 'recorded/summary.json', sha256: 'a'.repeat(64) }],
     signedBy: null,

@@ -1,11 +1,14 @@
 import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
+import type { CapacityDocument } from '../../documents/capacity.ts';
 import type { LatencyMs, NistEvidence, NistMeasure } from '../../documents/parts.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, msText, numberText, type Section, sectionOf, shareText } from '../render/table.ts';
 import { stateOf, stateText } from './requests.ts';
 
-type Sentences = (run: ReplayDocument) => readonly (string | null | false)[];
+/** What a search found, for the evidence of a statement; null for a run alone. */
+type Searched = Pick<CapacityDocument, 'breakingPoint' | 'noise'> | null;
+type Sentences = (run: ReplayDocument, searched: Searched) => readonly (string | null | false)[];
 
 /** A subcategory: its requirement in our words, the evidence of a run, and missing evidence. */
 interface Subcategory {
@@ -109,14 +112,21 @@ const SUBCATEGORIES: readonly Subcategory[] = [
   {
     id: 'MEASURE 2.7',
     asks: 'security and resilience are evaluated',
-    evidence: ({ multiplier, effectiveMultiplier, closedLoop, failed, refused, faults, statuses }) => [
+    evidence: (
+      { multiplier, effectiveMultiplier, closedLoop, failed, refused, faults, statuses },
+      searched,
+    ) => [
       `under ${closedLoop === undefined ? `${numberText(effectiveMultiplier ?? multiplier)} times the recorded load` : `${closedLoop.concurrency} requests in flight`}: ${countOf(failed, 'request')} failed, ${numberText(refused)} not sent by our own limits`,
       (statuses['429'] ?? 0) + (statuses['503'] ?? 0) > 0 &&
         `the target turned away ${countOf((statuses['429'] ?? 0) + (statuses['503'] ?? 0), 'request')} (429, 503)`,
       (faults?.faults.length ?? 0) > 0 &&
         `${countOf(faults?.faults.length ?? 0, 'planned failure')} of dependencies`,
+      searched !== null && breakingSentence(searched),
     ],
-    missing: () => ['the breaking point: reprise capacity', 'attacks and misuse'],
+    missing: (_, searched) => [
+      searched === null && 'the breaking point: reprise capacity',
+      'attacks and misuse',
+    ],
   },
   {
     id: 'MEASURE 2.10',
@@ -157,9 +167,9 @@ const SUBCATEGORIES: readonly Subcategory[] = [
       calibration !== null &&
         `the target was compared with its recording before: ${LIKENESS[`${calibration.representative}`]}`,
     ],
-    missing: () => [
+    missing: (_, searched) => [
       'what this machine can send: reprise selftest',
-      'noise of the target: reprise capacity measures it',
+      (searched?.noise.source ?? 'none') === 'none' && 'noise of the target: reprise capacity measures it',
     ],
   },
   {
@@ -185,9 +195,9 @@ const OUT_OF_SCOPE: NistEvidence['outOfScope'] = [
 ];
 
 /** The evidence of a run for the MEASURE function of the NIST AI Risk Management Framework (NIST AI 100-1, 2023). */
-export function nistEvidenceOf(run: ReplayDocument): NistEvidence {
+export function nistEvidenceOf(run: ReplayDocument, searched: Searched = null): NistEvidence {
   const said = (sentences: Sentences) =>
-    sentences(run).filter((each): each is string => typeof each === 'string');
+    sentences(run, searched).filter((each): each is string => typeof each === 'string');
   const measures = SUBCATEGORIES.map(
     ({ id, asks, evidence, missing }): NistMeasure => ({
       id,
@@ -227,6 +237,11 @@ export function nistSection({ framework, measures, outOfScope }: NistEvidence): 
       rows: outOfScope.map(({ id, why }) => [id, why]),
     },
   ]);
+}
+
+function breakingSentence({ breakingPoint: { interval } }: NonNullable<Searched>): string {
+  if (interval === null) return 'the breaking point was searched and not found';
+  return `the breaking point lies between ${interval.map(formatMultiplier).join(' and ')} times the load that was searched`;
 }
 
 /** Mean power of the devices of each source, and the energy for each completed request. */

@@ -27,6 +27,9 @@ import { changedSince, statementFigures } from './figures.ts';
 import { limitsOf, notClaimedOf } from './limits.ts';
 import { sentenceOf } from './sentence.ts';
 
+/** Where the search is kept, below the directory of a statement. */
+export const SEARCH_DIRECTORY = 'search';
+
 /** A part that was replayed to its end, with the directory of its run. */
 export interface PlayedPart {
   readonly part: StatementPart;
@@ -40,6 +43,8 @@ export interface StatementEvidence {
   readonly played: readonly PlayedPart[];
   /** Null before the search has ended. */
   readonly capacity: CapacityDocument | null;
+  /** Why the smallest load that failed did; null if none failed. */
+  readonly explanation: StatementDocument['explanation'];
   /** The last statement of this name; null without one. */
   readonly previous: HistoryRun | null;
   readonly digests: StatementDocument['digests'];
@@ -56,9 +61,20 @@ export function isPointless(part: StatementPart, played: readonly PlayedPart[]):
   return part === 'spike' && (hasFailed('recorded') || hasFailed('multiplied'));
 }
 
+/** The directory of the run at the smallest load that failed: of a part, else of the search. Null if none failed. */
+export function failedRun(played: readonly PlayedPart[], capacity: CapacityDocument | null): string | null {
+  const part = played.find(({ document }) => document.verdict === 'FAIL');
+  if (part !== undefined) return part.directory;
+  const fails = capacity?.breakingPoint.fails?.multiplier;
+  const step = capacity?.steps.findLast(
+    ({ multiplier, verdict }) => multiplier === fails && verdict === 'FAIL',
+  );
+  return step === undefined ? null : `${SEARCH_DIRECTORY}/${step.run}`;
+}
+
 /** Builds the document of a statement, ready for JSON. */
 export function statementDocument(evidence: StatementEvidence): StatementDocument {
-  const { plan, played, capacity, previous } = evidence;
+  const { plan, played, capacity, explanation, previous } = evidence;
   const facts = statementFactsOf(plan);
   const documents = new Map(played.map(({ part, document }) => [part, document]));
   const runs = plan.parts.map((each): StatementRun => {
@@ -69,7 +85,7 @@ export function statementDocument(evidence: StatementEvidence): StatementDocumen
     return { ...each, ...none, skipped, sent: 0, figures: [], resources: [], violated: [] };
   });
   const production = productionOf(documents.get('recorded'));
-  const findings = { ...facts, runs, documents, capacity, production };
+  const findings = { ...facts, runs, documents, capacity, production, explanation };
   const limits = limitsOf(findings);
   const verdict = runs.some((run) => run.verdict === 'FAIL')
     ? 'FAIL'
@@ -96,7 +112,8 @@ export function statementDocument(evidence: StatementEvidence): StatementDocumen
       ),
     changed: previous && changedSince(previous, statementFigures({ runs, breakingPoint: capacity })),
     notClaimed: notClaimedOf(findings),
-    nist: judged && nistEvidenceOf(judged),
+    explanation,
+    nist: judged && nistEvidenceOf(judged, capacity),
     ...picked(evidence, 'digests', 'signedBy', 'directory'),
   };
 }

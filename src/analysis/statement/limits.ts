@@ -21,6 +21,7 @@ export interface StatementFindings extends StatementFacts {
   readonly documents: ReadonlyMap<StatementPart, ReplayDocument>;
   readonly capacity: CapacityDocument | null;
   readonly production: StatementDocument['production'];
+  readonly explanation: StatementDocument['explanation'];
 }
 
 /** What a part is called, with its load. */

@@ -1,7 +1,9 @@
 import { zonedTime } from '../../core/calendar.ts';
+import { linesOf } from '../../core/text.ts';
 import { formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type { StatementDocument, StatementLimit } from '../../documents/statement.ts';
 import { isFound, loadName } from '../capacity/view.ts';
+import { numberText, shareText } from '../render/table.ts';
 import { type StatementFindings, VIOLATED } from './limits.ts';
 
 interface Judged extends StatementFindings {
@@ -11,15 +13,15 @@ interface Judged extends StatementFindings {
 
 /** The statement in a few sentences: what production did not meet, whether it holds, where it breaks and how. */
 export function sentenceOf(judged: Judged): string {
-  const { production, verdict } = judged;
+  const { production } = judged;
   const violated = production?.violated ?? [];
   const sentences = [
     violated.length > 0 && `Production itself did not meet ${violated.join(' and ')}.`,
     claimText(judged),
     judged.sendable && breakingText(judged),
-    verdict !== 'FAIL' && firstText(judged),
+    firstText(judged),
   ];
-  return sentences.filter((each) => each !== false).join(' ');
+  return sentences.filter((each) => each !== false && each !== '').join(' ');
 }
 
 function claimText({ verdict, multiplier, limits, runs, ...facts }: Judged): string {
@@ -54,7 +56,7 @@ function breakingText({ capacity }: StatementFindings): string {
   if (capacity === null || capacity.calibration?.representative === false) return unknown;
   const { passes, fails, interval } = capacity.breakingPoint;
   const of = `times ${loadName(capacity.load)} of it`;
-  const x = formatMultiplier;
+  const x = numberText;
   if (interval !== null && isFound(capacity))
     return `It breaks between ${x(interval[0])} and ${x(interval[1])} ${of} (95 %).`;
   if (passes === null && fails === null) return unknown;
@@ -64,8 +66,11 @@ function breakingText({ capacity }: StatementFindings): string {
   return `It breaks somewhere between ${x(passes.multiplier)} and ${x(fails.multiplier)} ${of}.`;
 }
 
-/** What fails first. Of a FAIL the claim says it. */
-function firstText({ capacity, sendable }: StatementFindings): string | false {
+/** What fails first, and why. Of a FAIL the claim has the objective. */
+function firstText({ capacity, sendable, verdict, explanation }: Judged): string {
   const first = capacity?.gaveFirst ?? null;
-  return sendable && first !== null && `First to fail is ${first.objective}.`;
+  const [cause] = explanation?.causes ?? [];
+  const why = cause !== undefined && `First cause (${shareText(cause.share)}): ${cause.text}.`;
+  const isNamed = sendable && first !== null && verdict !== 'FAIL';
+  return linesOf(isNamed && `First to fail is ${first.objective}.`, why).join(' ');
 }

@@ -4,6 +4,7 @@ import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
 import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import type { StatementDocument, StatementPlan, StatementRun } from '../../documents/statement.ts';
 import { loadName } from '../capacity/view.ts';
+import { whyTables } from '../explain/view.ts';
 import {
   banner,
   escaped,
@@ -39,11 +40,11 @@ const TONES: Readonly<Record<StatementDocument['verdict'], Tone>> = {
   INCONCLUSIVE: 'warn',
 };
 
-type SectionKey = 'runs' | 'breaking' | 'changed' | 'claims' | 'nist' | 'digests';
+type SectionKey = 'runs' | 'breaking' | 'why' | 'changed' | 'claims' | 'nist' | 'digests';
 
 /** A statement in a readable form. */
 export function statementView(document: StatementDocument): View<SectionKey> {
-  const { verdict, sentence, limits, nist } = document;
+  const { verdict, sentence, limits, nist, explanation } = document;
   return {
     title: 'Statement',
     verdict,
@@ -52,10 +53,11 @@ export function statementView(document: StatementDocument): View<SectionKey> {
     reasons: limits.filter(({ decides }) => decides),
     notes: limits.filter(({ decides }) => !decides),
     lines: linesOf(sureText(document), aboutLines(document)),
-    tested: testedLines(document),
+    tested: [`objectives: ${document.objectives.join('; ')}`, ...testedLines(document)],
     sections: [
       sectionOf('runs', 'What was replayed', [runTable(document), resourceTable(document)]),
       sectionOf('breaking', 'Where it breaks', [breakingTable(document)]),
+      sectionOf('why', 'Why', explanation === null ? [] : whyTables(explanation)),
       sectionOf('changed', 'Since the last statement', [changeTable(document)]),
       sectionOf('claims', 'Not claimed', [claimTable(document)]),
       ...(nist === null ? [] : [nistSection(nist)]),
@@ -65,23 +67,22 @@ export function statementView(document: StatementDocument): View<SectionKey> {
 }
 
 /** How sure the statement is. */
-function sureText({ verdict, confidence, breakingPoint, multiplier }: StatementDocument): string {
+function sureText({ verdict, confidence, breakingPoint }: StatementDocument): string {
   const interval = breakingPoint?.breakingPoint.interval ?? null;
-  const holds =
-    verdict !== 'PASS'
-      ? 'not claimed'
-      : confidence === null
-        ? 'by the observed values'
-        : `with ${shareText(confidence)} confidence`;
-  return `That it holds ${formatMultiplier(multiplier)}x: ${holds}. The breaking point: ${interval === null ? 'not known' : '95 % interval'}`;
+  const ofVerdict = {
+    PASS: confidence === null ? 'the observed values met' : `${shareText(confidence)} for`,
+    FAIL: 'an objective was violated, even without the delays of the generator',
+    INCONCLUSIVE: 'not decided',
+  }[verdict];
+  const claim = verdict === 'PASS' ? `${ofVerdict} each objective` : ofVerdict;
+  return `How sure: ${claim}; ${interval === null ? 'the breaking point is not known' : '95 % for the interval of the breaking point'}`;
 }
 
 function aboutLines(document: StatementDocument): string[] {
-  const { recorded, capture, target, version, startedAt, endedAt, objectives, signedBy, name } = document;
+  const { recorded, capture, target, version, startedAt, endedAt, signedBy, name } = document;
   const at = (instant: string) => `${zonedTime(Date.parse(instant), recorded.timeZone)} ${recorded.timeZone}`;
   return linesOf(
     name !== null && `statement ${name}`,
-    `objectives: ${objectives.join('; ')}`,
     `recorded: ${at(recorded.from)} to ${at(recorded.to)}, ${recorded.requests.toLocaleString('en')} requests, coverage ${recorded.coverage === null ? 'not known' : shareText(recorded.coverage)}`,
     `${capture} against ${target}`,
     `made from ${at(startedAt)} to ${at(endedAt)} by Reprise ${version}`,
@@ -150,7 +151,7 @@ function resourceTable({ runs, multiplier }: StatementDocument): Table | null {
 
 function breakingTable({ breakingPoint: searched }: StatementDocument): Table | null {
   if (searched === null) return null;
-  const { breakingPoint, gaveFirst, sizing, noise, load, endedBy } = searched;
+  const { breakingPoint, gaveFirst, sizing, noise, load } = searched;
   const point = (each: typeof breakingPoint.passes) =>
     each === null
       ? 'not found'
@@ -167,7 +168,7 @@ function breakingTable({ breakingPoint: searched }: StatementDocument): Table | 
       ['smallest load that fails', point(breakingPoint.fails)],
       [
         'breaks between (95 %)',
-        interval === null ? 'not known' : interval.map((each) => `${formatMultiplier(each)}x`).join(' and '),
+        interval === null ? 'not known' : interval.map((each) => `${numberText(each)}x`).join(' and '),
       ],
       ['first objective to fail', gaveFirst?.objective ?? 'none failed'],
       ...(sizing?.replicasNeeded ?? []).map(({ timesPeak, replicas }) => [
@@ -178,7 +179,6 @@ function breakingTable({ breakingPoint: searched }: StatementDocument): Table | 
         ? []
         : [['cost of a thousand good requests', numberText(sizing.costPerThousandGood)]]),
       ['noise of the target', noise.source === 'none' ? 'not measured' : shareText(noise.share)],
-      ['the search ended because', endedBy.replaceAll('_', ' ')],
     ],
   };
 }
@@ -274,7 +274,7 @@ export function statementPage(document: StatementDocument, assets: PageAssets): 
   const body = [
     banner(view, timeZone),
     section('What decides it', texts(view.reasons)),
-    ...tablesOf('runs', 'breaking', 'changed'),
+    ...tablesOf('runs', 'breaking', 'why', 'changed'),
     section('What limits it', texts(view.notes)),
     ...tablesOf('claims'),
     section('What was recorded', calendarFigure(document.recorded)),

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import type { PlayedPart } from '../../analysis/statement/build-document.ts';
+import { type PlayedPart, SEARCH_DIRECTORY } from '../../analysis/statement/build-document.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CapacityDocument, EndedBy } from '../../documents/capacity.ts';
 import { readReplayDocument } from '../../documents/replay.ts';
@@ -21,7 +21,6 @@ import { keptStateIn, otherSettings, readCapacityDocument, writePrivately } from
 const PLAN_FILE = 'plan.json';
 /** In the format of sha256sum, which checks it without Reprise. It is what a person signs. */
 export const DIGESTS_FILE = 'SHA256SUMS';
-export const SEARCH_DIRECTORY = 'search';
 const SIGNATURE = /^SHA256SUMS\.\w+$/;
 
 /** Ends of a search after which it goes on: it was stopped, or the target was away. */

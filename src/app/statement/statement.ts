@@ -1,5 +1,11 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isPointless, statementDocument } from '../../analysis/statement/build-document.ts';
+import {
+  failedRun,
+  isPointless,
+  SEARCH_DIRECTORY,
+  statementDocument,
+} from '../../analysis/statement/build-document.ts';
 import { partName } from '../../analysis/statement/limits.ts';
 import { statementView } from '../../analysis/statement/view.ts';
 import { ciReportOfStatement, statementTestOf } from '../../analysis/verdict/ci-report.ts';
@@ -7,15 +13,18 @@ import { systemClock } from '../../core/clock.ts';
 import type { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { formatInstantUs, formatMs } from '../../core/units.ts';
+import { explanation } from '../../documents/explanation.ts';
 import type { HistoryRun } from '../../documents/history.ts';
 import type { StatementDocument, StatementPlan } from '../../documents/statement.ts';
 import { STATEMENT_FILE } from '../../storage/capture/directory.ts';
 import { History } from '../../storage/history.ts';
+import { RUN_DATABASE } from '../../storage/runs/schema.ts';
 import { findCapacity } from '../capacity/capacity.ts';
 import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import { replayCapture } from '../replay/replay.ts';
 import type { StopSource } from '../replay/run.ts';
+import { explainRun } from '../report.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict } from '../verdict/delivery.ts';
 import { makeReady, type VerdictRequest } from '../verdict/options.ts';
@@ -27,7 +36,6 @@ import {
   playedIn,
   readDocument,
   readPlan,
-  SEARCH_DIRECTORY,
   searchedIn,
   signaturesIn,
   writePlan,
@@ -193,12 +201,19 @@ function statementOf(directory: string, history: string | null, signer: string |
     plan,
     played,
     capacity,
+    explanation: explanationOf(directory, failedRun(played, capacity)),
     previous: history === null ? null : lastStatement(history, plan),
     digests: digestsOf(directory, played, capacity),
     signedBy: signer === null ? null : { name: signer, at: now },
     endedAt: ends.sort().at(-1) ?? plan.startedAt,
     directory,
   });
+}
+
+/** Why a run below the directory of a statement failed; null if none did. */
+function explanationOf(directory: string, run: string | null): StatementDocument['explanation'] {
+  if (run === null || !existsSync(join(directory, run, RUN_DATABASE))) return null;
+  return { ...explanation.parse(explainRun(join(directory, run))), directory: run };
 }
 
 /** Statements of a test among which the last one is searched: those of some years. */
