@@ -97,6 +97,7 @@ export function statementDocument(evidence: StatementEvidence): StatementDocumen
     schemaVersion: STATEMENT_SCHEMA_VERSION,
     kind: 'statement',
     ...facts,
+    ...picked(documents.get('recorded') ?? plan, 'serverDetails', 'recordedServer'),
     endedAt: evidence.endedAt,
     verdict,
     sentence: sentenceOf({ ...findings, verdict, limits }),

@@ -1,3 +1,4 @@
+import { picked } from '../../core/picked.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
@@ -44,7 +45,7 @@ type Limits = (findings: StatementFindings) => readonly StatementLimit[];
 /** First what production itself did not meet, then what decides the verdict, then the others. */
 export function limitsOf(findings: StatementFindings): StatementLimit[] {
   const hasFailed = findings.runs.some(({ verdict }) => verdict === 'FAIL');
-  const found = [ofRequests, ofRuns, ofSearch, ofBudget, ofRecording]
+  const found = [ofRequests, ofRuns, ofSearch, ofServer, ofBudget, ofRecording]
     .flatMap((of) => of(findings))
     // Of a FAIL, what was not decided could change nothing.
     .map((each) => ({ ...each, decides: each.decides && (!hasFailed || each.code === VIOLATED) }));
@@ -115,6 +116,12 @@ const ofSearch: Limits = ({ capacity, sendable }) => {
     decides: UNCOMPARABLE.has(capacity.endedBy),
   }));
 };
+
+/** What the run at 1x noted on servers that differ. */
+const ofServer: Limits = ({ documents }) =>
+  (documents.get('recorded')?.notes ?? [])
+    .filter(({ code }) => code === 'server_differs')
+    .map((each) => ({ ...picked(each, 'code', 'text', 'advice'), decides: false }));
 
 const ofBudget: Limits = ({ runs, multiplier }) =>
   runs

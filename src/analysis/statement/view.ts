@@ -2,6 +2,7 @@ import { zonedTime } from '../../core/calendar.ts';
 import { linesOf, shellWord, type Tone, TonedLine } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
 import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
+import { serverDifferences } from '../../documents/server-details.ts';
 import type { StatementDocument, StatementPlan, StatementRun } from '../../documents/statement.ts';
 import { loadName } from '../capacity/view.ts';
 import { whyTables } from '../explain/view.ts';
@@ -59,7 +60,7 @@ export function statementView(document: StatementDocument): View<SectionKey> {
       sectionOf('breaking', 'Where it breaks', [breakingTable(document)]),
       sectionOf('why', 'Why', explanation === null ? [] : whyTables(explanation)),
       sectionOf('changed', 'Since the last statement', [changeTable(document)]),
-      sectionOf('claims', 'Not claimed', [claimTable(document)]),
+      sectionOf('claims', 'Not claimed', [claimTable(document), serverTable(document)]),
       ...(nist === null ? [] : [nistSection(nist)]),
       sectionOf('digests', 'To check this statement', [digestTable(document)]),
     ].filter(({ tables }) => tables.length > 0),
@@ -209,6 +210,20 @@ function claimTable({ notClaimed }: StatementDocument): Table {
     lookFor: 'what applies to your service',
     columns: columnsOf(['about', 'not claimed'], []),
     rows: notClaimed.map(({ code, text }) => [code.replaceAll('_', ' '), text]),
+  };
+}
+
+/** What the tested server does not share with the recorded one; null if nothing is known to differ. */
+function serverTable({ recordedServer = {}, ...tested }: StatementDocument): Table | null {
+  const differences = serverDifferences(recordedServer, tested);
+  if (differences.length === 0) return null;
+  return {
+    title: 'Where the tested server differs from the recorded one',
+    unit: 'none',
+    source: 'labels, and what both servers say of themselves',
+    lookFor: 'a version, a size or a number of replicas that changes what the server holds',
+    columns: columnsOf(['fact', 'recorded', 'tested'], []),
+    rows: differences.map(({ fact, a, b }) => [fact, a, b]),
   };
 }
 

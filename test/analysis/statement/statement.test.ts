@@ -90,6 +90,19 @@ describe('what limits a statement', () => {
     expect(document.verdict).toBe('PASS');
   });
 
+  test('a server that says of itself other things than the recorded one', () => {
+    const [a, b] = ['0.6.3', '0.7.0'].map((version) => ({ '/version': { version: [version] } }));
+    const document = stated(PASSED, {
+      run: {
+        serverDetails: b!,
+        recordedServer: { serverDetails: a! },
+        notes: [{ code: 'server_differs', text: '', advice: '', severity: 'note', title: '', means: '' }],
+      },
+    });
+    expect(codesOf(document, false)).toEqual(['server_differs']);
+    expect(viewMarkdown(statementView(document))).toMatch(/0\.6\.3 \| 0\.7\.0/);
+  });
+
   test('a budget that shortens a part', () => {
     const parts = PLAN.parts.map((part) => ({ ...part, lengthS: 300, windowShare: 1 / 3 }));
     expect(codesOf(stated(PASSED, { plan: { parts } }))).toEqual(['shortened', 'shortened', 'shortened']);
