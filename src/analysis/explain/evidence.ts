@@ -16,6 +16,9 @@ export interface Candidate extends NamedCause {
   readonly preference: number;
 }
 
+/** Of a cause that held all the time: no request without it can be compared. */
+export const CONSTANT_PREFERENCE = 0.85;
+
 /** The fast requests of a run are taken as usual. Of the time of a request, this percentile is no excess. */
 const USUAL_PERCENT = 20;
 /** With fewer other requests than this share, the fastest quarter is compared with the rest. */
@@ -169,11 +172,14 @@ export function areAlike(a: Candidate, b: Candidate, { slow, fast }: Evidence): 
 
 const MOST_DIFFERENT = 0.1;
 
+/** Properties of requests that a cause may be about. */
+export const GROUPS = ['route', 'model', 'client'] as const;
+
 /** The names of these requests, the commonest first. */
 export function namesOf(
   requests: readonly ExplainedRequest[],
   places: readonly number[],
-  kind: 'route' | 'model' | 'client',
+  kind: (typeof GROUPS)[number],
 ): string[] {
   const names = new Tally<string>();
   for (const at of places) {

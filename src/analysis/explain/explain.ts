@@ -1,7 +1,16 @@
 import type { Send } from '../../core/run.ts';
 import type { Cause, CauseKind, Explanation, NamedCause, ProofRequest } from '../../documents/explanation.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
-import { areAlike, type Candidate, Evidence, percentileOf } from './evidence.ts';
+import { Tally } from '../stats/tally.ts';
+import {
+  areAlike,
+  type Candidate,
+  CONSTANT_PREFERENCE,
+  Evidence,
+  GROUPS,
+  namesOf,
+  percentileOf,
+} from './evidence.ts';
 import {
   episodeCauses,
   faultCauses,
@@ -20,6 +29,7 @@ import {
   groupCauses,
   openingCause,
   sizeCauses,
+  timeoutCauses,
   waitingCauses,
 } from './work.ts';
 
@@ -111,21 +121,44 @@ function ownCauses(evidence: Evidence, broken: readonly ExplainedRequest[]): Cau
   ];
 }
 
-/** Failures in which no connection came about. */
+/** Failures in which no connection came about, and those in which it was closed before the answer. */
 const CONNECTING = /^connect_/;
+const CLOSED: ReadonlySet<string> = new Set(['reset', 'closed_early', 'reset_on_reuse']);
 const OURS: ReadonlySet<string> = new Set(['refused', 'no_socket']);
+/** Requests of one group fail, and others do not, if this share of them does. */
+const LEAST_OF_GROUP = 0.8;
 
-/** Requests without an answer, by the error or the status. */
+/** Requests without an answer, by the error or the status. Closed connections are one cause, named by the commonest. */
 function failureCauses(evidence: Evidence, broken: readonly ExplainedRequest[]): Cause[] {
-  const { requests } = evidence;
-  const failures = new Map<string, number[]>();
-  for (const [at, { isBroken, failure }] of requests.entries()) {
-    if (!isBroken || failure === null) continue;
-    failures.set(failure, [...(failures.get(failure) ?? []), at].slice(0));
-  }
-  return [...failures].map(([failure, places]) => {
-    const kind = OURS.has(failure) ? 'generator' : CONNECTING.test(failure) ? 'connecting' : 'refusals';
+  const { requests, timed } = evidence;
+  const failed = [...requests.keys()].filter(
+    (at) => requests[at]!.isBroken && requests[at]!.failure !== null,
+  );
+  const groups = Map.groupBy(failed, (at) =>
+    CLOSED.has(requests[at]!.failure!) ? 'closed' : requests[at]!.failure!,
+  );
+  return [...groups.values()].map((places) => {
+    const names = new Tally<string>();
+    for (const at of places) names.count(requests[at]!.failure!);
+    const [subject = ''] = [...names].sort((a, b) => b[1] - a[1])[0] ?? [];
     const isIn = new Set(places);
+    const shareOf = (among: readonly number[], is: (at: number) => boolean) =>
+      among.filter(is).length / among.length;
+    const separates = (is: (at: number) => boolean) =>
+      timed.length > 0 && shareOf(places, is) - shareOf(timed, is) >= LEAST_OF_GROUP;
+    const crowd =
+      percentileOf(
+        places.map((at) => requests[at]!.inFlight),
+        10,
+      ) ?? 0;
+    const isByCrowd = CLOSED.has(subject) && crowd > 0 && separates((at) => requests[at]!.inFlight >= crowd);
+    const isOfConnections = CONNECTING.test(subject) || isByCrowd;
+    const kind = OURS.has(subject) ? 'generator' : isOfConnections ? 'connecting' : 'refusals';
+    const alike = GROUPS.flatMap((group) =>
+      namesOf(requests, places, group)
+        .filter((name) => separates((at) => requests[at]![group] === name))
+        .map((name) => ({ kind: group, subject: name })),
+    );
     const inFlight = (among: readonly number[]) =>
       percentileOf(
         among.map((at) => requests[at]!.inFlight),
@@ -135,10 +168,14 @@ function failureCauses(evidence: Evidence, broken: readonly ExplainedRequest[]):
       shareOfRequests: places.length / requests.length,
       foundInFlight: inFlight(places),
       othersFoundInFlight: inFlight(evidence.fast),
+      ...(isByCrowd && { fromInFlight: crowd }),
     };
-    const named = { kind, subject: failure, figures, exposed: (at: number) => isIn.has(at) } as const;
     const causedMs = (at: number) => Math.max(0, (requests[at]!.endMs ?? 0) - (requests[at]!.sentMs ?? 0));
-    return causeOf(evidence, named, { share: places.length / broken.length, places, causedMs });
+    return causeOf(
+      evidence,
+      { kind, subject, figures, alike, exposed: (at) => isIn.has(at) },
+      { share: places.length / broken.length, places, causedMs },
+    );
   });
 }
 
@@ -158,6 +195,7 @@ function targetCauses(evidence: Evidence, broken: number, { document, series = [
       ...openingCause(evidence),
       ...waitingCauses(evidence, queue),
       ...fixedDelayCause(evidence),
+      ...timeoutCauses(evidence),
     ]
       .filter(({ separation }) => separation >= LEAST_SEPARATION)
       .map((each) => ({ each, share: evidence.shareOf(each), score: 0 }))
@@ -191,9 +229,8 @@ function fillingOf(evidence: Evidence, queue: FittedQueue | null): Candidate | n
  */
 function isAlike(best: Candidate, other: Candidate, evidence: Evidence): boolean {
   if (best.kind === other.kind && best.subject === other.subject) return false;
-  if (other.kind === 'waiting' || other.kind === 'retries')
-    return best.preference < 1 && best.kind !== 'waiting' && best.kind !== 'size';
-  return best.preference >= 0.95 && areAlike(best, other, evidence);
+  if (other.kind === 'waiting') return best.preference === CONSTANT_PREFERENCE;
+  return best.kind !== 'waiting' && other.kind !== 'retries' && areAlike(best, other, evidence);
 }
 
 function causeInTarget(

@@ -1,7 +1,7 @@
 import type { CauseFigures, CauseKind, NamedCause } from '../../documents/explanation.ts';
 import type { FaultsDocument } from '../../documents/faults.ts';
 import type { MonitoredLine } from '../../documents/report.ts';
-import { type Candidate, type Evidence, percentileOf } from './evidence.ts';
+import { type Candidate, CONSTANT_PREFERENCE, type Evidence, percentileOf } from './evidence.ts';
 
 /** A time in which something held, milliseconds after the start of the run. */
 export interface Period {
@@ -43,7 +43,8 @@ export function faultCauses(evidence: Evidence, faults: FaultsDocument | null | 
     const period = { fromMs: (appliedS ?? fromS) * 1e3, toMs: (removedS ?? toS) * 1e3 };
     const figures = { proxy, fault, fromS: period.fromMs / 1e3, toS: period.toMs / 1e3 };
     const named = { kind: 'dependency', subject: name } as const;
-    return evidence.exposure(named, during(evidence, [period]), { figures }) ?? [];
+    const more = { figures, preference: KNOWN_PREFERENCE };
+    return evidence.exposure(named, during(evidence, [period]), more) ?? [];
   });
 }
 
@@ -58,8 +59,9 @@ const LEAST_BURST = 1.5;
 /** A server that rests more than this share of the time answers in batches. */
 const MOST_PAUSED = 0.6;
 const LEAST_PAUSES = 3;
-/** The coefficient of variation of the times between periodic pauses. */
-const MOST_VARIATION = 0.3;
+/** Times between periodic pauses are near a multiple of their median, as one may have been missed. */
+const NEAR = 0.15;
+const LEAST_NEAR = 0.75;
 
 /** Pauses in which the target ended no answer although requests went on to arrive, each until the queue is gone. */
 export function stallCauses(evidence: Evidence): Candidate[] {
@@ -77,10 +79,6 @@ export function stallCauses(evidence: Evidence): Candidate[] {
   };
   const overlaps = Float64Array.from(evidence.requests, (_, at) => overlapMs(at));
   const exposed: Exposed = (at) => overlaps[at]! > 0 && overlaps[at]! >= evidence.excessMs[at]! / 2;
-  const apart = pauses.slice(1).map(({ fromMs }, index) => fromMs - pauses[index]!.fromMs);
-  const meanMs = apart.reduce((sum, ms) => sum + ms, 0) / Math.max(1, apart.length);
-  const variance = apart.reduce((sum, ms) => sum + (ms - meanMs) ** 2, 0) / Math.max(1, apart.length);
-  const isPeriodic = pauses.length >= LEAST_PAUSES && Math.sqrt(variance) <= MOST_VARIATION * meanMs;
   return [
     {
       ...{ kind: 'stalls', subject: null },
@@ -92,13 +90,21 @@ export function stallCauses(evidence: Evidence): Candidate[] {
           pauses.map(({ pausedMs }) => pausedMs),
           50,
         ),
-        everyMs: isPeriodic ? (percentileOf(apart, 50) ?? meanMs) : null,
+        everyMs: everyMs(pauses),
         firstS: pauses[0]!.fromMs / 1e3,
       },
       separation: evidence.separation(exposed),
       preference: 1,
     },
   ];
+}
+
+/** The time between periodic times; null if they are not periodic. */
+function everyMs(periods: readonly Period[]): number | null {
+  const apart = periods.slice(1).map(({ fromMs }, index) => fromMs - periods[index]!.fromMs);
+  const median = percentileOf(apart, 50) ?? 0;
+  const near = apart.filter((ms) => Math.abs(ms / median - Math.max(1, Math.round(ms / median))) <= NEAR);
+  return periods.length >= LEAST_PAUSES && near.length >= LEAST_NEAR * apart.length ? median : null;
 }
 
 function pausesOf({ requests, timed }: Evidence): (Period & { readonly pausedMs: number })[] {
@@ -151,25 +157,34 @@ const MOST_OF_RUN = 0.7;
 /** A known cause that holds for the same time comes first. */
 const EPISODE_PREFERENCE = 0.95;
 
-/** One time in which all requests were slow, without more load and without a queue that grows: at the start, or later. */
+/** Times in which all requests were slow, without more load and without a queue that grows: at the start, or later. */
 export function episodeCauses(evidence: Evidence): Candidate[] {
-  const { requests, timed, slow, fast } = evidence;
-  const period = slowestPeriod(evidence);
-  if (period === null || slow.length === 0 || fast.length === 0) return [];
+  const { requests, timed } = evidence;
+  const periods = slowPeriods(evidence);
+  const [firstPeriod, lastPeriod] = [periods[0], periods.at(-1)];
+  if (firstPeriod === undefined || lastPeriod === undefined) return [];
   const sentMs = (at: number) => requests[at]!.sentMs ?? 0;
-  const exposed: Exposed = (at) => sentMs(at) >= period.fromMs && sentMs(at) <= period.toMs;
+  const within = requests.map(
+    (_, at) => (periods[firstAfter(periods, sentMs(at) - 1e-6)]?.fromMs ?? Infinity) <= sentMs(at),
+  );
+  const exposed: Exposed = (at) => within[at]!;
   if (evidence.separation(exposed) < LEAST_OF_EPISODE) return [];
-  const [first, last] = [sentMs(timed[0]!), sentMs(timed.at(-1)!)];
+  const runMs = sentMs(timed.at(-1)!) - sentMs(timed[0]!);
   const inside = timed.filter(exposed);
-  const lengthMs = period.toMs - period.fromMs;
-  const usualRate = (timed.length - inside.length) / Math.max(1, last - first - lengthMs);
-  if (inside.length / Math.max(1, lengthMs) > MOST_TIMES_LOAD * usualRate) return [];
-  if (lengthMs > MOST_OF_RUN * (last - first)) return [];
+  const lengthMs = periods.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, 0);
+  const usualRate = (timed.length - inside.length) / Math.max(1, runMs - lengthMs);
+  if (inside.length / Math.max(1, lengthMs) > MOST_TIMES_LOAD * usualRate || lengthMs > MOST_OF_RUN * runMs)
+    return [];
   const times = timesSlower(evidence, inside);
   if (times.length < LEAST_UNCROWDED || (percentileOf(times, 50) ?? 0) < LEAST_TIMES_SLOWER) return [];
-  const isAtStart = timed.filter((at) => sentMs(at) < period.fromMs).length <= LEAST_UNCROWDED;
-  const kind = isAtStart ? 'cold_start' : 'episode';
-  const figures = { fromS: period.fromMs / 1e3, toS: period.toMs / 1e3 };
+  const before = timed.filter((at) => sentMs(at) < firstPeriod.fromMs).length;
+  const kind = periods.length === 1 && before <= LEAST_UNCROWDED ? 'cold_start' : 'episode';
+  const figures = {
+    periods: periods.length,
+    everyMs: everyMs(periods),
+    fromS: firstPeriod.fromMs / 1e3,
+    toS: lastPeriod.toMs / 1e3,
+  };
   const more = { figures, preference: EPISODE_PREFERENCE };
   return [evidence.exposure({ kind, subject: null }, exposed, more)].filter((each) => each !== null);
 }
@@ -192,20 +207,27 @@ function timesSlower({ requests, fast, targetMs }: Evidence, places: readonly nu
   });
 }
 
-/** The period that has most of the slow requests and fewest of the fast ones (the greatest sum of a row of weights). */
-function slowestPeriod({ requests, slow, fast }: Evidence): Period | null {
+/** Of so many requests in a row, this share is slow in a slow time. */
+const IN_A_ROW = 9;
+const LEAST_SLOW = 0.75;
+
+/** The times in which most requests in a row are slow. */
+function slowPeriods({ requests, slow, fast }: Evidence): Period[] {
   const isSlow = new Set(slow);
   const ordered = [...slow, ...fast].sort((a, b) => a - b);
-  let [best, sum, from] = [0, 0, 0];
-  let found: Period | null = null;
+  const half = (IN_A_ROW - 1) / 2;
+  const periods: { fromMs: number; toMs: number; last: number; requests: number }[] = [];
   for (const [index, at] of ordered.entries()) {
-    if (sum <= 0) [sum, from] = [0, index];
-    sum += isSlow.has(at) ? 1 / slow.length : -1 / fast.length;
-    if (sum <= best) continue;
-    best = sum;
-    found = { fromMs: requests[ordered[from]!]!.sentMs ?? 0, toMs: requests[at]!.sentMs ?? 0 };
+    if (!isSlow.has(at)) continue;
+    const near = ordered.slice(Math.max(0, index - half), index + half + 1);
+    if (near.filter((each) => isSlow.has(each)).length < LEAST_SLOW * near.length) continue;
+    const instant = requests[at]!.sentMs ?? 0;
+    const open = periods.at(-1);
+    if (open !== undefined && index - open.last <= half) {
+      Object.assign(open, { toMs: instant, last: index, requests: open.requests + 1 });
+    } else periods.push({ fromMs: instant, toMs: instant, last: index, requests: 1 });
   }
-  return found;
+  return periods.filter((each) => each.requests > half);
 }
 
 /** What a monitored series says of the target when its value is high. */
@@ -229,7 +251,8 @@ const OWN_TIMES = /^(?:server_|queue_|compute_|preprocess_|postprocess_|batch_)/
 const LEAST_TIMES_HIGHER = 3;
 /** A resource at its limit for this share of the slow requests explains them, even if it was so all the time. */
 const LEAST_SATURATED = 0.8;
-const RESOURCE_PREFERENCE = 0.85;
+/** A known cause that separates slow from fast requests comes before a guessed one. */
+const KNOWN_PREFERENCE = 1.1;
 /** A process that uses whole processors, within this, has no more of them. */
 const WHOLE_CORES = 0.07;
 
@@ -257,13 +280,13 @@ function exposedTo(
   mustSeparate = false,
 ): Candidate[] {
   const { slow, excessMs } = evidence;
-  const separating = evidence.exposure(named, exposed, { figures });
+  const separating = evidence.exposure(named, exposed, { figures, preference: KNOWN_PREFERENCE });
   const saturated = slow.filter(exposed).length / Math.max(1, slow.length);
   if (separating !== null || mustSeparate || saturated < LEAST_SATURATED)
     return separating ? [separating] : [];
   const explainedMs = (at: number) => (exposed(at) ? excessMs[at]! : 0);
   return [
-    { ...named, exposed, explainedMs, figures, separation: saturated, preference: RESOURCE_PREFERENCE },
+    { ...named, exposed, explainedMs, figures, separation: saturated, preference: CONSTANT_PREFERENCE },
   ];
 }
 

@@ -12,7 +12,7 @@ import { foundInFlight } from '../stats/queues.ts';
 
 /** A request of a run, with its time in parts. Times are in milliseconds, instants after the start of the run. */
 export interface ExplainedRequest
-  extends Pick<Send, 'route' | 'model' | 'client' | 'requestBytes' | 'status' | 'error'> {
+  extends Pick<Send, 'route' | 'model' | 'client' | 'requestBytes' | 'responseBytes' | 'error'> {
   readonly id: SendId;
   readonly isBroken: boolean;
   /** Why it has no answer in time: an error, a status, or `refused` by us. Null for an answer, and for a time-out. */
@@ -118,7 +118,8 @@ export class RequestCollector {
   }
 
   #requestOf(send: Send): ExplainedRequest {
-    const { index, segment, exchangeId, route, model, client, requestBytes, status, error, answer } = send;
+    const { index, segment, exchangeId, route, model, client, requestBytes, responseBytes, error, answer } =
+      send;
     const parts = this.#partsOf(send);
     const tookNs = this.#span === 'whole' ? (send.recorded?.tookNs ?? null) : null;
     const recordedMs = tookNs === null ? null : tookNs / NS_PER_MS;
@@ -128,7 +129,7 @@ export class RequestCollector {
         : this.#objectives.some((objective) => isPartOf(objective, send) && isOver(objective, send));
     return {
       id: { index, segment, exchangeId },
-      ...{ route, model, client, requestBytes, status, error },
+      ...{ route, model, client, requestBytes, responseBytes, error },
       isBroken,
       failure: isBroken && parts === null ? failureOf(send) : null,
       promptTokens: answer?.promptTokens ?? null,

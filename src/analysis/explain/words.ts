@@ -1,4 +1,4 @@
-import { formatBytes, formatMs } from '../../core/units.ts';
+import { countOf, formatBytes, formatMs } from '../../core/units.ts';
 import type { Cause, CauseFigures, CauseKind, NamedCause } from '../../documents/explanation.ts';
 import { numberText } from '../render/table.ts';
 import { failureAdvice, failureWords } from '../verdict/advice.ts';
@@ -17,6 +17,7 @@ const ms = (value: CauseFigures[string] | undefined) =>
   typeof value === 'number' ? formatMs(value) : 'unknown';
 const number = (value: CauseFigures[string] | undefined) =>
   typeof value === 'number' ? numberText(value) : '–';
+const every = ({ everyMs }: CauseFigures) => (everyMs == null ? '' : `, every ${ms(everyMs)}`);
 const medians = ({ figures }: Told) =>
   `median ${ms(figures['medianMs'])}, others ${ms(figures['othersMedianMs'])}`;
 
@@ -53,6 +54,8 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
     text: (cause) => {
       const { subject, figures } = cause;
       if (subject === null) return `opening or waiting for a connection: median ${ms(figures['medianMs'])}`;
+      if (figures['fromInFlight'] !== undefined)
+        return `connections were closed where ${number(figures['fromInFlight'])} or more requests were in flight: ${failureWords(subject)}`;
       return figures['medianMs'] === undefined
         ? `no connection came about: ${failureWords(subject)}`
         : `requests on new connections are answered late: ${medians(cause)}`;
@@ -71,7 +74,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
   },
   stalls: {
     text: ({ figures }) =>
-      `the target stopped answering ${number(figures['stalls'])} times, for ${ms(figures['medianMs'])} each${figures['everyMs'] == null ? '' : `, every ${ms(figures['everyMs'])}`}`,
+      `the target stopped answering ${countOf(Number(figures['stalls']), 'time')}, for ${ms(figures['medianMs'])} each${every(figures)}`,
     tryThis:
       'Compare these times with garbage collection, checkpoints, timers and CPU throttling of the target.',
   },
@@ -94,7 +97,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
   },
   episode: {
     text: ({ figures }) =>
-      `everything was slow from ${seconds(figures['fromS'])} to ${seconds(figures['toS'])}, without more load`,
+      `everything was slow${figures['periods'] === 1 ? '' : `, ${number(figures['periods'])} times`} from ${seconds(figures['fromS'])} to ${seconds(figures['toS'])}${every(figures)}, without more load`,
     tryThis: 'See what the log of the target, its neighbours and its dependencies report for that time.',
   },
   route: ofGroup('route'),
@@ -105,7 +108,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
       const { subject, figures } = cause;
       const from = figures['fromBytes'];
       const size = typeof from === 'number' ? formatBytes(from) : `${number(figures['fromTokens'])} tokens`;
-      return `large requests are slow (${subject} from ${size}): ${medians(cause)}`;
+      return `requests with a large ${subject} (from ${size}) are slow: ${medians(cause)}`;
     },
     tryThis: 'Limit or split such requests, or give them replicas of their own.',
   },

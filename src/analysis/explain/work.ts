@@ -1,5 +1,5 @@
 import { countBelow, type Server, serve, serverOf } from '../stats/queues.ts';
-import { type Candidate, type Evidence, namesOf, percentileOf } from './evidence.ts';
+import { type Candidate, type Evidence, GROUPS, namesOf, percentileOf } from './evidence.ts';
 import type { ExplainedRequest } from './requests.ts';
 
 /** The target as a queue that explains how long its answers took. */
@@ -107,8 +107,6 @@ function loadFigures({ requests, slow, fast }: Evidence) {
   };
 }
 
-const GROUPS = ['route', 'model', 'client'] as const;
-
 /** One route, model or client is slow. */
 export function groupCauses(evidence: Evidence): Candidate[] {
   return GROUPS.flatMap((kind) =>
@@ -123,6 +121,7 @@ const SIZES = {
   'request body': ({ requestBytes }: ExplainedRequest) => requestBytes,
   prompt: ({ promptTokens }: ExplainedRequest) => promptTokens,
   output: ({ outputTokens }: ExplainedRequest) => outputTokens,
+  'response body': ({ responseBytes }: ExplainedRequest) => responseBytes,
 } as const;
 
 /** Large requests or answers are slow. Names come before sizes where both hold for the same requests. */
@@ -133,7 +132,7 @@ export function sizeCauses(evidence: Evidence): Candidate[] {
     const size = (at: number) => sizeOf(evidence.requests[at]!);
     const from = thresholdOf(evidence, size);
     if (from === null) return [];
-    const unit = subject === 'request body' ? 'fromBytes' : 'fromTokens';
+    const unit = subject.endsWith('body') ? 'fromBytes' : 'fromTokens';
     const exposed = (at: number) => (size(at) ?? -1) >= from;
     const more = { figures: { [unit]: from }, preference: SIZE_PREFERENCE };
     return evidence.exposure({ kind: 'size', subject }, exposed, more) ?? [];
@@ -222,6 +221,22 @@ export function openingCause(evidence: Evidence): Candidate[] {
   return [evidence.exposure(named, exposed)].filter((each) => each !== null);
 }
 
+const TIMEOUT_PREFERENCE = 0.5;
+
+/** Requests that were never answered, if nothing explains which ones. */
+export function timeoutCauses(evidence: Evidence): Candidate[] {
+  const { requests, slow, excessMs } = evidence;
+  return [...new Set(slow.flatMap((at) => requests[at]!.error ?? []))].map((error) => {
+    const exposed = (at: number) => requests[at]!.error === error;
+    return {
+      ...{ kind: 'refusals', subject: error, exposed, figures: {} },
+      explainedMs: (at) => (exposed(at) ? excessMs[at]! : 0),
+      separation: evidence.separation(exposed),
+      preference: TIMEOUT_PREFERENCE,
+    };
+  });
+}
+
 /** Excesses of a fixed delay are within this share of it, or of twice or three times it. */
 const NEAR = 0.15;
 const LEAST_NEAR = 0.85;
@@ -232,7 +247,9 @@ const DELAY_PREFERENCE = 0.6;
 
 /** Slow requests are late by one fixed time, or a multiple of it, and others not at all: a time-out, and a new try. */
 export function fixedDelayCause(evidence: Evidence): Candidate[] {
-  const { slow, timed, excessMs, fast } = evidence;
+  const { timed, excessMs, fast } = evidence;
+  // Our own time-outs are no answers.
+  const slow = evidence.slow.filter((at) => evidence.requests[at]!.error === null);
   const delayMs =
     percentileOf(
       slow.map((at) => excessMs[at]!),
