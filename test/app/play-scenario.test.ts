@@ -37,6 +37,19 @@ describe('a scenario that is played by the command', () => {
       4,
       'INCONCLUSIVE',
     ],
+    // A statement, whose limits are its reasons.
+    [
+      {
+        verdict: 'FAIL',
+        run: 'r1',
+        limits: [
+          { code: 'slo_violated', text: 'errors', decides: true },
+          { code: 'coverage', text: 'half', decides: false },
+        ],
+      },
+      3,
+      'FAIL',
+    ],
     [{ verdict: null, run: 'r1' }, 0, 'INCONCLUSIVE'],
     // Two targets that were compared.
     [{ verdict: 'SAME', run: 'r1' }, 0, 'PASS'],

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { GATE_OPTIONS, resolveGateOptions } from '../../src/app/gate/gate.ts';
 import { capacityCommand } from '../../src/cli/commands/capacity.ts';
 import { replayCommand } from '../../src/cli/commands/replay.ts';
+import { statementCommand } from '../../src/cli/commands/statement.ts';
 import { resolveScenario } from '../../src/cli/config/scenario.ts';
 import { byProgram } from '../../src/core/options.ts';
 import { parseDurationMs } from '../../src/core/units.ts';
@@ -11,7 +12,7 @@ import { deploy, yamlOf } from '../support/manifests.ts';
 import { runProcess } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const COMMANDS = [replayCommand(), capacityCommand()];
+const COMMANDS = [replayCommand(), capacityCommand(), statementCommand()];
 const scenarioIn = (path: string) =>
   resolveScenario({ file: join(deploy, path), stated: {}, sets: [] }, COMMANDS);
 
@@ -38,7 +39,7 @@ describe('the gate in Kubernetes', () => {
       scenarioIn('kubernetes/gate/release.yaml'),
       scenarioIn('kubernetes/gate/monthly-scenario.yaml'),
     ];
-    expect([release.command, monthly.command]).toEqual(['replay', 'capacity']);
+    expect([release.command, monthly.command]).toEqual(['replay', 'statement']);
     for (const { args: line } of [release, monthly]) expect(line).toContain('--history=/runs/history.sqlite');
     const { configMapGenerator } = yamlOf('kubernetes/gate/kustomization.yaml');
     expect(configMapGenerator[0].files).toEqual(['release.yaml', 'monthly.yaml=monthly-scenario.yaml']);

@@ -6,6 +6,7 @@ import { choice, list, type ResolvedOptions } from '../../core/options.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
+import type { StatementDocument } from '../../documents/statement.ts';
 import { type PresetName, SCENARIO_PRESETS } from './scenario-presets.ts';
 import type { PlayTest, TestEnd } from './scenario-queue.ts';
 
@@ -42,6 +43,10 @@ const judged = z.object({
   verdict: z.string().nullish(),
   run: z.string().nullish(),
   reasons: z.array(z.object({ code: z.string(), text: z.string() })).default([]),
+  limits: z
+    .array(z.object({ code: z.string(), text: z.string(), decides: z.boolean() }))
+    .default([])
+    .describe('Of a statement, in place of reasons.'),
 });
 
 /**
@@ -100,7 +105,7 @@ export interface PlayedScenario {
   /** Exit status of the command. 0: a pass or a result, 3: FAIL, 4: INCONCLUSIVE, 5: ended by a guard, 143: stopped. */
   readonly status: number | null;
   /** Its `kind` shows which it is. That of two targets is a comparison. */
-  readonly document: ReplayDocument | CapacityDocument | ComparisonDocument;
+  readonly document: ReplayDocument | CapacityDocument | ComparisonDocument | StatementDocument;
 }
 
 /**
@@ -155,7 +160,8 @@ function endOf({ status, stdout, said }: Ended): TestEnd {
   const given = document?.verdict ?? null;
   const verdict = given === null ? null : (OF_COMPARISON[given] ?? given);
   const run = document?.run ?? null;
-  const reasons = (document?.reasons ?? [])
+  const limits = document?.limits.filter(({ decides }) => decides) ?? [];
+  const reasons = [...(document?.reasons ?? []), ...limits]
     .slice(0, MOST_REASONS)
     .map(({ code, text }) => `${code}: ${text}`);
   if (status === PASSED && verdict === 'PASS') return { result: 'PASS', reasons: [], run };

@@ -48,6 +48,12 @@ export const SCENARIO_PRESETS = {
     window: { window: 'peak=10m' },
     settings: { budget: '30m', slo: SLO },
   },
+  statement: {
+    asks: 'What does the target hold of the recorded traffic, where does it break, and how sure is that?',
+    command: 'statement',
+    window: { window: 'hardest' },
+    settings: { budget: '1h', slo: SLO },
+  },
   'release-gate': {
     asks: 'Does the new build answer as well as recorded, at the load that production had?',
     window: { window: 'peak=10m', duration: '10m' },

@@ -4,13 +4,18 @@ import { expect, test } from 'vitest';
 import { SCENARIO_PRESETS } from '../../../src/app/gate/scenario-presets.ts';
 import { capacityCommand } from '../../../src/cli/commands/capacity.ts';
 import { replayCommand } from '../../../src/cli/commands/replay.ts';
+import { statementCommand } from '../../../src/cli/commands/statement.ts';
 import { resolveScenario, shellLine } from '../../../src/cli/config/scenario.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 function resolved(text: string, sets: readonly string[] = []) {
   const file = join(temporaryDirectory(), 'scenario.yaml');
   writeFileSync(file, text);
-  return resolveScenario({ file, stated: {}, sets }, [replayCommand(), capacityCommand()]);
+  return resolveScenario({ file, stated: {}, sets }, [
+    replayCommand(),
+    capacityCommand(),
+    statementCommand(),
+  ]);
 }
 
 test('a scenario is one command line, its settings over those of its preset, and --set over both', () => {
