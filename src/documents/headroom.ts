@@ -8,9 +8,23 @@ const demandDay = z.object({
 /** The demand of one whole day. */
 export type DemandDay = Immutable<z.infer<typeof demandDay>>;
 
-const demandEvent = z.object({
+const event = z.object({
   day: z.string(),
   times: z.number().describe('Demand is multiplied by this from that day on.'),
+});
+
+/** What a forecast is made from, besides the breaking point. */
+export const demandSchema = z.object({
+  days: z.array(demandDay).describe('Whole days of the capture.'),
+  earlier: z.array(demandDay).describe('Whole days of the history that the capture does not have.'),
+  leftOut: count.describe('Days that were recorded in part.'),
+  perSecond: z.number().describe('Requests per second of the load that is 1x.'),
+  growth: maybeNumber.describe('Of `--growth`, as a share of a month; null to measure it.'),
+  events: z.array(event),
+});
+export type DemandDocument = Immutable<z.infer<typeof demandSchema>>;
+
+const demandEvent = event.extend({
   counts: z
     .enum(['forecast', 'recorded', 'later'])
     .describe(

@@ -3,6 +3,7 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { picked } from '../core/picked.ts';
 import { capacitySchema } from './capacity.ts';
 import { explanation } from './explanation.ts';
+import { demandSchema, headroomSchema } from './headroom.ts';
 import { historyRun } from './history.ts';
 import { seriesFacts } from './monitors.ts';
 import {
@@ -77,6 +78,7 @@ export const statementPlanSchema = facts.extend({
   parts: z.array(plannedPart),
   ranges: z.array(z.object({ fromUs: z.number(), toUs: z.number() })).describe('The window.'),
   searchS: maybeNumber.describe('The budget of the search; null if nothing can be replayed.'),
+  demand: demandSchema,
 });
 export type StatementPlan = Immutable<z.infer<typeof statementPlanSchema>>;
 
@@ -155,6 +157,7 @@ export const statementSchema = facts.extend({
     .extend({ directory: z.string() })
     .nullable()
     .describe('Why the smallest load that failed did: the run in this directory. Null if none failed.'),
+  headroom: headroomSchema,
   changed: z
     .object({ run: z.string(), startedAt: z.string(), verdict: maybeText, figures: z.array(change) })
     .nullable()

@@ -47,15 +47,25 @@ type HistoryRetention =
   | { readonly kind: 'count'; readonly runs: number }
   | { readonly kind: 'age'; readonly ms: number };
 
-/** Added to histories of earlier versions when a run is added. */
-const LABEL_SCHEMA = `
+/** Added to histories of earlier versions when they are written. */
+const ADDED_SCHEMA = `
 CREATE TABLE IF NOT EXISTS label (
   run TEXT NOT NULL REFERENCES run (run) ON DELETE CASCADE,
   name TEXT NOT NULL,
   value TEXT NOT NULL,
   PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS demand (
+  test TEXT NOT NULL,
+  window_s INTEGER NOT NULL,
+  day TEXT NOT NULL,
+  per_second REAL NOT NULL,
+  PRIMARY KEY (test, window_s, day)
+) STRICT, WITHOUT ROWID;
 `;
+/** Days of demand that are kept for each test. */
+const MOST_DAYS = 1_000;
 /** Their names among the labels. Names of labels have no capital letters. */
 const CAPTURE_DIGEST = 'captureDigest';
 
@@ -144,14 +154,51 @@ export class History {
     );
   }
 
+  /** Adds the hardest window of days, requests per second. Days that are known are replaced; the newest are kept. */
+  addDemand(
+    test: string,
+    windowS: number,
+    days: readonly { readonly day: string; readonly perSecond: number }[],
+  ): void {
+    this.#asked(() =>
+      this.#connection
+        .transaction(() => {
+          const insert = this.#connection.prepare('INSERT OR REPLACE INTO demand VALUES (?, ?, ?, ?)');
+          for (const { day, perSecond } of days) insert.run(test, windowS, day, perSecond);
+          this.#connection
+            .prepare(
+              `DELETE FROM demand WHERE test = ? AND window_s = ? AND day NOT IN (
+                 SELECT day FROM demand WHERE test = ? AND window_s = ? ORDER BY day DESC LIMIT ?)`,
+            )
+            .run(test, windowS, test, windowS, MOST_DAYS);
+        })
+        .immediate(),
+    );
+  }
+
+  /** The days of a test whose windows have this length, ascending. */
+  demand(test: string, windowS: number): { readonly day: string; readonly perSecond: number }[] {
+    return this.#asked(() => {
+      if (!this.#has('demand')) return [];
+      return this.#connection
+        .prepare<[string, number], { day: string; perSecond: number }>(
+          'SELECT day, per_second AS perSecond FROM demand WHERE test = ? AND window_s = ? ORDER BY day',
+        )
+        .all(test, windowS);
+    });
+  }
+
+  #has(table: string): boolean {
+    return this.#connection.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(table) !== undefined;
+  }
+
   close(): void {
     this.#connection.close();
   }
 
   /** A history to which only earlier versions added has no labels. */
   #labels(): (run: string) => TestedDocument {
-    const tables = this.#connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'label'").all();
-    if (tables.length === 0) return () => ({});
+    if (!this.#has('label')) return () => ({});
     const ofRun = this.#connection.prepare<[string], { name: string; value: string }>(
       'SELECT name, value FROM label WHERE run = ? ORDER BY name',
     );
@@ -195,7 +242,7 @@ function openOrCreate(path: string): Connection {
     connection.pragma('foreign_keys = ON');
     connection.transaction(() => create(connection)).immediate();
     assertFormat(path, connection);
-    connection.exec(LABEL_SCHEMA);
+    connection.exec(ADDED_SCHEMA);
     return connection;
   } catch (error) {
     throw historyError(path, error);

@@ -65,6 +65,32 @@ describe('a plan', () => {
     });
   });
 
+  test('has the demand of every whole day, whichever window is replayed, and what is expected of it', async () => {
+    const days = captureOf(requestsOf(21 * 2, 12 * 3_600_000_000));
+    const asked = ['statement', days, '--target', 'http://127.0.0.1:9', ...SLO, '--dry-run', '--json'];
+    const expected = ['--growth', '8%/month', '--event', '2027-01-15=1.4x'];
+    const { demand } = JSON.parse((await runCommand([...asked, ...expected])).stdout);
+    expect(demand).toMatchObject({ earlier: [], leftOut: 2, growth: 0.08 });
+    expect(demand.events).toEqual([{ day: '2027-01-15', times: 1.4 }]);
+    expect(demand.days).toHaveLength(20);
+    for (const each of demand.days) expect(each.demand).toBeCloseTo(1, 6);
+    const from = new Date(TEST_EPOCH_US / 1e3).toISOString();
+    const to = new Date(TEST_EPOCH_US / 1e3 + 60_000).toISOString();
+    const chosen = JSON.parse((await runCommand([...asked, '--window', `${from}..${to}`])).stdout);
+    expect(chosen.demand).toMatchObject({ days: demand.days, growth: null, events: [] });
+  });
+
+  test('growth and events that cannot be read are refused together', async () => {
+    const { status, stderr } = await plan('--growth', '8', '--event', '2027-02-30=2x', '--event', 'soon');
+    expect({
+      status,
+      named: ['--growth: "8"', '"2027-02-30', '"soon"'].map((each) => stderr.includes(each)),
+    }).toEqual({
+      status: 2,
+      named: [true, true, true],
+    });
+  });
+
   test('two of a capture, --from and --verify are refused, and so is a signature without --from', async () => {
     for (const args of [
       ['statement'],
@@ -217,6 +243,44 @@ describe('a statement of what was replayed', () => {
     const { changed } = documentOf(await from(...args));
     expect(changed).toMatchObject({ verdict: 'PASS' });
     expect(changed?.figures.map(({ name }) => name)).toContain('breaks_from');
+  });
+
+  test('takes growth that is set, and keeps it until another is; nothing is replayed again', async () => {
+    const copy = join(temporaryDirectory(), 'copy');
+    cpSync(directory, copy, { recursive: true });
+    const again = async (...args: string[]) =>
+      documentOf(await runCommand(['statement', '--from', copy, '--json', ...args])).headroom;
+    expect(await again()).toMatchObject({
+      state: 'not_known',
+      lacks: 'days',
+      recorded: { days: 0, needed: 14 },
+    });
+    const plan = JSON.parse(readFileSync(join(copy, 'plan.json'), 'utf8'));
+    const days = Array.from({ length: 9 }, (_, at) => ({ day: `2026-11-0${at + 1}`, demand: 1 }));
+    writeFileSync(join(copy, 'plan.json'), JSON.stringify({ ...plan, demand: { ...plan.demand, days } }));
+    expect(await again()).toMatchObject({ state: 'not_known', lacks: 'days', recorded: { days: 9 } });
+    const set = await again('--growth', '30%/month', '--event', '2026-12-01=2x');
+    expect(set).toMatchObject({ state: 'reached', growth: { source: 'set', perMonth: 0.3 } });
+    expect(await again()).toEqual(set);
+    expect(await verify(copy)).toMatchObject({ status: 0 });
+  });
+
+  test('has the days that statements of the same name have put into the history', async () => {
+    const history = join(temporaryDirectory(), 'history.sqlite');
+    const november = join(temporaryDirectory(), 'november');
+    cpSync(directory, november, { recursive: true });
+    const file = join(november, 'plan.json');
+    const plan = JSON.parse(readFileSync(file, 'utf8'));
+    const days = [{ day: '2026-10-05', demand: 0.5 }];
+    const demand = { ...plan.demand, days, perSecond: 400 };
+    writeFileSync(file, JSON.stringify({ ...plan, name: 'monthly', demand }));
+    const kept = ['--history', history, '--name', 'monthly'];
+    await runCommand(['statement', '--from', november, ...kept]);
+    const asked = ['statement', capture, '--target', server.url, ...SLO, '--dry-run', '--json'];
+    const { demand: next } = JSON.parse((await runCommand([...asked, ...kept])).stdout);
+    expect(next.earlier).toEqual([{ day: '2026-10-05', demand: expect.closeTo(200 / next.perSecond, 9) }]);
+    const other = await runCommand([...asked, '--history', history, '--name', 'another']);
+    expect(JSON.parse(other.stdout).demand.earlier).toEqual([]);
   });
 
   test('goes on only as it was begun, and never in a directory of other files', async () => {

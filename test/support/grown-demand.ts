@@ -1,7 +1,17 @@
 import { normal } from '../../src/analysis/headroom/fit.ts';
 import { headroom } from '../../src/analysis/headroom/forecast.ts';
 import { SeededRandom } from '../../src/core/random.ts';
-import type { DemandDay, HeadroomDocument } from '../../src/documents/headroom.ts';
+import type { DemandDay, DemandDocument, HeadroomDocument } from '../../src/documents/headroom.ts';
+
+/** No day, and nothing expected. */
+export const NO_DEMAND: DemandDocument = {
+  days: [],
+  earlier: [],
+  leftOut: 0,
+  perSecond: 1,
+  growth: null,
+  events: [],
+};
 
 export const GROWTHS = ['none', 'linear', 'compound', 'a step', 'a holiday week'] as const;
 export type Growth = (typeof GROWTHS)[number];
@@ -59,7 +69,7 @@ export function grownDemand(growth: Growth, seed: number): GrownDemand {
 }
 
 export function forecastOf({ days, capacity }: GrownDemand): HeadroomDocument {
-  return headroom({ days, leftOut: 0, capacity, growth: null, events: [] });
+  return headroom({ ...NO_DEMAND, days }, capacity);
 }
 
 /** Whether the answer holds what happens. */

@@ -8,6 +8,7 @@ import {
   type StatementPart,
   type StatementPlan,
 } from '../../src/documents/statement.ts';
+import { NO_DEMAND } from './grown-demand.ts';
 import { summaryOf } from './reported-runs.ts';
 import { playedAt, searched } from './searched.ts';
 import { send } from './sends.ts';
@@ -91,6 +92,7 @@ export const PLAN: StatementPlan = {
   })),
   ranges: [{ fromUs: 0, toUs: 900e6 }],
   searchS: 600,
+  demand: NO_DEMAND,
 };
 
 /** A run of a part with this verdict. */

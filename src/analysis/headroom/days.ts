@@ -2,17 +2,8 @@ import type { DayCalendar } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { HOUR_US, US_PER_S } from '../../core/units.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
-import type { DemandDay, HeadroomDocument } from '../../documents/headroom.ts';
+import type { DemandDocument, HeadroomDocument } from '../../documents/headroom.ts';
 import type { RankedWindows } from '../windows/rank.ts';
-
-/** The demand of recorded days. */
-export interface RecordedDemand {
-  readonly days: readonly DemandDay[];
-  /** Days that were recorded in part. */
-  readonly leftOut: number;
-  /** Requests per second in the window that is 1x. */
-  readonly perSecond: number;
-}
 
 /**
  * The hardest window of each whole day, as a multiple of the load that is 1x. Windows are compared by work, so that more
@@ -25,7 +16,7 @@ export function demandOfDays(
   replayed: readonly TimeRange[],
   lengthS: number,
   calendar: DayCalendar,
-): RecordedDemand {
+): Pick<DemandDocument, 'days' | 'leftOut' | 'perSecond'> {
   const { starts, requests, dimensions } = ranked;
   const work = dimensions.find(({ dimension }) => dimension === 'work')?.values ?? requests;
   const lengthUs = lengthS * US_PER_S;

@@ -1,5 +1,5 @@
 import { SeededRandom } from '../../core/random.ts';
-import type { DemandDay, DemandEvent, HeadroomDocument } from '../../documents/headroom.ts';
+import type { DemandDay, DemandDocument, DemandEvent, HeadroomDocument } from '../../documents/headroom.ts';
 import { type Course, DAYS_OF_WEEK, DemandFit, dayNumber, dayOf, normal } from './fit.ts';
 
 /** A weekly pattern needs two weeks. */
@@ -16,33 +16,20 @@ const PATHS = 2_000;
 const INTERVAL_DEVIATIONS = 2 * 1.96;
 const NEVER = Number.POSITIVE_INFINITY;
 
-/** Growth that a user sets. */
-export interface SetGrowth {
-  /** Share by which demand grows in a month. */
-  readonly perMonth: number;
-}
-
-export interface HeadroomRequest {
-  /** Whole days, in any order. Demand is in the unit of the capacity. */
-  readonly days: readonly DemandDay[];
-  /** Days that are not in `days`, because they were recorded in part. */
-  readonly leftOut: number;
-  /** The interval of the breaking point. Null if no load was replayed, or none passes. */
-  readonly capacity: HeadroomDocument['capacity'];
-  /** Null to measure it. */
-  readonly growth: SetGrowth | null;
-  readonly events: readonly Pick<DemandEvent, 'day' | 'times'>[];
-}
-
 /**
- * When demand reaches the breaking point. Possible future days are simulated: courses of demand are drawn from a
+ * When demand reaches the breaking point: an interval of 95 %, null if none is known. Possible future days are simulated: courses of demand are drawn from a
  * regression, with residuals drawn again as shocks (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice",
  * 3rd ed., section 5.5). In half of them growth is a share of demand, in the other half an amount. Each path has a
  * breaking point drawn from its interval. The answer is when 5 % and 95 % of the paths have reached theirs. A few weeks
  * cannot tell the shape of growth, so the earlier day and the later day of both halves count.
  */
-export function headroom({ days, leftOut, capacity, growth, events }: HeadroomRequest): HeadroomDocument {
-  const known = days.filter(({ demand }) => demand > 0).toSorted((a, b) => (a.day < b.day ? -1 : 1));
+export function headroom(
+  { days, earlier, leftOut, growth, events }: DemandDocument,
+  capacity: HeadroomDocument['capacity'],
+): HeadroomDocument {
+  const known = [...earlier, ...days]
+    .filter(({ demand }) => demand > 0)
+    .toSorted((a, b) => (a.day < b.day ? -1 : 1));
   const used = known.slice(-MOST_DAYS);
   const last = used.at(-1)?.day ?? null;
   const fit = used.length >= LEAST_DAYS ? new DemandFit(used) : null;
@@ -70,7 +57,7 @@ export function headroom({ days, leftOut, capacity, growth, events }: HeadroomRe
     capacity,
     growth: {
       source: growth === null ? 'measured' : 'set',
-      perMonth: growth?.perMonth ?? (slopes == null ? null : perMonth(quantile(slopes, 0.5))),
+      perMonth: growth ?? (slopes == null ? null : perMonth(quantile(slopes, 0.5))),
       interval90:
         growth === null && slopes != null
           ? [perMonth(quantile(slopes, TAIL)), perMonth(quantile(slopes, 1 - TAIL))]
@@ -132,7 +119,7 @@ interface Paths {
 function simulated(
   days: readonly DemandDay[],
   fit: DemandFit | null,
-  growth: SetGrowth | null,
+  growth: number | null,
   events: readonly DemandEvent[],
   capacity: HeadroomDocument['capacity'],
   random: SeededRandom,
@@ -149,7 +136,7 @@ function simulated(
     const shape = path % 2;
     const course = byShape?.[shape]?.draw(random) ?? busiestDay(days);
     slopes.push(course.slope);
-    const slope = growth === null ? course.slope : Math.log1p(growth.perMonth) / DAYS_OF_MONTH;
+    const slope = growth === null ? course.slope : Math.log1p(growth) / DAYS_OF_MONTH;
     const isShare = shape === 0 || growth !== null;
     const limit = capacity === null ? NEVER : drawnCapacity(capacity, random);
     let first = numbers[days.findIndex(({ demand }) => demand >= limit)] ?? NEVER;

@@ -2,6 +2,7 @@ import { linesOf } from '../../core/text.ts';
 import { countOf, formatMultiplier, formatShare } from '../../core/units.ts';
 import type { HeadroomDocument } from '../../documents/headroom.ts';
 import { timeSeries } from '../render/charts.ts';
+import { columnsOf, type Table } from '../render/table.ts';
 
 const METHOD =
   'log-linear regression with weekdays, trend and correlated errors (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", chapters 5, 7 and 10), averaged over possible changes by BIC';
@@ -21,33 +22,70 @@ export function headroomText(document: HeadroomDocument): string {
   return `reached between ${from} and ${to} (${formatShare(confidence)})`;
 }
 
-/** What the answer rests on. */
-export function headroomLines(document: HeadroomDocument): string[] {
+/** The answer as a sentence; null if the breaking point is not known. */
+export function headroomSentence(document: HeadroomDocument): string | null {
+  const { state, lacks, growth } = document;
+  const text = headroomText(document);
+  if (lacks === 'breaking_point') return null;
+  if (state === 'not_known') return `When demand reaches the breaking point is ${text}.`;
+  if (growth.source === 'set')
+    return `If demand grows by ${monthly(growth.perMonth ?? 0)} a month, as set and not measured, the breaking point is ${text}.`;
+  return `${growth.isSure ? "At today's growth the" : 'The'} breaking point is ${text}.`;
+}
+
+function monthly(share: number): string {
+  return `${share < 0 ? '−' : '+'}${formatShare(Math.abs(share))}`;
+}
+
+/** The answer, and what it rests on. */
+export function headroomTable(document: HeadroomDocument): Table {
   const { recorded, growth, capacity, changes, events, weeks } = document;
   const { days, needed, leftOut, earlier, from, to } = recorded;
-  const monthly = (share: number) => `${share < 0 ? '−' : '+'}${formatShare(Math.abs(share))}`;
   const range = growth.interval90?.map(monthly).join(' to ');
-  return linesOf(
-    from !== null &&
-      `demand: the hardest window of ${countOf(days, 'whole day')} from ${from} to ${to}${leftOut === 0 ? '' : `; ${countOf(leftOut, 'day')} recorded in part`}${earlier === 0 ? '' : `; ${countOf(earlier, 'earlier day')} not used`}`,
-    capacity !== null &&
-      `breaking point: ${formatMultiplier(capacity.low)}x ${capacity.high === null ? 'or more' : `to ${formatMultiplier(capacity.high)}x`}`,
-    growth.source === 'set' &&
-      `growth: ${monthly(growth.perMonth ?? 0)} a month, as set by --growth, not measured`,
-    range !== undefined &&
-      `growth: ${range} a month (90 %)${growth.isSure ? '' : ', so it is not known whether demand grows'}`,
-    growth.source === 'set' && days < needed && 'each day may be like the busiest recorded one',
-    changes.map(
-      (each) =>
-        `not taken for growth: ${each.to === null ? `a change on ${each.from}` : `${each.from} to ${each.to}`}`,
-    ),
-    events.map(({ day, times, counts }) => {
-      const why =
-        counts === 'recorded' ? ': recorded days have it' : counts === 'later' ? ': after the forecast' : '';
-      return `event on ${day}: ${formatMultiplier(times)}x${why}`;
-    }),
-    weeks.from.length > 0 && days >= needed && `method: ${METHOD}`,
-  );
+  const rows: (readonly [name: string, value: string] | false)[] = [
+    ['the breaking point is', headroomText(document)],
+    capacity !== null && [
+      'breaking point (95 %)',
+      `${formatMultiplier(capacity.low)}x ${capacity.high === null ? 'or more' : `to ${formatMultiplier(capacity.high)}x`}`,
+    ],
+    [
+      'demand',
+      linesOf(
+        `the hardest window of ${countOf(days, 'whole day')}${from === null ? '' : ` from ${from} to ${to}`}`,
+        leftOut > 0 && `${countOf(leftOut, 'day')} recorded in part`,
+        earlier > 0 && `${countOf(earlier, 'earlier day')} not used`,
+      ).join('; '),
+    ],
+    growth.source === 'set' && [
+      'growth a month',
+      `${monthly(growth.perMonth ?? 0)}, set by --growth and not measured${days < needed ? '; each day may be like the busiest one' : ''}`,
+    ],
+    range !== undefined && [
+      'growth a month (90 %)',
+      `${range}${growth.isSure ? '' : ': it is not known whether demand grows'}`,
+    ],
+    ...changes.map((each) => ['not taken for growth', changeText(each)] as const),
+    ...events.map((each) => [`event on ${each.day}`, eventText(each)] as const),
+    weeks.from.length > 0 && days >= needed && ['method', METHOD],
+  ];
+  return {
+    title: 'When demand reaches the breaking point',
+    unit: 'multiples of 1x',
+    source: 'the hardest window of each recorded day',
+    lookFor: 'the earlier of both days: plan with it',
+    columns: columnsOf(['', 'value'], []),
+    rows: rows.filter((row) => row !== false),
+  };
+}
+
+function changeText({ from, to }: HeadroomDocument['changes'][number]): string {
+  if (to === null) return `a lasting change on ${from}`;
+  return from === to ? from : `${from} to ${to}`;
+}
+
+function eventText({ times, counts }: HeadroomDocument['events'][number]): string {
+  const why = { forecast: '', recorded: ': recorded days have it', later: ': after the forecast' };
+  return `${formatMultiplier(times)}x${why[counts]}`;
 }
 
 /** Demand and its forecast by week, with the breaking point; null without a forecast. */

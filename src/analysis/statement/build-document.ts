@@ -20,6 +20,8 @@ import {
   type StatementRun,
   statementFactsOf,
 } from '../../documents/statement.ts';
+import { capacityOf } from '../headroom/days.ts';
+import { headroom } from '../headroom/forecast.ts';
 import { isOfTarget } from '../report/monitors.ts';
 import { nistEvidenceOf } from '../report/nist.ts';
 import { stateOf } from '../report/requests.ts';
@@ -85,7 +87,8 @@ export function statementDocument(evidence: StatementEvidence): StatementDocumen
     return { ...each, ...none, skipped, sent: 0, figures: [], resources: [], violated: [] };
   });
   const production = productionOf(documents.get('recorded'));
-  const findings = { ...facts, runs, documents, capacity, production, explanation };
+  const reached = headroom(plan.demand, capacity && capacityOf(capacity));
+  const findings = { ...facts, runs, documents, capacity, production, explanation, headroom: reached };
   const limits = limitsOf(findings);
   const verdict = runs.some((run) => run.verdict === 'FAIL')
     ? 'FAIL'
@@ -111,6 +114,7 @@ export function statementDocument(evidence: StatementEvidence): StatementDocumen
         ...([capacity, 'endedBy', 'limitedBy', 'load', 'breakingPoint', 'gaveFirst', 'sizing'] as const),
         ...(['noise', 'calibration', 'budgetS', 'spentS'] as const),
       ),
+    headroom: reached,
     changed: previous && changedSince(previous, statementFigures({ runs, breakingPoint: capacity })),
     notClaimed: notClaimedOf(findings),
     explanation,

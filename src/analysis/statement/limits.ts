@@ -2,6 +2,7 @@ import { picked } from '../../core/picked.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
+import type { HeadroomDocument } from '../../documents/headroom.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type {
   NotClaimed,
@@ -23,6 +24,7 @@ export interface StatementFindings extends StatementFacts {
   readonly capacity: CapacityDocument | null;
   readonly production: StatementDocument['production'];
   readonly explanation: StatementDocument['explanation'];
+  readonly headroom: HeadroomDocument;
 }
 
 /** What a part is called, with its load. */

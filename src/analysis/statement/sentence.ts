@@ -3,6 +3,7 @@ import { linesOf } from '../../core/text.ts';
 import { formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type { StatementDocument, StatementLimit } from '../../documents/statement.ts';
 import { isFound, loadName } from '../capacity/view.ts';
+import { headroomSentence } from '../headroom/view.ts';
 import { numberText, shareText } from '../render/table.ts';
 import { type StatementFindings, VIOLATED } from './limits.ts';
 
@@ -20,6 +21,7 @@ export function sentenceOf(judged: Judged): string {
     claimText(judged),
     judged.sendable && breakingText(judged),
     firstText(judged),
+    judged.sendable && (headroomSentence(judged.headroom) ?? false),
   ];
   return sentences.filter((each) => each !== false && each !== '').join(' ');
 }

@@ -6,6 +6,7 @@ import { serverDifferences } from '../../documents/server-details.ts';
 import type { StatementDocument, StatementPlan, StatementRun } from '../../documents/statement.ts';
 import { loadName } from '../capacity/view.ts';
 import { whyTables } from '../explain/view.ts';
+import { headroomChart, headroomTable } from '../headroom/view.ts';
 import {
   banner,
   escaped,
@@ -41,7 +42,7 @@ const TONES: Readonly<Record<StatementDocument['verdict'], Tone>> = {
   INCONCLUSIVE: 'warn',
 };
 
-type SectionKey = 'runs' | 'breaking' | 'why' | 'changed' | 'claims' | 'nist' | 'digests';
+type SectionKey = 'runs' | 'breaking' | 'why' | 'headroom' | 'changed' | 'claims' | 'nist' | 'digests';
 
 /** A statement in a readable form. */
 export function statementView(document: StatementDocument): View<SectionKey> {
@@ -59,6 +60,7 @@ export function statementView(document: StatementDocument): View<SectionKey> {
       sectionOf('runs', 'What was replayed', [runTable(document), resourceTable(document)]),
       sectionOf('breaking', 'Where it breaks', [breakingTable(document)]),
       sectionOf('why', 'Why', explanation === null ? [] : whyTables(explanation)),
+      sectionOf('headroom', 'Headroom', [headroomTable(document.headroom)]),
       sectionOf('changed', 'Since the last statement', [changeTable(document)]),
       sectionOf('claims', 'Not claimed', [claimTable(document), serverTable(document)]),
       ...(nist === null ? [] : [nistSection(nist)]),
@@ -275,6 +277,7 @@ export function statementPage(document: StatementDocument, assets: PageAssets): 
   const view = statementView(document);
   const { timeZone } = document.recorded;
   const isOf = (each: SectionKey) => (one: Section<SectionKey>) => one.key === each;
+  const chart = headroomChart(document.headroom);
   const tablesOf = (...keys: SectionKey[]) =>
     keys.map((key) => {
       const found = view.sections.find(isOf(key));
@@ -289,14 +292,16 @@ export function statementPage(document: StatementDocument, assets: PageAssets): 
   const body = [
     banner(view, timeZone),
     section('What decides it', texts(view.reasons)),
-    ...tablesOf('runs', 'breaking', 'why', 'changed'),
+    ...tablesOf('runs', 'breaking', 'why', 'headroom'),
+    chart?.html ?? '',
+    ...tablesOf('changed'),
     section('What limits it', texts(view.notes)),
     ...tablesOf('claims'),
     section('What was recorded', calendarFigure(document.recorded)),
     section('About this statement', `<ul>${about.join('')}</ul>`),
     ...tablesOf('nist', 'digests'),
   ];
-  return page({ title: view.title, body, charts: [], timeZone }, assets);
+  return page({ title: view.title, body, charts: chart === null ? [] : [chart.data], timeZone }, assets);
 }
 
 /** What a statement is going to replay. */

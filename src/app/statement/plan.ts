@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { partName } from '../../analysis/statement/limits.ts';
 import { lengthsWithin } from '../../analysis/statement/part-lengths.ts';
+import { statementTestOf } from '../../analysis/verdict/ci-report.ts';
 import { systemClock } from '../../core/clock.ts';
 import { picked } from '../../core/picked.ts';
 import type { TimeRange } from '../../core/ports.ts';
@@ -26,6 +27,7 @@ import { beyondSenders, chooseReplay } from '../replay/plan.ts';
 import { askedPlan } from '../replay/planned-replay.ts';
 import { planOpened } from '../replay/replay.ts';
 import { rankedDocumentOf } from '../windows.ts';
+import { earlierDemand, recordedDemand } from './demand.ts';
 import type { StatementOptions } from './options.ts';
 
 /** A shorter run says little, whatever its objectives need. */
@@ -59,7 +61,8 @@ export async function planStatement(
   const ranked = recorded.windows.find((each) => each.from <= from && from < each.to);
   const sendable = !overview.arrivalsOnly && recorded.unstored < recorded.requests;
   const { parts, searchS } = sendable ? await partsOf(opened, options, ranges) : { parts: [], searchS: null };
-  return {
+  const demand = recordedDemand(opened, replay.window, ranges, recorded);
+  const plan: Omit<StatementPlan, 'demand'> = {
     schemaVersion: STATEMENT_SCHEMA_VERSION,
     kind: 'statement-plan',
     version: VERSION,
@@ -87,6 +90,9 @@ export async function planStatement(
     ranges: ranges.map((range) => picked(range, 'fromUs', 'toUs')),
     searchS,
   };
+  const test = statementTestOf(plan);
+  const earlier = earlierDemand(options.verdict.history?.file ?? null, test, recorded.lengthS, demand);
+  return { ...plan, demand: { ...demand, earlier, ...options.expected } };
 }
 
 /**

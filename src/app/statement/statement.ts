@@ -28,6 +28,7 @@ import { explainRun } from '../report.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict } from '../verdict/delivery.ts';
 import { makeReady, type VerdictRequest } from '../verdict/options.ts';
+import { keepDemand } from './demand.ts';
 import {
   changedIn,
   digestsOf,
@@ -41,7 +42,7 @@ import {
   writePlan,
   writeStatement,
 } from './files.ts';
-import type { StatementOptions } from './options.ts';
+import type { ExpectedDemand, StatementOptions } from './options.ts';
 import { planStatement, runOf, searchOf } from './plan.ts';
 
 export interface StatementDeps {
@@ -77,20 +78,26 @@ export async function makeStatement(
   }
   makeReady(options.verdict);
   const directory = options.out ?? join('runs', newRunId());
-  const plan = keptPlan(directory, planned.settings) ?? planned;
+  // What is expected of demand changes nothing that is replayed.
+  const plan = withExpected(keptPlan(directory, planned.settings) ?? planned, options.expected);
   deps.onPlan(plan, directory);
   writePlan(directory, plan);
   const stop = deps.listen();
   try {
     const error = await new Parts(capture, options, plan, directory, { ...deps, stop }).play();
+    const { expected, verdict } = options;
     return {
       kind: 'made',
-      document: statementFrom(directory, options.verdict, null, deps.reporter.note),
+      document: statementFrom(directory, { expected, verdict, signer: null }, deps.reporter.note),
       error,
     };
   } finally {
     stop.end();
   }
+}
+
+function withExpected(plan: StatementPlan, expected: ExpectedDemand): StatementPlan {
+  return { ...plan, demand: { ...plan.demand, ...expected } };
 }
 
 class Parts {
@@ -174,20 +181,31 @@ class Parts {
   }
 }
 
+/** How a statement is read that was replayed before. */
+export interface StatementReading {
+  /** Replaces what was expected before, if it expects anything. */
+  readonly expected: ExpectedDemand;
+  readonly verdict: VerdictRequest;
+  /** Who signs it; null for nobody. */
+  readonly signer: string | null;
+}
+
 /**
  * Makes the statement of what was replayed in a directory, writes it there and delivers its verdict.
- * @param signer who signs it; null for nobody
  * @throws AppError INPUT_INVALID for a directory without a statement
  */
 export function statementFrom(
   directory: string,
-  verdict: VerdictRequest,
-  signer: string | null,
+  { expected, verdict, signer }: StatementReading,
   note: ReplayReporter['note'],
 ): StatementDocument {
-  const document = statementOf(directory, verdict.history?.file ?? null, signer);
+  const isExpected = expected.growth !== null || expected.events.length > 0;
+  if (isExpected) writePlan(directory, withExpected(readPlan(directory), expected));
+  const history = verdict.history?.file ?? null;
+  const document = statementOf(directory, history, signer);
   writeStatement(directory, document);
   note(...deliverVerdict(ciReportOfStatement(document, statementView(document)), directory, verdict));
+  if (history !== null) keepDemand(history, readPlan(directory));
   return document;
 }
 

@@ -8,7 +8,12 @@ import {
   statementView,
 } from '../../analysis/statement/view.ts';
 import { pageAssets } from '../../app/package.ts';
-import { resolveStatementOptions, STATEMENT_OPTIONS } from '../../app/statement/options.ts';
+import {
+  DEMAND_OPTIONS,
+  expectedDemand,
+  resolveStatementOptions,
+  STATEMENT_OPTIONS,
+} from '../../app/statement/options.ts';
 import { makeStatement, statementFrom, verifyStatement } from '../../app/statement/statement.ts';
 import { VERDICT_OPTIONS } from '../../app/verdict/options.ts';
 import { AppError, Problems } from '../../core/errors.ts';
@@ -79,8 +84,10 @@ async function statement(capture: string | undefined, command: Command): Promise
   }
   if (from !== null) {
     const verdict = readOptions(VERDICT_OPTIONS, askedFor(VERDICT_OPTIONS, asked), problems);
+    const expected = expectedDemand(askedFor(DEMAND_OPTIONS, asked), problems);
     problems.throwIfAny();
-    const document = statementFrom(from, verdict, signedBy, watchedBy(terminal, detail).note);
+    const reading = { expected, verdict, signer: signedBy };
+    const document = statementFrom(from, reading, watchedBy(terminal, detail).note);
     show(document, outputs, detail);
     if (signedBy !== null) {
       const file = shellWord(`${from}/SHA256SUMS`);

@@ -303,8 +303,9 @@ export function parseGrowth(text: string, what: string): number {
   if (digits === undefined || months === undefined)
     throw refused(what, text, 'is no growth', 'Give a share of a week, month, quarter or year: 8%/month.');
   const share = (Number(digits) / 100) * (sign === '-' ? -1 : 1);
-  const perMonth = share > -1 ? (1 + share) ** (1 / months) - 1 : Number.NaN;
-  if (perMonth <= MOST_GROWTH) return perMonth;
+  // No rounding error where nothing is converted.
+  const perMonth = months === 1 ? share : (1 + share) ** (1 / months) - 1;
+  if (share > -1 && perMonth <= MOST_GROWTH) return perMonth;
   const why = share > -1 ? 'is more than 1,000 % a month' : 'leaves nothing';
   throw refused(what, text, why, 'Give a share such as 8%/month or -2%/month.');
 }

@@ -1,9 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { dayOf } from '../../../src/analysis/headroom/fit.ts';
-import { type HeadroomRequest, headroom } from '../../../src/analysis/headroom/forecast.ts';
-import { headroomChart, headroomLines, headroomText } from '../../../src/analysis/headroom/view.ts';
-import { headroomSchema } from '../../../src/documents/headroom.ts';
+import { headroom } from '../../../src/analysis/headroom/forecast.ts';
+import { headroomChart, headroomTable, headroomText } from '../../../src/analysis/headroom/view.ts';
+import {
+  type DemandDocument,
+  type HeadroomDocument,
+  headroomSchema,
+} from '../../../src/documents/headroom.ts';
+import { NO_DEMAND } from '../../support/grown-demand.ts';
 
 /** 2026-11-02, a Monday. */
 const MONDAY = 20_759;
@@ -21,9 +26,11 @@ function daysOf(count: number, perMonth = 0, times: (day: number) => number = ()
   }));
 }
 
-function asked(request: Partial<HeadroomRequest>) {
-  const none = { days: daysOf(56), leftOut: 0, growth: null, events: [] };
-  return headroom({ capacity: CAPACITY, ...none, ...request });
+function asked({
+  capacity = CAPACITY,
+  ...demand
+}: Partial<DemandDocument & Pick<HeadroomDocument, 'capacity'>>) {
+  return headroom({ ...NO_DEMAND, days: daysOf(56), ...demand }, capacity);
 }
 
 describe('headroom', () => {
@@ -84,7 +91,7 @@ describe('headroom', () => {
 
   test('takes growth that is set, with few days too', () => {
     for (const count of [2, 40]) {
-      const document = asked({ days: daysOf(count), growth: { perMonth: 0.1 } });
+      const document = asked({ days: daysOf(count), growth: 0.1 });
       expect(document).toMatchObject({
         state: 'reached',
         growth: { source: 'set', perMonth: 0.1, interval90: null },
@@ -93,7 +100,7 @@ describe('headroom', () => {
       const months = (Date.parse(document.reached!.from) / 86_400e3 - MONDAY - count) / 30.4;
       expect(months).toBeGreaterThan(5);
       expect(months).toBeLessThan(7.5);
-      expect(headroomLines(document).join('\n')).toContain('--growth');
+      expect(JSON.stringify(headroomTable(document))).toContain('--growth');
     }
   });
 
@@ -119,6 +126,12 @@ describe('headroom', () => {
     const week = asked({ days: daysOf(84, 0, (day) => (day >= 7 && day < 14 ? 0.5 : 1)) });
     expect(week.changes).toEqual([{ from: dayOf(MONDAY + 7), to: dayOf(MONDAY + 13) }]);
     expect(week.reached?.to ?? null).toBeNull();
+  });
+
+  test('uses days of the history before those of the capture', () => {
+    const all = daysOf(112, 0.1);
+    const document = asked({ days: all.slice(84), earlier: all.slice(0, 84) });
+    expect(document).toEqual(asked({ days: all }));
   });
 
   test('uses the latest half year, and no day without demand', () => {
