@@ -124,7 +124,7 @@ export function isJson(contentType: string | null): boolean {
   return contentType !== null && /^application\/(?:[a-z.-]+\+)?json\s*(?:;|$)/i.test(contentType);
 }
 
-/** The same for a complete body. Triton may add binary tensors after the JSON. */
+/** Whether a complete body is declared as JSON. Triton may add binary tensors after the JSON. */
 export function isAllJson({
   contentType,
   inferenceHeaderLength = null,
@@ -133,6 +133,18 @@ export function isAllJson({
   readonly inferenceHeaderLength?: string | null;
 }): boolean {
   return isJson(contentType) && inferenceHeaderLength === null;
+}
+
+/**
+ * Whether an answer must be JSON: by its own type, or because it came as a page to a request in JSON. Such a page is
+ * that of a proxy, to sign in or to be patient.
+ */
+export function mustBeJson(
+  answer: Parameters<typeof isAllJson>[0],
+  requestType: () => string | null,
+): boolean {
+  const isPage = /^text\/html\s*(?:;|$)/i.test(answer.contentType ?? '');
+  return isPage ? isJson(requestType()) : isAllJson(answer);
 }
 
 /** Whether a body has no content coding. */

@@ -3,7 +3,7 @@ import { beforeAll, expect, it } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import type { Verdict } from '../../src/documents/replay.ts';
 import { captureOf } from '../support/captures.ts';
-import { responseMessage } from '../support/exchanges.ts';
+import { requestMessage, responseMessage } from '../support/exchanges.ts';
 import { repeated } from '../support/long-form.ts';
 import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
 import { startProcess } from '../support/process.ts';
@@ -13,24 +13,42 @@ import {
   ANSWER,
   type Answer,
   after,
+  answerBy,
   answersEach,
   answerTo,
+  boastful,
+  brokenByEvent,
   CHOICE,
   COMPLETION,
   chat,
+  chatOf,
+  closesIdle,
   completion,
+  completionOf,
+  emptyStart,
+  errorInDialect,
   every,
+  falseGzip,
+  filtered,
+  gzipped,
   hangs,
+  hinted,
   left,
   numberOf,
   oneAtATime,
   oneToken,
+  REORDERED,
   recordedRequests,
   recordedStatus,
+  resetsAfter,
+  signInPage,
+  slowerFrom,
   some,
   streams,
+  ticket,
   untilClose,
   wholeChat,
+  withoutLastChunk,
 } from './hostile-targets.ts';
 
 /** What a busy machine may add. It never excuses a PASS, and never hides a FAIL. */
@@ -64,6 +82,9 @@ interface Case {
   readonly codes?: readonly string[];
 }
 
+/** The verdict on a target that answers otherwise than recorded. */
+const OTHERWISE = { verdict: 'INCONCLUSIVE', codes: ['not_comparable'] } as const;
+
 const plain = (seed: number) => recordedRequests({ seed });
 const withParts = (parts: (number: number) => Partial<Exchange>) => (seed: number) =>
   recordedRequests({ seed }, parts);
@@ -75,7 +96,9 @@ const third = every(3);
 const someStreams = withParts((number) => (third(number) ? chat : wholeChat)(number));
 /** One of three labels, at random. */
 const labelOf = (number: number) => Math.imul(number + 1, 2_654_435_761) % 3;
+const varying = (number: number) => 10 + ((number * 37) % 60);
 const eachItsOwn = withParts((number) => ({ response: responseMessage(200, answerTo(number)) }));
+const fifth = every(5);
 const twentieth = every(20);
 const healthy = () => after(8);
 const ERROR = '{"error":{"message":"no GPU is left"}}';
@@ -129,26 +152,22 @@ const CASES: readonly Case[] = [
   {
     name: '200 with an empty body',
     target: () => after(1, ''),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: '200 with an error',
     target: () => after(1, ERROR),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: '200 with an error of the recorded size',
     target: () => after(1, JSON.stringify({ error: 'x'.repeat(ANSWER.length - 12) })),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: '200 with an error for a twentieth',
     target: () => some(twentieth, after(8, ERROR), after(8)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: '200 with an error for a twentieth, on purpose: as was recorded',
@@ -163,33 +182,28 @@ const CASES: readonly Case[] = [
     name: '200 with an error for a third, recorded for a twentieth',
     recorded: withParts((number) => ({ answerError: twentieth(number) })),
     target: () => some(third, after(8, ERROR), after(8)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'an empty body for a twentieth',
     target: () => some(twentieth, after(8, ''), after(8)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'JSON cut by 40 bytes in two thirds',
     target: () => some(third, after(8), after(8, ANSWER.slice(0, -40))),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'JSON cut at 60 % over HTTP/1.0',
     target: () => untilClose(8, ANSWER.slice(0, ANSWER.length * 0.6)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   { name: 'whole JSON over HTTP/1.0', target: () => untilClose(8, ANSWER), verdict: 'PASS' },
   {
     name: 'NaN in place of numbers',
     target: () => after(8, NOT_A_NUMBER),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'NaN in place of numbers, as was recorded',
@@ -200,22 +214,19 @@ const CASES: readonly Case[] = [
   {
     name: 'null in place of numbers',
     target: () => after(8, NOT_A_NUMBER.replaceAll('NaN', 'null')),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'a chat without choices, of the recorded size',
     recorded: withParts(wholeChat),
     target: () => after(8, completion([])),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'a chat without content, of the recorded size',
     recorded: withParts(wholeChat),
     target: () => after(8, completion([NO_CONTENT])),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'a chat that calls tools in place of content',
@@ -227,15 +238,13 @@ const CASES: readonly Case[] = [
     name: 'the same answer to everything',
     recorded: eachItsOwn,
     target: healthy,
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'the same answer to half of the requests',
     recorded: eachItsOwn,
     target: () => some(every(2), after(8), answersEach(8)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'to each request its own answer',
@@ -254,8 +263,7 @@ const CASES: readonly Case[] = [
     name: 'streams of one token among whole answers of the same route',
     recorded: someStreams,
     target: () => some(third, oneToken(8), after(8, COMPLETION)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'streams among whole answers of the same route',
@@ -267,23 +275,20 @@ const CASES: readonly Case[] = [
     name: 'one of two models of a route answers little',
     recorded: withParts((number) => (every(4)(number) ? { model: 'large' } : {})),
     target: () => some(every(4), after(8, '{"outputs":[1]}'), after(8)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'a chat with a quarter of the tokens, of the recorded size',
     recorded: withParts(wholeChat),
     target: () => after(8, completion([CHOICE], 10)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'another content in a tenth, compared',
     recorded: eachItsOwn,
     target: () => some(every(10), after(8, answerTo(1)), answersEach(8)),
     args: ['--check', 'values'],
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'another content in a tenth, compared, as an objective allows',
@@ -303,21 +308,18 @@ const CASES: readonly Case[] = [
   {
     name: 'a smaller model',
     target: () => after(2, ANSWER.slice(0, 400)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'three times as much',
     target: () => after(8, ANSWER.repeat(3)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'one of two routes answers nothing',
     recorded: twoRoutes,
     target: () => some(every(4), after(1, ''), after(8)),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'a stream answered whole',
@@ -327,8 +329,7 @@ const CASES: readonly Case[] = [
         8,
         JSON.stringify({ choices: [{ message: { content: 'x'.repeat(400) }, finish_reason: 'stop' }] }),
       ),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: 'a stream answered whole, with an objective of streams',
@@ -346,8 +347,7 @@ const CASES: readonly Case[] = [
   {
     name: '401 for all',
     target: () => after(1, ERROR, 401),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: '404 for a twentieth',
@@ -358,8 +358,7 @@ const CASES: readonly Case[] = [
   {
     name: '302 for all',
     target: () => after(1, '', 302),
-    verdict: 'INCONCLUSIVE',
-    codes: ['not_comparable'],
+    ...OTHERWISE,
   },
   {
     name: '204 for all',
@@ -515,6 +514,122 @@ const CASES: readonly Case[] = [
     slo: 'latency: p(99)<5000',
     verdict: 'INCONCLUSIVE',
     codes: ['too_few_samples'],
+  },
+  // Invented by somebody who had not read how a run is judged.
+  {
+    name: 'called gzip and not compressed, in a fifth',
+    target: () => some(fifth, falseGzip, after(8)),
+    ...OTHERWISE,
+  },
+  {
+    name: 'a sign-in page of the recorded size for a tenth',
+    target: () => some(every(10), signInPage, after(8)),
+    ...OTHERWISE,
+  },
+  {
+    name: '200 with errors of other dialects for a fifth, of the recorded size',
+    target: () => some(fifth, errorInDialect, after(8)),
+    ...OTHERWISE,
+  },
+  {
+    name: '202 with a ticket of the recorded size for a tenth',
+    target: () => some(every(10), ticket, after(8)),
+    ...OTHERWISE,
+  },
+  {
+    name: 'an error event amid a tenth of the streams',
+    recorded: chats,
+    target: () => some(every(10), brokenByEvent, streams(8)),
+    slo: 'ttft: p(90)<500',
+    verdict: 'FAIL',
+  },
+  {
+    name: 'an empty first chunk immediately, and a late first word',
+    recorded: chats,
+    target: () => emptyStart(700),
+    slo: 'ttft: p(95)<500',
+    verdict: 'FAIL',
+  },
+  {
+    name: 'slow tokens, counted as forty times as many',
+    recorded: withParts((number) => ({ ...chat(number), outputTokens: 5 })),
+    target: () => boastful(60, 200),
+    slo: 'tpot: p(95)<30',
+    ...OTHERWISE,
+  },
+  {
+    name: 'another model in place of the recorded one for a third, compared',
+    recorded: withParts((number) => ({
+      ...wholeChat(number),
+      response: responseMessage(200, answerBy('m-70b')),
+    })),
+    target: () => some(third, after(8, answerBy('m-08b')), after(8, answerBy('m-70b'))),
+    args: ['--check', 'values'],
+    ...OTHERWISE,
+  },
+  {
+    name: 'to each request the answer of the one before, compared',
+    recorded: eachItsOwn,
+    target: () => (number, response, request) =>
+      after(8, answerTo(Math.max(0, number - 1)))(number, response, request),
+    args: ['--check', 'values'],
+    ...OTHERWISE,
+  },
+  {
+    name: 'whole JSON in chunks that never end, in a third',
+    target: () => some(third, withoutLastChunk, after(8)),
+    verdict: 'FAIL',
+  },
+  {
+    name: 'refused by a content filter for a fifth, of the recorded size',
+    recorded: withParts((number) => ({ ...wholeChat(number), finish: 'stop' })),
+    target: () => some(fifth, after(8, filtered), after(8, COMPLETION)),
+    ...OTHERWISE,
+  },
+  { name: 'slower with each request, late in the run', target: () => slowerFrom(150, 12), verdict: 'FAIL' },
+  {
+    name: 'slow for one rare model only',
+    recorded: withParts((number) => (every(12)(number) ? { model: 'rare' } : {})),
+    target: () => some(every(12), after(700), after(8)),
+    slo: 'latency{*model}: p(50)<500',
+    verdict: 'FAIL',
+  },
+  { name: 'early hints immediately, and a late answer', target: () => hinted(700), verdict: 'FAIL' },
+  { name: 'early hints, chunks and trailers', target: () => hinted(8), verdict: 'PASS' },
+  { name: 'closes idle connections after 20 ms', target: () => closesIdle(20), verdict: 'PASS' },
+  { name: 'resets each connection after its answer', target: () => resetsAfter, verdict: 'PASS' },
+  {
+    name: 'keys in another order, indented, compared',
+    recorded: withParts(() => ({
+      response: responseMessage(200, JSON.stringify({ ...JSON.parse(ANSWER), name: 'm' })),
+    })),
+    target: () => after(8, REORDERED),
+    args: ['--check', 'values'],
+    verdict: 'PASS',
+  },
+  {
+    name: 'answers of varying length, as recorded, and 40 ms of jitter',
+    recorded: withParts((number) => chatOf(number, varying(number))),
+    target: () => (number, response, request) =>
+      after((number * 17) % 40, completionOf(varying(number + 9)))(number, response, request),
+    verdict: 'PASS',
+  },
+  {
+    name: 'newly compressed, to a fifth of the recorded size',
+    recorded: withParts((number) => ({
+      request: requestMessage({
+        target: `/v2/models/m/infer?n=${number}`,
+        headers: [
+          ['Host', 'model.internal:8000'],
+          ['Content-Type', 'application/json'],
+          ['Content-Length', '13'],
+          ['Accept-Encoding', 'gzip'],
+        ],
+      }),
+    })),
+    target: () => gzipped,
+    args: ['--check', 'values'],
+    ...OTHERWISE,
   },
 ];
 

@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
@@ -172,3 +174,162 @@ export function oneAtATime(serviceMs: number): Answer {
     setTimeout(() => response.end(ANSWER), freeAt - now);
   };
 }
+
+/** Answers with these headers too. */
+export const withHeaders =
+  (ms: number, headers: Record<string, string>, body: string | Buffer = ANSWER): Answer =>
+  (_, response) =>
+    void setTimeout(() => {
+      response.writeHead(200, { 'content-type': 'application/json', ...headers });
+      response.end(body);
+    }, ms);
+
+/** What is called compressed, and is not. */
+export const falseGzip = withHeaders(8, { 'content-encoding': 'gzip' });
+export const gzipped = withHeaders(8, { 'content-encoding': 'gzip' }, gzipSync(ANSWER));
+
+const signIn = '<!doctype html><title>Sign in</title><form method="post"><input name="user"></form>';
+export const signInPage = withHeaders(8, { 'content-type': 'text/html' }, signIn.padEnd(ANSWER.length));
+
+/** A text as long as fills an answer to the recorded size. */
+const filled = (build: (text: string) => unknown): string => {
+  const empty = JSON.stringify(build('')).length;
+  return JSON.stringify(build('the model is not loaded; '.repeat(80).slice(0, ANSWER.length - empty)));
+};
+/** How servers and clouds write an error, each of the recorded size. */
+const DIALECTS = [
+  filled((message) => [{ error: { code: 503, message, status: 'UNAVAILABLE' } }]),
+  filled((message) => ({ __type: 'ThrottlingException', message })),
+  filled((message) => ({ code: 503, type: 'InternalServerException', message })),
+  filled((detail) => ({ detail })),
+  filled((message) => ({ object: 'error', message, type: 'BadRequestError', param: null, code: 400 })),
+  filled((message) => ({ type: 'error', error: { type: 'overloaded_error', message } })),
+  filled((Message) => ({ ErrorCode: 'INTERNAL_FAILURE_FROM_MODEL', Message, OriginalStatusCode: 500 })),
+  filled((message) => ({ code: 14, message, details: [] })),
+];
+export const errorInDialect: Answer = (number, response, request) =>
+  after(8, DIALECTS[Math.floor(number / 5) % DIALECTS.length])(number, response, request);
+
+/** The id of a job in place of its result. */
+export const ticket = after(
+  8,
+  filled((id) => ({ id, status: 'queued' })),
+  202,
+);
+
+/** A refusal, of the recorded size. */
+export const filtered = completion([
+  { index: 0, message: { role: 'assistant', content: 'I cannot help.' }, finish_reason: 'content_filter' },
+]);
+
+/** The recorded answer and one like it, each with the name of the model that made it. */
+export const answerBy = (model: string): string =>
+  COMPLETION.replace('"object"', `"model":"${model}","object"`);
+
+/** A chat whose answer has so many tokens. */
+export const chatOf = (number: number, tokens: number): Partial<Exchange> => ({
+  ...wholeChat(number),
+  outputTokens: tokens,
+  response: responseMessage(200, completionOf(tokens)),
+});
+export function completionOf(tokens: number): string {
+  const choice = { ...CHOICE, message: { role: 'assistant', content: 'word '.repeat(tokens) } };
+  const usage = { prompt_tokens: 8, completion_tokens: tokens, total_tokens: 8 + tokens };
+  return JSON.stringify({ id: 'a', object: 'chat.completion', choices: [choice], usage });
+}
+
+/** A stream of parts, each after a pause, that ends in good order. */
+export const streamOf =
+  (parts: readonly (readonly [pauseMs: number, text: string])[]): Answer =>
+  async (_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    for (const [pauseMs, text] of parts) {
+      if (pauseMs > 0) await pause(pauseMs);
+      response.write(text);
+    }
+    response.end();
+  };
+
+const [FIRST = '', SECOND = ''] = STREAM;
+const OVERLOADED = '{"error":{"message":"no GPU is left","type":"server_error","code":500}}';
+const errorEvents = [
+  [
+    [8, FIRST],
+    [1, SECOND],
+    [1, `data: ${OVERLOADED}\n\n`],
+    [0, 'data: [DONE]\n\n'],
+  ],
+  [
+    [8, FIRST],
+    [1, SECOND],
+    [1, `event: error\ndata: {"type":"error",${OVERLOADED.slice(1)}\n\n`],
+  ],
+] as const;
+/** Streams that say in their middle that the server has failed. */
+export const brokenByEvent: Answer = (number, response, request) =>
+  streamOf(errorEvents[Math.floor(number / 10) % 2] ?? [])(number, response, request);
+
+const ROLE = 'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n';
+/** Says at once that it begins, and is silent until its first word. */
+export const emptyStart = (ms: number): Answer =>
+  streamOf([
+    [1, ': ping\n\n'],
+    [1, ROLE],
+    [ms, STREAM.join('')],
+  ]);
+
+/** Slow tokens, counted as many more than there are. */
+export const boastful = (pauseMs: number, tokens: number): Answer =>
+  streamOf([
+    [8, FIRST],
+    ...STREAM.slice(1, -1).map((part) => [pauseMs, part] as const),
+    [0, `data: {"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":${tokens}}}\n\n`],
+    [0, 'data: [DONE]\n\n'],
+  ]);
+
+/** The whole JSON in chunks; the one that ends the answer never comes. */
+export const withoutLastChunk: Answer = (_, response) =>
+  void setTimeout(() => {
+    const head = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n';
+    response.socket?.end(`${head}${ANSWER.length.toString(16)}\r\n${ANSWER}\r\n`);
+  }, 8);
+
+/** Says early that an answer will come; the answer comes in chunks, with trailers. */
+export const hinted =
+  (ms: number): Answer =>
+  (_, response) => {
+    response.writeEarlyHints({ link: '</model.json>; rel=preload' });
+    setTimeout(() => {
+      response.writeHead(200, { 'content-type': 'application/json', trailer: 'grpc-status' });
+      response.write(ANSWER.slice(0, 100));
+      response.write(ANSWER.slice(100));
+      response.addTrailers({ 'grpc-status': '0' });
+      response.end();
+    }, ms);
+  };
+
+/** Closes a connection without notice when nothing came for so long. */
+export const closesIdle =
+  (idleMs: number): Answer =>
+  (number, response, request) => {
+    const { socket } = response;
+    if (socket?.listenerCount('timeout') === 1) socket.setTimeout(idleMs, () => socket.destroy());
+    after(8)(number, response, request);
+  };
+
+/** Ends each connection after one answer, by a reset. */
+export const resetsAfter: Answer = (_, response) =>
+  void setTimeout(() => {
+    const { socket } = response;
+    response.writeHead(200, { 'content-type': 'application/json', connection: 'close' });
+    response.end(ANSWER, () => setTimeout(() => socket?.resetAndDestroy(), 1));
+  }, 8);
+
+/** Slower with each request from this one on. */
+export const slowerFrom =
+  (from: number, msEach: number): Answer =>
+  (number, response, request) =>
+    after(8 + Math.max(0, number - from) * msEach)(number, response, request);
+
+/** The same outputs, otherwise written. */
+export const REORDERED = JSON.stringify({ name: 'm', ...JSON.parse(ANSWER) }, null, 2);

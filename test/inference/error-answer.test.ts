@@ -1,9 +1,10 @@
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ErrorAnswerScan, isErrorAnswer } from '../../src/inference/error-answer.ts';
 import { JsonScan } from '../../src/inference/json-scan.ts';
 
-function tells(...pieces: readonly string[]): boolean {
+function tells(...pieces: readonly string[]): boolean | null {
   const scan = new ErrorAnswerScan(null, false);
   for (const piece of pieces) scan.write(Buffer.from(piece));
   return scan.finish();
@@ -17,6 +18,10 @@ describe('an answer with 2xx tells of an error', () => {
     '{"errors":["a"]}',
     '{"detail":"Not found"}',
     '{"object":"error","message":"x"}',
+    '{"code":14,"message":"not ready","details":[]}',
+    '{"code":503,"type":"InternalServerException","message":"no worker"}',
+    '{"__type":"ThrottlingException","message":"slow down"}',
+    '{"ErrorCode":"INTERNAL_FAILURE","Message":"x","OriginalStatusCode":500,"OriginalMessage":"y"}',
     `{"error":"${'x'.repeat(20_000)}"}`,
   ])('%.40s', (text) => {
     expect(tells(text)).toBe(true);
@@ -33,9 +38,56 @@ describe('an answer with 2xx tells of an error', () => {
     '["error"]',
     'error',
     '{"error":"cut',
+    '{"code":0,"message":"ok"}',
+    '{"code":200,"message":"ok"}',
+    '{"code":7,"message":"found","data":[1]}',
+    '{"code":"fr","message":"bonjour"}',
     `{"text":"${'x'.repeat(20_000)}","error":"beyond what is held"}`,
   ])('not %.40s', (text) => {
     expect(tells(text)).toBe(false);
+  });
+});
+
+describe('a compressed answer', () => {
+  const CODERS = {
+    gzip: gzipSync,
+    'x-gzip': gzipSync,
+    deflate: deflateSync,
+    br: brotliCompressSync,
+  } as const;
+  const coders = { ...CODERS, zstd: zstdCompressSync };
+  const scanned = (bytes: Buffer, coding: string, cut = bytes.length) => {
+    const scan = new ErrorAnswerScan(null, true, coding);
+    scan.write(bytes.subarray(0, cut));
+    scan.write(bytes.subarray(cut));
+    return scan.finish();
+  };
+
+  test('is what it is without its coding, however it comes', () => {
+    const body = fc.oneof(fc.json(), fc.constant('{"error":"busy"}'), fc.constant('{"outputs":[1,2'));
+    const coding = fc.constantFrom(...(Object.keys(coders) as (keyof typeof coders)[]));
+    fc.assert(
+      fc.property(body, coding, fc.nat(), (text, name, cut) => {
+        const bytes = coders[name](Buffer.from(text));
+        expect(scanned(bytes, name, cut % bytes.length)).toBe(isErrorAnswer(Buffer.from(text), true));
+      }),
+    );
+  });
+
+  test('is none if it does not unpack', () => {
+    const plain = Buffer.from('{"outputs":[1,2,3]}');
+    for (const [name, encode] of Object.entries(coders)) {
+      expect(scanned(encode(plain).subarray(0, -3), name), name).toBe(true);
+    }
+    for (const name of ['gzip', 'br', 'zstd']) expect(scanned(plain, name), name).toBe(true);
+    expect(scanned(Buffer.alloc(20_000, '[1]'), 'gzip')).toBe(true);
+  });
+
+  test('is unknown if it is long, or under a coding that is', () => {
+    const long = gzipSync(JSON.stringify(Array.from({ length: 20_000 }, (_, at) => Math.sqrt(at))));
+    expect(scanned(long, 'gzip')).toBeNull();
+    expect(scanned(Buffer.from('{}'), 'compress')).toBeNull();
+    expect(scanned(Buffer.alloc(0), 'gzip')).toBe(false);
   });
 });
 

@@ -42,8 +42,16 @@ export interface RouteLikeness extends AnswerKind {
   readonly bytes: { readonly before: number | null; readonly now: number | null };
   readonly tookNs: { readonly before: number | null; readonly now: number | null };
   readonly outputTokens: { readonly before: number | null; readonly now: number | null };
-  /** Answers whose finish reasons are known on both sides, the distance of their mixes, and what has grown most. */
-  readonly finishes: { readonly answers: number; readonly distance: number; readonly new: string | null };
+  /**
+   * Answers whose finish reasons are known on both sides, the distance of their mixes, what has grown most, and by how
+   * many more end in a content filter.
+   */
+  readonly finishes: {
+    readonly answers: number;
+    readonly distance: number;
+    readonly new: string | null;
+    readonly filtered: number;
+  };
   /**
    * Pairs of answers, each with the ones just before it, whose bodies are known on both sides, and how many pairs are
    * equal. A target that answers everything alike has more of them.
@@ -61,6 +69,8 @@ export interface RouteLikeness extends AnswerKind {
 
 /** Most kinds of a route. Answers of further ones are compared by route alone. */
 const MAX_KINDS = 20;
+
+const FILTERED: FinishReason = 'content_filter';
 
 /** How many earlier bodies each one is compared with. Several, because different requests may take turns. */
 const COMPARED_WITH = 8;
@@ -145,6 +155,7 @@ class RouteAnswers {
         answers: this.#finished,
         distance: shareDistance(finishes.before, finishes.now) ?? 0,
         new: grownMost(finishes),
+        filtered: (finishes.now.get(FILTERED) ?? 0) - (finishes.before.get(FILTERED) ?? 0),
       },
       pairs: this.#pairs,
       equal: this.#equal,
@@ -279,7 +290,8 @@ function ownDifferences(
     found.push(`${name}: two answers are the same in ${shares[0]} of the cases, ${earlier} ${shares[1]}`);
   }
   const { finishes } = likeness;
-  if (finishes.answers >= LEAST_ANSWERS && finishes.distance > MOST_OTHER_FINISHES) {
+  const isOtherwise = finishes.distance > MOST_OTHER_FINISHES || isOver(finishes.filtered, finishes.answers);
+  if (finishes.answers >= LEAST_ANSWERS && isOtherwise) {
     const why =
       finishes.new === 'none'
         ? 'do not say why they end'

@@ -6,7 +6,7 @@ import type { Framing } from '../../http1/framing.ts';
 import type { ScannedResponse } from '../../http1/heads.ts';
 import type { BodyTaker } from '../../http1/message-reader.ts';
 import type { ErrorAnswerScan } from '../../inference/error-answer.ts';
-import { isEventStream, isJson, isJsonLines, isPlain, type PayloadApi } from '../../inference/features.ts';
+import { isEventStream, isJson, isJsonLines, type PayloadApi } from '../../inference/features.ts';
 import type { AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 
 /** Entries of chunk times that the charge for an open exchange includes, and how many more are charged at once. */
@@ -256,8 +256,8 @@ export function answerForm(
   return framing.kind !== 'length' && asksStream() ? 'lines' : 'document';
 }
 
-/** Whether a response is worth scanning: a 2xx with a body that can be read while it passes. */
-export function isReadable({ status, fields }: ScannedResponse, framing: Framing): boolean {
-  if (status < 200 || status > 299 || !isPlain(fields.contentEncoding)) return false;
+/** Whether a response is worth scanning: a 2xx with a body whose end is known. */
+export function isReadable({ status }: ScannedResponse, framing: Framing): boolean {
+  if (status < 200 || status > 299) return false;
   return framing.kind === 'length' || framing.kind === 'chunked' || framing.kind === 'until_close';
 }

@@ -9,10 +9,10 @@ import type { HeadFields, ScannedRequest, ScannedResponse } from '../../http1/he
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import {
   FACT_BYTES,
-  isAllJson,
   isPlain,
   modelOfForm,
   modelOfJson,
+  mustBeJson,
   type RequestFeatures,
   requestFeatures,
 } from '../../inference/features.ts';
@@ -310,8 +310,10 @@ export class ExchangeBuilder {
   #watch(body: BodyCollector, { scanned, framing, type }: ResponseReading): void {
     if (this.#unwanted || !isReadable(scanned, framing)) return;
     const asksStream = (): boolean => this.request.ended && this.#asked().stream;
-    const form = answerForm(type, framing, this.#judged.api, asksStream);
-    const isWhole = form === null || form === 'document';
+    const { fields } = scanned;
+    const isCoded = !isPlain(fields.contentEncoding);
+    const form = isCoded ? null : answerForm(type, framing, this.#judged.api, asksStream);
+    const isWhole = isCoded ? type === 'document' : form === null || form === 'document';
     const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
     const heldBytes =
       (form === null ? 0 : AnswerScan.heldBytes(form)) +
@@ -320,7 +322,9 @@ export class ExchangeBuilder {
     if (!this.#context.budget.reserve(heldBytes)) return;
     this.#chargedBytes += heldBytes;
     if (form !== null) body.scan = new AnswerScan(form);
-    if (isWhole) body.errorScan = new ErrorAnswerScan(expectedBytes, isAllJson(scanned.fields));
+    if (!isWhole) return;
+    const mustBe = mustBeJson(fields, () => this.#scanned.fields.contentType);
+    body.errorScan = new ErrorAnswerScan(expectedBytes, mustBe, fields.contentEncoding);
   }
 
   /** Whether a complete 2xx reports an error; null for any other answer, and for one that was not scanned. */

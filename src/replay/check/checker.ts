@@ -6,6 +6,7 @@ import { asBuffer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
 import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
+import { isRecord } from '../../inference/stream-events.ts';
 import { usageIn } from '../../inference/token-usage.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from '../options/parsers.ts';
@@ -269,6 +270,8 @@ class DocumentCheck {
     if (this.#endedOtherwise(ours, theirs)) return mismatch('finish');
     const said = saidOtherwise(ours, theirs, root);
     if (said !== null) return mismatch('shape', said);
+    const byModel = this.#json(modelIn(ours), modelIn(theirs));
+    if (byModel.result === 'mismatch') return byModel;
     const answers = [this.#recorded, this.#answered];
     const tokens = answers.flatMap(({ bytes }) => usageIn(bytes).outputTokens ?? []);
     const [one = 0, other = 0] = tokens.length === 2 ? tokens : answers.map(({ bytes }) => bytes.length);
@@ -299,6 +302,11 @@ class DocumentCheck {
     if (this.#how.masked.length > 0) return unchecked('redacted');
     return mismatch(ours.length === theirs.length ? 'values' : 'length');
   }
+}
+
+/** The name of the model that made an answer, which is the same in every sample. */
+function modelIn(document: unknown): unknown {
+  return isRecord(document) && 'model' in document ? { model: document['model'] } : {};
 }
 
 function splitAt(bytes: Uint8Array, at: number): { head: unknown; binary: Buffer } | null {

@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '../../core/clock.ts';
 import type { SendAnswer } from '../../core/run.ts';
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
-import { isAllJson, isPlain } from '../../inference/features.ts';
+import { isJson, isPlain, mustBeJson } from '../../inference/features.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from '../answers/read-answer.ts';
 import { AnswerCopy, type KeepingBudget } from '../check/answer-copy.ts';
 import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
@@ -44,7 +44,7 @@ export class PendingSend implements SendEvents {
   sentNs = Number.POSITIVE_INFINITY;
   /** Set when the transport has taken the request. */
   handle: SendHandle | null = null;
-  readonly #planned: Pick<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer'>;
+  readonly #planned: Pick<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer' | 'headers'>;
   readonly #host: PendingHost;
   /** Null after the transport has taken it, so that the body is not kept until the answer ends. */
   #request: PreparedRequest | null;
@@ -67,12 +67,12 @@ export class PendingSend implements SendEvents {
   #copy: AnswerCopy | null = null;
   /** Of the body of a 2xx so far. It shows whether the target answers everything alike. */
   #bodyCrc: number | null = null;
-  /** Null for an answer whose body is not scanned: no 2xx, with a content coding, or a stream that is read anyway. */
+  /** Null for an answer whose body is not scanned: no 2xx, compressed and no JSON, or a stream that is read anyway. */
   #errorScan: ErrorAnswerScan | null = null;
 
   constructor(request: PreparedRequest, host: PendingHost, readyNs = host.clock.nowNs()) {
-    const { index, intendedOffsetNs, answer } = request;
-    this.#planned = { index, intendedOffsetNs, answer };
+    const { index, intendedOffsetNs, answer, headers } = request;
+    this.#planned = { index, intendedOffsetNs, answer, headers };
     this.#request = request;
     this.#host = host;
     this.#requestBytes = request.body?.length ?? 0;
@@ -137,9 +137,10 @@ export class PendingSend implements SendEvents {
     this.#status = status;
     if (status < 400) this.#host.served();
     this.#reader = AnswerReader.of(status, head, this.#planned.answer);
-    const isRead = hasSucceeded(status) && isPlain(head.contentEncoding);
+    const isRead = hasSucceeded(status) && (isPlain(head.contentEncoding) || isJson(head.contentType));
     if (isRead && this.#reader?.readsEvents !== true) {
-      this.#errorScan = new ErrorAnswerScan(null, isAllJson(head));
+      const mustBe = mustBeJson(head, () => contentTypeOf(this.#planned.headers));
+      this.#errorScan = new ErrorAnswerScan(null, mustBe, head.contentEncoding);
     }
     const { keeping } = this.#host;
     if (keeping !== null && this.#reader?.readsEvents !== true) this.#copy = new AnswerCopy(keeping, head);
@@ -237,6 +238,12 @@ export class PendingSend implements SendEvents {
   #offset(ns: number | null): number | null {
     return ns === null ? null : ns - this.#host.startNs;
   }
+}
+
+/** @param headers name, value, name, value … */
+function contentTypeOf(headers: readonly string[]): string | null {
+  const at = headers.findIndex((name, place) => place % 2 === 0 && /^content-type$/i.test(name));
+  return at < 0 ? null : (headers[at + 1] ?? null);
 }
 
 /** Whether the answer has a 2xx status, so that its body is a real answer. */

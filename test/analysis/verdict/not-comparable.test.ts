@@ -79,6 +79,11 @@ describe('answers that are none', () => {
     expect(ended(() => answering(null), stop)).toBe('INCONCLUSIVE');
     expect(ended((at) => answering(at % 4 === 0 ? 'length' : 'stop'), stop)).toBe('INCONCLUSIVE');
     expect(ended((at) => answering(at % 8 === 0 ? 'length' : 'stop'), stop)).toBe('PASS');
+    // A refusal is no sample of an answer: a few are a difference, unless they were recorded.
+    const refusing = (nth: number) => (at: number) => (at % nth === 0 ? 'content_filter' : 'stop');
+    expect(ended((at) => answering(refusing(20)(at)), stop)).toBe('INCONCLUSIVE');
+    expect(ended((at) => answering(refusing(100)(at)), stop)).toBe('PASS');
+    expect(ended((at) => answering(refusing(20)(at)), refusing(16))).toBe('PASS');
     const half = (at: number) => (at % 2 === 0 ? 'length' : 'stop');
     expect(ended((at) => answering(half(at + 1)), half)).toBe('PASS');
     // Nothing is known of answers that were not read, here or when they were recorded.

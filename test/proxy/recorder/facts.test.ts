@@ -104,6 +104,21 @@ describe('the facts of an exchange', () => {
     expect(recorded(post(target, '{}'), head, ...pieces, '0\r\n\r\n').answerError).toBe(tells);
   });
 
+  it('tell of an error in a compressed answer, of what does not unpack, and of a page in answer to JSON', () => {
+    const at = post('/predict', '{}');
+    const coded = `${JSON_TYPE}Content-Encoding: gzip\r\n`;
+    expect(recorded(at, answer(gzipSync('{"error":"x"}'), coded)).answerError).toBe(true);
+    expect(recorded(at, answer(gzipSync('{"outputs":[1]}'), coded)).answerError).toBe(false);
+    expect(recorded(at, answer('{"outputs":[1]}', coded)).answerError).toBe(true);
+    const page = answer(
+      '<!doctype html><title>Sign in</title>',
+      'Content-Type: text/html; charset=utf-8\r\n',
+    );
+    expect(recorded(at, page).answerError).toBe(true);
+    const form = post('/login', 'user=a', 'Content-Type: application/x-www-form-urlencoded\r\n');
+    expect(recorded(form, page).answerError).toBe(false);
+  });
+
   it.each([
     [`traceparent: 00-${TRACE}-b7ad6b7169203331-01`, TRACE],
     [`TraceParent:  00-${TRACE}-b7ad6b7169203331-00 `, TRACE],
@@ -138,8 +153,8 @@ describe('the facts of an exchange', () => {
     const said = '{"error":"x"}';
     const at = post('/predict', '{}');
     expect(recorded(at, answer(said, JSON_TYPE, 503)).answerError).toBeNull();
-    const coded = `${JSON_TYPE}Content-Encoding: gzip\r\n`;
-    expect(recorded(at, answer(gzipSync(said), coded)).answerError).toBeNull();
+    const stream = 'Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n';
+    expect(recorded(at, answer(gzipSync(said), stream)).answerError).toBeNull();
     expect(recorded(at, answer(said).subarray(0, -1)).answerError).toBeNull();
   });
 

@@ -188,6 +188,10 @@ describe('generated text', () => {
     expect(check(chat('one'), chat('another', 'length'), CHAT)).toBe('finish');
     expect(check(chat('one'), chat('another', 'length'), CHAT, { finishes: false })).toBe('same');
     expect(check(chat('one'), chat('another', 'stop', 9), CHAT)).toBe('length');
+    const by = (model: string) => chat(model, 'stop', 20, { model });
+    expect(check(by('m-70b'), by('m-8b'), CHAT)).toBe('values /model');
+    expect(check(by('m-70b'), by('m-8b'), CHAT, { level: 'shape' })).toBe('same');
+    expect(check(by('m-70b'), by('m-8b'), CHAT, { ignore: ['/model'] })).toBe('same');
     expect(check(chat('one'), chat('another', 'stop', 10), CHAT)).toBe('same');
     expect(check(chat('one'), { body: { error: { message: 'no' } } }, CHAT)).toBe('shape /object');
     expect(check(chat('one'), chat('one', 'stop', 20, { choices: [] }), CHAT)).toBe('shape /choices');
