@@ -6,7 +6,7 @@ import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { arrivalAlone, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
-import type { RequestLogServer } from '../support/request-log-server.ts';
+import { RequestLogServer } from '../support/request-log-server.ts';
 import { playedAt, searched } from '../support/searched.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -287,6 +287,20 @@ describe('a statement of what was replayed', () => {
     const asked = ['statement', capture, '--target', server.url, ...SLO, '--multiplier', '3'];
     expect(await runCommand([...asked, '--out', directory])).toMatchObject({ status: 2, stdout: '' });
     expect(await runCommand([...asked, '--out', capture])).toMatchObject({ status: 2, stdout: '' });
+  });
+
+  test('whose target is gone is made of what was replayed, and ends as a run that was aborted', async () => {
+    const gone = await new RequestLogServer().listen();
+    await gone.close();
+    const copy = join(temporaryDirectory(), 'copy');
+    const asked = ['statement', capture, '--target', gone.url, ...SLO];
+    const plan = await runCommand([...asked, '--dry-run', '--json']);
+    cpSync(join(directory, 'recorded'), join(copy, 'recorded'), { recursive: true });
+    writeFileSync(join(copy, 'plan.json'), plan.stdout);
+    const done = await runCommand([...asked, '--out', copy, '--json']);
+    expect(done.status).toBe(5);
+    const { verdict, limits } = documentOf(done);
+    expect({ verdict, first: limits[0]?.code }).toEqual({ verdict: 'INCONCLUSIVE', first: 'part_missing' });
   });
 
   test('that is complete sends nothing more', async () => {

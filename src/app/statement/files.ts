@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type PlayedPart, SEARCH_DIRECTORY } from '../../analysis/statement/build-document.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CapacityDocument, EndedBy } from '../../documents/capacity.ts';
-import { readReplayDocument } from '../../documents/replay.ts';
+import { type ReplayDocument, readReplayDocument } from '../../documents/replay.ts';
 import {
   readStatement,
   STATEMENT_PARTS,
@@ -15,6 +15,7 @@ import {
   statementSchema,
 } from '../../documents/statement.ts';
 import { CAPACITY_FILE, STATEMENT_FILE } from '../../storage/capture/directory.ts';
+import { RunReader } from '../../storage/runs/reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { keptStateIn, otherSettings, readCapacityDocument, writePrivately } from '../capacity/state.ts';
 
@@ -66,21 +67,35 @@ function textOf(directory: string, file: string): string {
 export function playedIn(directory: string): PlayedPart[] {
   return STATEMENT_PARTS.flatMap((part) => {
     const runs = attemptsOf(directory, part).flatMap((name): PlayedPart[] => {
-      const file = join(directory, name, RUN_SUMMARY);
-      if (!existsSync(file)) return [];
-      const document = readReplayDocument(join(directory, name), JSON.parse(readFileSync(file, 'utf8')));
-      return document.interrupted === null ? [{ part, directory: name, document }] : [];
+      const document = sealedIn(join(directory, name));
+      return document?.interrupted === null ? [{ part, directory: name, document }] : [];
     });
     return runs.slice(-1);
   });
 }
 
-/** The search, if it has ended and would not go on. */
+/** The document of a run; null if it was not sealed. @throws AppError INPUT_INVALID for a damaged one */
+function sealedIn(directory: string): ReplayDocument | null {
+  if (!existsSync(join(directory, RUN_SUMMARY))) return null;
+  const reader = new RunReader(directory);
+  try {
+    return reader.summary && readReplayDocument(directory, reader.summary);
+  } finally {
+    reader.close();
+  }
+}
+
+/** Whether a search has a result that the same call would not continue. */
+export function isOver({ endedBy }: CapacityDocument): boolean {
+  return !GOES_ON.has(endedBy);
+}
+
+/** The search, unless a stop ended it; null before that. */
 export function searchedIn(directory: string): CapacityDocument | null {
   const place = join(directory, SEARCH_DIRECTORY);
   if (!existsSync(join(place, CAPACITY_FILE))) return null;
   const document = readCapacityDocument(place);
-  return GOES_ON.has(document.endedBy) ? null : document;
+  return document.endedBy === 'interrupted' ? null : document;
 }
 
 /** The directory of the next run of a part. A stopped run keeps its own. */

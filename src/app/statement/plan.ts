@@ -164,7 +164,11 @@ export function searchOf(
 
 /** A quarter of the time at 1x, half of it at the multiplier, then 1x again: no ramp announces the load. */
 function spikeOf(multiplier: number, lengthS: number): readonly Stage[] {
-  const stage = (share: number, at: number) => ({ durationMs: share * lengthS * 1e3, from: at, to: at });
+  const stage = (share: number, at: number) => ({
+    durationMs: Math.round(share * lengthS * 1e3),
+    from: at,
+    to: at,
+  });
   return [stage(1 / 4, 1), stage(1 / 2, multiplier), stage(1 / 4, 1)];
 }
 

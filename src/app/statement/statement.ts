@@ -10,12 +10,13 @@ import { partName } from '../../analysis/statement/limits.ts';
 import { statementView } from '../../analysis/statement/view.ts';
 import { ciReportOfStatement, statementTestOf } from '../../analysis/verdict/ci-report.ts';
 import { systemClock } from '../../core/clock.ts';
-import type { AppError } from '../../core/errors.ts';
+import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { formatInstantUs, formatMs } from '../../core/units.ts';
 import { explanation } from '../../documents/explanation.ts';
 import type { HistoryRun } from '../../documents/history.ts';
 import type { StatementDocument, StatementPlan } from '../../documents/statement.ts';
+import type { ReplayEnd } from '../../replay/run.ts';
 import { STATEMENT_FILE } from '../../storage/capture/directory.ts';
 import { History } from '../../storage/history.ts';
 import { RUN_DATABASE } from '../../storage/runs/schema.ts';
@@ -32,6 +33,7 @@ import { keepDemand } from './demand.ts';
 import {
   changedIn,
   digestsOf,
+  isOver,
   keptPlan,
   nextDirectory,
   playedIn,
@@ -121,32 +123,39 @@ class Parts {
     this.#deps = deps;
   }
 
-  /** @returns the error of the part that a guard ended; null if the parts came to their end or were stopped */
+  /** @returns the error that ended the parts early; null if they came to their end or were stopped */
   async play(): Promise<AppError | null> {
-    const { parts, searchS, multiplier } = this.#plan;
-    const { reporter, stop } = this.#deps;
-    for (const each of parts) {
-      const played = playedIn(this.#directory);
-      const name = partName(each.part, multiplier);
-      if (played.some(({ part }) => part === each.part)) {
-        reporter.note(`${name}: done before`);
-        continue;
-      }
-      if (isPointless(each.part, played)) {
-        reporter.note(`${name}: not replayed, because a lower load has failed`);
-        continue;
-      }
-      if (stop.signal.aborted) return null;
-      reporter.note(`${name}: ${formatMs(each.lengthS * 1e3)}`);
-      const ended = await this.#replay(each);
+    for (const each of this.#plan.parts) {
+      if (this.#deps.stop.signal.aborted) return null;
+      const ended = await this.#unlessDone(each);
       if (ended.kind !== 'complete') return ended.kind === 'aborted' ? ended.error : null;
     }
-    if (searchS !== null && searchedIn(this.#directory) === null && !stop.signal.aborted)
+    const { searchS } = this.#plan;
+    const before = searchedIn(this.#directory);
+    if (searchS === null || this.#deps.stop.signal.aborted || (before !== null && isOver(before)))
+      return null;
+    const ended = await unlessAborted(async () => {
       await this.#search(searchS);
-    return null;
+      return { kind: 'complete' };
+    });
+    return ended.kind === 'aborted' ? ended.error : null;
   }
 
-  async #replay(part: StatementPlan['parts'][number]) {
+  async #unlessDone(each: StatementPlan['parts'][number]): Promise<ReplayEnd> {
+    const { reporter } = this.#deps;
+    const name = partName(each.part, this.#plan.multiplier);
+    const played = playedIn(this.#directory);
+    const done = played.some(({ part }) => part === each.part);
+    if (done || isPointless(each.part, played)) {
+      reporter.note(`${name}: ${done ? 'done before' : 'not replayed, because a lower load has failed'}`);
+      return { kind: 'complete' };
+    }
+    reporter.note(`${name}: ${formatMs(each.lengthS * 1e3)}`);
+    // Before anything was replayed, an error is no end of a statement.
+    return played.length === 0 ? await this.#replay(each) : await unlessAborted(() => this.#replay(each));
+  }
+
+  async #replay(part: StatementPlan['parts'][number]): Promise<ReplayEnd> {
     const out = nextDirectory(this.#directory, part.part);
     const asked = { ...runOf(this.#options, part, this.#plan.ranges), out, ciReport: [], history: null };
     const replayed = await replayCapture(
@@ -178,6 +187,16 @@ class Parts {
     });
     const progress = (texts: readonly string[]) => reporter.progress([name, ...texts]);
     return { listen, logger, reporter: { ...reporter, note: () => undefined, progress } };
+  }
+}
+
+/** A target that is gone before a part begins ends it. Of what was replayed there is a statement all the same. */
+async function unlessAborted(play: () => Promise<ReplayEnd>): Promise<ReplayEnd> {
+  try {
+    return await play();
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return { kind: 'aborted', error };
   }
 }
 
