@@ -51,7 +51,8 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   const reader = new RunReader(directory);
   try {
     const summary = reader.summary === null ? null : readReplayDocument(directory, reader.summary);
-    const collector = summary === null ? null : new RequestCollector(summary);
+    const isViolated = summary?.slo.some(({ ok }) => ok === false) === true;
+    const collector = isViolated ? new RequestCollector(summary) : null;
     const statistics = readRows(directory, reader, summary, collector);
     const recording = readRecording(statistics, { directory, capture }, reader.run, summary);
     const monitored = monitoredLines(reader, summary, statistics);

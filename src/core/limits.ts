@@ -57,9 +57,8 @@ export const LIMITS = {
   rankedWindows: 200_000,
   rankedNames: 64,
   requestKinds: 4_096,
-  /** Requests in a row that an explanation examines, and the names of each kind that it tries as a cause. */
+  /** Requests in a row that an explanation examines. */
   explainedRequests: 50_000,
-  explainedNames: 32,
 
   /** Assembly. */
   headBytes: 256 * KIB,

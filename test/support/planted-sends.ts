@@ -1,5 +1,5 @@
 import { uniformBy } from '../../src/analysis/capacity/queue-model.ts';
-import type { SeenSeries } from '../../src/analysis/explain/moments.ts';
+import type { SeenSeries } from '../../src/analysis/explain/resources.ts';
 import type { Send } from '../../src/core/run.ts';
 import { send } from './sends.ts';
 

@@ -1,6 +1,6 @@
 import { nearestRank } from '../../core/histogram.ts';
-import { LIMITS } from '../../core/limits.ts';
 import type { CauseFigures, NamedCause } from '../../documents/explanation.ts';
+import { countBelow } from '../stats/queues.ts';
 import { Tally } from '../stats/tally.ts';
 import { type ExplainedRequest, totalMs } from './requests.ts';
 
@@ -67,12 +67,8 @@ export class Evidence {
 
   /** A percentile of the time that is left of requests in the target; 0 for none. */
   targetAt(percent: number, places: readonly number[]): number {
-    return (
-      percentileOf(
-        places.map((at) => this.targetMs[at]!),
-        percent,
-      ) ?? 0
-    );
+    const times = places.map((at) => this.targetMs[at]!);
+    return percentileOf(times, percent) ?? 0;
   }
 
   /** Removes what a cause explains, before the next one is searched. */
@@ -109,10 +105,8 @@ export class Evidence {
     if (separation < LEAST_SEPARATION) return null;
     const inside = this.timed.filter(exposed);
     const withMs = this.targetAt(50, inside);
-    const withoutMs = this.targetAt(
-      50,
-      this.timed.filter((at) => !exposed(at)),
-    );
+    const others = this.timed.filter((at) => !exposed(at));
+    const withoutMs = this.targetAt(50, others);
     if (withMs < LEAST_SLOWER * withoutMs) return null;
     return {
       ...named,
@@ -149,7 +143,8 @@ export class Evidence {
 
 const LEAST_LOST = 0.1;
 const TINY_MS = 1e-9;
-const LEAST_SEPARATION = 0.3;
+/** A cause that separates less may be chance. */
+export const LEAST_SEPARATION = 0.3;
 const LEAST_SLOWER = 1.5;
 
 /** One standard error of a share, at most. */
@@ -163,6 +158,32 @@ export function percentileOf(values: readonly number[], percent: number): number
     : (Float64Array.from(values).sort()[nearestRank(percent, values.length) - 1] ?? null);
 }
 
+/** The median of the known values of requests. */
+export function medianOf(places: readonly number[], of: (at: number) => number | null): number | null {
+  const known = places.flatMap((at) => of(at) ?? []);
+  return percentileOf(known, 50);
+}
+
+const THRESHOLDS = 64;
+/** A threshold is the best of many, so it must separate better than a name. */
+const LEAST_OF_THRESHOLD = 0.4;
+const LEAST_KNOWN = 0.9;
+
+/** The value from which on requests are slow; null if it hardly separates slow requests from fast ones. */
+export function thresholdOf({ slow, fast }: Evidence, sizeAt: (at: number) => number | null): number | null {
+  const known = (places: readonly number[]) =>
+    Float64Array.from(places.flatMap((at) => sizeAt(at) ?? [])).sort();
+  const [ofSlow, ofFast] = [known(slow), known(fast)];
+  if (ofSlow.length <= LEAST_KNOWN * slow.length || ofFast.length <= LEAST_KNOWN * fast.length) return null;
+  let [best, from] = [LEAST_OF_THRESHOLD, null as number | null];
+  for (let step = 0; step < THRESHOLDS; step += 1) {
+    const value = ofSlow[Math.floor((step * ofSlow.length) / THRESHOLDS)]!;
+    const separation = countBelow(ofFast, value) / ofFast.length - countBelow(ofSlow, value) / ofSlow.length;
+    if (separation > best) [best, from] = [separation, value];
+  }
+  return from;
+}
+
 /** Whether two causes hold for the same requests, so that a run cannot tell them apart. */
 export function areAlike(a: Candidate, b: Candidate, { slow, fast }: Evidence): boolean {
   const differ = (places: readonly number[]) =>
@@ -172,22 +193,29 @@ export function areAlike(a: Candidate, b: Candidate, { slow, fast }: Evidence): 
 
 const MOST_DIFFERENT = 0.1;
 
-/** Properties of requests that a cause may be about. */
-export const GROUPS = ['route', 'model', 'client'] as const;
+const GROUPS = ['route', 'model', 'client'] as const;
 
-/** The names of these requests, the commonest first. */
-export function namesOf(
+/** The routes, models and clients that have at least this share of some requests. */
+export function groupsOf(
   requests: readonly ExplainedRequest[],
   places: readonly number[],
-  kind: (typeof GROUPS)[number],
-): string[] {
-  const names = new Tally<string>();
-  for (const at of places) {
-    const name = requests[at]![kind];
-    if (name !== null) names.count(name);
-  }
-  return [...names]
-    .sort((a, b) => b[1] - a[1])
-    .slice(0, LIMITS.explainedNames)
-    .map(([name]) => name);
+  leastShare: number,
+) {
+  return GROUPS.flatMap((kind) =>
+    namesIn(
+      places.flatMap((at) => requests[at]![kind] ?? []),
+      leastShare * places.length,
+    ).map((subject) => ({
+      ...{ kind, subject },
+      isIn: (at: number) => requests[at]![kind] === subject,
+    })),
+  );
+}
+
+/** The names that occur at least so often, the commonest first. */
+export function namesIn(names: readonly string[], least: number): string[] {
+  const counts = new Tally<string>();
+  for (const name of names) counts.count(name);
+  const enough = [...counts].filter(([, count]) => count >= least);
+  return enough.sort((a, b) => b[1] - a[1]).map(([name]) => name);
 }

@@ -33,7 +33,7 @@ export interface ExplainedRequest
 }
 
 /** The parts of the time that an objective is about. Together they are this time. */
-interface RequestParts {
+export interface RequestParts {
   /** Our own: lag, the first write, and pauses of the sender. */
   readonly generatorMs: number;
   readonly connectMs: number;
@@ -68,10 +68,13 @@ export class RequestCollector {
   readonly #objectives: readonly Objective[];
   readonly #span: Span;
   readonly #tokenTime: keyof typeof TIMES | null;
+  readonly #most: number;
   #kept: ExplainedRequest[] = [];
   #sent = 0;
 
-  constructor({ slo }: Pick<ReplayDocument, 'slo'>) {
+  /** @param most the most requests that are kept */
+  constructor({ slo }: Pick<ReplayDocument, 'slo'>, most: number = LIMITS.explainedRequests) {
+    this.#most = most;
     const violated = slo.flatMap(({ ok, expression }) => (ok === false && objectiveOf(expression)) || []);
     // A request breaks an upper limit on requests, not one on the run or on a monitored series.
     this.#objectives = violated.filter(
@@ -89,11 +92,11 @@ export class RequestCollector {
     if (send.warmup || send.error === 'stopped' || (send.actualOffsetNs === null && !send.refused)) return;
     this.#sent += 1;
     this.#kept.push(this.#requestOf(send));
-    if (this.#kept.length >= 2 * LIMITS.explainedRequests) this.#shorten();
+    if (this.#kept.length >= 2 * this.#most) this.#shorten();
   }
 
   found(): ExplainedRequests {
-    if (this.#kept.length > LIMITS.explainedRequests) this.#shorten();
+    if (this.#kept.length > this.#most) this.#shorten();
     const requests = withInFlight(this.#kept);
     const broken = requests.filter(({ isBroken }) => isBroken).length;
     const isByRecording = this.#objectives.length === 0;
@@ -108,7 +111,7 @@ export class RequestCollector {
 
   /** Keeps the requests in a row with the most broken ones, the later ones if equal. */
   #shorten(): void {
-    const most = LIMITS.explainedRequests;
+    const most = this.#most;
     let [broken, best, from] = [0, -1, 0];
     for (const [at, { isBroken }] of this.#kept.entries()) {
       broken += Number(isBroken) - Number(this.#kept[at - most]?.isBroken ?? false);

@@ -21,14 +21,14 @@ const every = ({ everyMs }: CauseFigures) => (everyMs == null ? '' : `, every ${
 const medians = ({ figures }: Told) =>
   `median ${ms(figures['medianMs'])}, others ${ms(figures['othersMedianMs'])}`;
 
+/** Requests that are slow themselves, or fill the queue in which all wait. */
+const slowOrFilling = (what: string, cause: Told) =>
+  cause.figures['waitingGone'] === undefined
+    ? `${what} are slow: ${medians(cause)}`
+    : `the work of ${what} fills the queue: ${number(cause.figures['timesWork'])} times the work of others (recorded: ${number(cause.figures['recordedTimesWork'])} times)`;
+
 const ofGroup = (what: string): Words => ({
-  text: (cause) => {
-    const { subject, figures } = cause;
-    const filling = figures['waitingGone'];
-    return filling === undefined
-      ? `the ${what} ${subject} is slow: ${medians(cause)}`
-      : `the work of the ${what} ${subject} fills the queue: ${number(figures['timesWork'])} times the work of others (recorded: ${number(figures['recordedTimesWork'])} times)`;
-  },
+  text: (cause) => slowOrFilling(`requests of the ${what} ${cause.subject}`, cause),
   tryThis: ({ subject }) =>
     `See what ${subject} does for longer than the others, and give it workers of its own.`,
 });
@@ -91,13 +91,13 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
     tryThis: 'Scale earlier or keep more replicas: a lower target of the autoscaler, or a higher minimum.',
   },
   cold_start: {
-    text: ({ figures }) =>
-      `the target was slow until ${seconds(figures['toS'])}, then not any more at the same load`,
+    text: ({ subject, figures }) =>
+      `${subject ?? 'the target'} was slow until ${seconds(figures['toS'])}, then not any more at the same load`,
     tryThis: 'Warm the target up before it gets traffic, or replay with --warmup if production is warm.',
   },
   episode: {
-    text: ({ figures }) =>
-      `everything was slow${figures['periods'] === 1 ? '' : `, ${number(figures['periods'])} times`} from ${seconds(figures['fromS'])} to ${seconds(figures['toS'])}${every(figures)}, without more load`,
+    text: ({ subject, figures }) =>
+      `${subject ?? 'everything'} was slow${figures['periods'] === 1 ? '' : `, ${number(figures['periods'])} times`} from ${seconds(figures['fromS'])} to ${seconds(figures['toS'])}${every(figures)}, without more load`,
     tryThis: 'See what the log of the target, its neighbours and its dependencies report for that time.',
   },
   route: ofGroup('route'),
@@ -108,7 +108,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
       const { subject, figures } = cause;
       const from = figures['fromBytes'];
       const size = typeof from === 'number' ? formatBytes(from) : `${number(figures['fromTokens'])} tokens`;
-      return `requests with a large ${subject} (from ${size}) are slow: ${medians(cause)}`;
+      return slowOrFilling(`requests with a large ${subject} (from ${size})`, cause);
     },
     tryThis: 'Limit or split such requests, or give them replicas of their own.',
   },
@@ -137,7 +137,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
       const served = typeof executors === 'number' ? `; it serves about ${executors} at a time` : '';
       return `requests wait for others in the target: ${number(figures['meanInFlight'])} in flight at ${number(figures['ratePerSecond'])}/s, each for ${ms(figures['meanMs'])}${served}`;
     },
-    tryThis: 'Give the target more workers or replicas, or less load per replica.',
+    tryThis: 'Give the target more workers, connections or replicas, or less load per replica.',
   },
 };
 

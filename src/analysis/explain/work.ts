@@ -1,5 +1,14 @@
-import { countBelow, type Server, serve, serverOf } from '../stats/queues.ts';
-import { type Candidate, type Evidence, GROUPS, namesOf, percentileOf } from './evidence.ts';
+import type { NamedCause } from '../../documents/explanation.ts';
+import { type Server, serve, serverOf } from '../stats/queues.ts';
+import {
+  type Candidate,
+  type Evidence,
+  groupsOf,
+  LEAST_SEPARATION,
+  medianOf,
+  percentileOf,
+  thresholdOf,
+} from './evidence.ts';
 import type { ExplainedRequest } from './requests.ts';
 
 /** The target as a queue that explains how long its answers took. */
@@ -38,83 +47,58 @@ function servedOf(requests: readonly ExplainedRequest[], places: readonly number
 
 /** A consequence of other causes too: they come first where they explain as much. */
 const WAITING_PREFERENCE = 0.8;
-/** A request waited if it did for this share of its excess. */
-const MOST_OF = 0.5;
+/** The requests that found the fewest others in flight show the time without waiting. */
+const LEAST_CROWDED_PERCENT = 10;
+/** A server that is idle more rarely shows its rate, not how many requests it serves at a time. */
 const LEAST_IDLE = 0.1;
 
-/** Waiting for other requests: by a fitted queue, else because slow requests found more requests in flight. */
-export function waitingCauses(evidence: Evidence, queue: FittedQueue | null): Candidate[] {
-  const { requests, excessMs, timed } = evidence;
+/** Waiting for other requests: slow requests found more of them in flight than fast ones. */
+export function waitingCause(evidence: Evidence, queue: FittedQueue | null): Candidate[] {
+  const { requests, excessMs, targetMs, timed } = evidence;
   const inFlight = (at: number) => requests[at]!.inFlight;
-  const named = { kind: 'waiting', subject: null } as const;
-  const figures = loadFigures(evidence);
-  const found = thresholdOf(evidence, inFlight);
-  const byNumber =
-    found === null
-      ? null
-      : evidence.exposure(named, (at) => inFlight(at) >= found, {
-          figures: { ...figures, executors: null, fromInFlight: found },
-          preference: WAITING_PREFERENCE,
-        });
-  const candidates = byNumber === null ? [] : [byNumber];
-  // Requests of a queue waited because they found others there, whoever they are.
-  if (queue === null || (found === null && evidence.fast.length > 0)) return candidates;
-  const { waitMs, server } = queue;
-  // A server that is never idle shows its rate, not how many requests it serves at a time.
-  const idle = timed.filter((at) => inFlight(at) < server.executors).length / timed.length;
-  const isKnown = idle >= LEAST_IDLE;
-  const exposed = (at: number) => waitMs[at]! > 0 && waitMs[at]! >= MOST_OF * excessMs[at]!;
-  const waits = timed.filter(exposed).map((at) => waitMs[at]!);
-  candidates.push({
-    ...named,
-    exposed,
-    explainedMs: (at) => (isKnown ? Math.min(excessMs[at]!, waitMs[at]!) : exposed(at) ? excessMs[at]! : 0),
+  const from = thresholdOf(evidence, inFlight);
+  if (from === null) return [];
+  const least = percentileOf(timed.map(inFlight), LEAST_CROWDED_PERCENT) ?? 0;
+  const aloneMs = evidence.targetAt(
+    50,
+    timed.filter((at) => inFlight(at) <= least),
+  );
+  const executors = queue?.server.executors ?? 0;
+  const idle = timed.filter((at) => inFlight(at) < executors).length;
+  const more = {
     figures: {
-      ...figures,
-      executors: isKnown ? server.executors : null,
-      medianWaitMs: percentileOf(waits, 50),
-      requests: waits.length,
+      ...loadFigures(evidence),
+      fromInFlight: from,
+      executors: idle >= LEAST_IDLE * timed.length ? executors : null,
+      aloneMs,
     },
-    separation: evidence.separation(exposed),
     preference: WAITING_PREFERENCE,
-  });
-  return candidates;
+  };
+  const found = evidence.exposure({ kind: 'waiting', subject: null }, (at) => inFlight(at) >= from, more);
+  const explainedMs = (at: number) =>
+    inFlight(at) > least ? Math.min(excessMs[at]!, Math.max(0, targetMs[at]! - aloneMs)) : 0;
+  return found === null ? [] : [{ ...found, explainedMs }];
 }
 
 /** Little's law while requests were slow: in flight = rate × latency. */
 function loadFigures({ requests, slow, fast }: Evidence) {
-  const first = requests[slow[0] ?? 0]?.sentMs ?? 0;
-  const last = requests[slow.at(-1) ?? 0]?.sentMs ?? 0;
-  let [count, sumMs] = [0, 0];
-  for (const { sentMs, endMs } of requests) {
-    if (sentMs === null || endMs === null || sentMs < first || sentMs > last) continue;
-    count += 1;
-    sumMs += endMs - sentMs;
-  }
-  const ratePerSecond = last > first ? (count / (last - first)) * 1e3 : null;
-  const meanMs = count === 0 ? null : sumMs / count;
-  const median = (places: readonly number[]) =>
-    percentileOf(
-      places.map((at) => requests[at]!.inFlight),
-      50,
-    );
+  const [first = 0, last = 0] = [slow[0], slow.at(-1)].map((at) => requests[at ?? 0]?.sentMs ?? 0);
+  const sent = requests.filter(({ sentMs, endMs }) => endMs !== null && sentMs! >= first && sentMs! <= last);
+  const sumMs = sent.reduce((sum, { sentMs, endMs }) => sum + endMs! - sentMs!, 0);
+  const isKnown = last > first;
   return {
-    ratePerSecond,
-    meanMs,
-    meanInFlight: ratePerSecond === null || meanMs === null ? null : (ratePerSecond * meanMs) / 1e3,
-    foundInFlight: median(slow),
-    othersFoundInFlight: median(fast),
+    ratePerSecond: isKnown ? (sent.length / (last - first)) * 1e3 : null,
+    meanMs: isKnown ? sumMs / sent.length : null,
+    meanInFlight: isKnown ? sumMs / (last - first) : null,
+    foundInFlight: medianOf(slow, (at) => requests[at]!.inFlight),
+    othersFoundInFlight: medianOf(fast, (at) => requests[at]!.inFlight),
   };
 }
 
 /** One route, model or client is slow. */
 export function groupCauses(evidence: Evidence): Candidate[] {
-  return GROUPS.flatMap((kind) =>
-    namesOf(evidence.requests, evidence.slow, kind).flatMap((subject) => {
-      const exposed = (at: number) => evidence.requests[at]![kind] === subject;
-      return evidence.exposure({ kind, subject }, exposed) ?? [];
-    }),
-  );
+  const groups = groupsOf(evidence.requests, evidence.slow, LEAST_SEPARATION);
+  return groups.flatMap(({ kind, subject, isIn }) => evidence.exposure({ kind, subject }, isIn) ?? []);
 }
 
 const SIZES = {
@@ -139,86 +123,69 @@ export function sizeCauses(evidence: Evidence): Candidate[] {
   });
 }
 
-const THRESHOLDS = 64;
-/** A threshold is the best of many, so it must separate better than a name. */
-const LEAST_OF_THRESHOLD = 0.4;
-const LEAST_KNOWN = 0.9;
-
-/** The value from which on requests are slow; null if it hardly separates slow requests from fast ones. */
-function thresholdOf({ slow, fast }: Evidence, sizeAt: (at: number) => number | null): number | null {
-  const known = (places: readonly number[]) =>
-    Float64Array.from(places.flatMap((at) => sizeAt(at) ?? [])).sort();
-  const [ofSlow, ofFast] = [known(slow), known(fast)];
-  if (ofSlow.length <= LEAST_KNOWN * slow.length || ofFast.length <= LEAST_KNOWN * fast.length) return null;
-  let [best, from] = [LEAST_OF_THRESHOLD, null as number | null];
-  for (let step = 0; step < THRESHOLDS; step += 1) {
-    const value = ofSlow[Math.floor((step * ofSlow.length) / THRESHOLDS)]!;
-    const separation = countBelow(ofFast, value) / ofFast.length - countBelow(ofSlow, value) / ofSlow.length;
-    if (separation > best) [best, from] = [separation, value];
-  }
-  return from;
-}
-
 /** A cause holds a queue up if without its extra work so much of the waiting would be gone. */
 const LEAST_GONE = 0.5;
 const LEAST_TIMES_WORK = 3;
+/** Groups with a smaller share of the requests are not tried. */
+const LEAST_FILLING = 0.05;
+const LARGE_PERCENTS = [95, 90, 75, 50];
 
 /**
  * The requests whose work fills the queue in which all wait: by simulating the queue with as much work for them as for
  * the others. Null if they were as slow when recorded, because then the queue is just too small for its load.
  */
-export function fillingCause(evidence: Evidence, { server, places, waitMs }: FittedQueue): Candidate | null {
-  const { requests, excessMs } = evidence;
-  const works = server.works.map((work) => Math.max(0, work));
-  const arrivals = servedOf(requests, places).arrivals;
-  const totalWait = places.reduce((sum, at) => sum + waitMs[at]!, 0);
-  const medianIn = (values: (index: number) => number | null, isIn: (at: number) => boolean) =>
-    percentileOf(
-      places.flatMap((at, index) => (isIn(at) ? (values(index) ?? []) : [])),
-      50,
-    );
-  let best: Candidate | null = null;
-  for (const kind of GROUPS) {
-    for (const subject of namesOf(requests, places, kind)) {
-      const isIn = (at: number) => requests[at]![kind] === subject;
-      const ratioOf = (values: (index: number) => number | null) => {
-        const [inside, outside] = [medianIn(values, isIn), medianIn(values, (at) => !isIn(at))];
-        return inside === null || outside === null ? null : inside / Math.max(outside, 1e-3);
-      };
-      const times = ratioOf((index) => works[index]!) ?? 0;
-      const recordedTimes = ratioOf((index) => requests[places[index]!]!.recordedMs);
-      if (times < LEAST_TIMES_WORK || recordedTimes === null || recordedTimes > times / 2) continue;
-      const usual =
-        medianIn(
-          (index) => works[index]!,
-          (at) => !isIn(at),
-        ) ?? 0;
-      const lighter = (index: number) =>
-        isIn(places[index]!) ? Math.min(usual, works[index]!) : works[index]!;
-      const left = serve(server, arrivals, lighter).map((ms, index) => Math.max(0, ms - lighter(index)));
-      const gone = 1 - left.reduce((sum, ms) => sum + ms, 0) / Math.max(totalWait, 1e-9);
-      if (gone < Math.max(LEAST_GONE, best?.separation ?? 0)) continue;
-      best = {
-        ...{ kind, subject },
-        exposed: () => true,
-        explainedMs: (at) => Math.min(excessMs[at]!, waitMs[at]! * gone + (isIn(at) ? excessMs[at]! : 0)),
-        figures: { timesWork: times, recordedTimesWork: recordedTimes, waitingGone: gone },
-        separation: gone,
-        preference: 1,
-      };
-    }
-  }
-  return best;
+export function fillingCause(evidence: Evidence, queue: FittedQueue): Candidate | null {
+  const { requests } = evidence;
+  const { places } = queue;
+  const groups = groupsOf(requests, places, LEAST_FILLING).map((each) => ({ ...each, figures: {} }));
+  const bytes = places.map((at) => requests[at]!.requestBytes);
+  const sizes = LARGE_PERCENTS.map((percent) => {
+    const from = percentileOf(bytes, percent) ?? 0;
+    const isIn = (at: number) => requests[at]!.requestBytes >= from;
+    return { kind: 'size', subject: 'request body', figures: { fromBytes: from }, isIn } as const;
+  });
+  const found = [...groups, ...sizes].flatMap((of) => fillingBy(evidence, queue, of) ?? []);
+  return found.sort((a, b) => b.separation - a.separation)[0] ?? null;
 }
 
-/** Opening a connection on one host takes longer than this; choosing an open one does not. */
-const LEAST_OPENING_MS = 0.15;
-
-/** Requests that opened a connection are slow to be answered, others are not: the target takes few connections. */
-export function openingCause(evidence: Evidence): Candidate[] {
-  const exposed = (at: number) => (evidence.requests[at]!.openedMs ?? 0) >= LEAST_OPENING_MS;
-  const named = { kind: 'connecting', subject: 'new connections' } as const;
-  return [evidence.exposure(named, exposed)].filter((each) => each !== null);
+function fillingBy(
+  { requests, excessMs }: Evidence,
+  { server, places, waitMs }: FittedQueue,
+  {
+    isIn,
+    figures,
+    ...named
+  }: NamedCause & Pick<Candidate, 'figures'> & { readonly isIn: (at: number) => boolean },
+): Candidate | null {
+  const works = new Map(places.map((at, index) => [at, Math.max(0, server.works[index]!)]));
+  const others = places.filter((at) => !isIn(at));
+  const usual = medianOf(others, (at) => works.get(at)!) ?? 0;
+  const recorded = (among: readonly number[]) => medianOf(among, (at) => requests[at]!.recordedMs);
+  const inside = places.filter(isIn);
+  const timesWork = (medianOf(inside, (at) => works.get(at)!) ?? 0) / Math.max(usual, 1e-3);
+  const recordedTimesWork = (recorded(inside) ?? Number.POSITIVE_INFINITY) / (recorded(others) ?? 1e-3);
+  if (timesWork < LEAST_TIMES_WORK || recordedTimesWork > timesWork / 2) return null;
+  const lighter = Float64Array.from(places, (at) =>
+    isIn(at) ? Math.min(usual, works.get(at)!) : works.get(at)!,
+  );
+  const left = serve(server, servedOf(requests, places).arrivals, (index) => lighter[index]!);
+  const leftMs = left.reduce((sum, ms, index) => sum + Math.max(0, ms - lighter[index]!), 0);
+  const waitingGone =
+    1 -
+    leftMs /
+      Math.max(
+        places.reduce((sum, at) => sum + waitMs[at]!, 0),
+        1e-9,
+      );
+  if (waitingGone < LEAST_GONE) return null;
+  return {
+    ...named,
+    exposed: () => true,
+    explainedMs: (at) => Math.min(excessMs[at]!, isIn(at) ? excessMs[at]! : excessMs[at]! * waitingGone),
+    figures: { ...figures, timesWork, recordedTimesWork, waitingGone },
+    separation: waitingGone,
+    preference: 1,
+  };
 }
 
 const TIMEOUT_PREFERENCE = 0.5;

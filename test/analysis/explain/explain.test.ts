@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
-import { explainSends } from '../../../src/analysis/explain/explain.ts';
-import type { SeenSeries } from '../../../src/analysis/explain/moments.ts';
+import { explained } from '../../../src/analysis/explain/explain.ts';
+import { RequestCollector } from '../../../src/analysis/explain/requests.ts';
+import type { SeenSeries } from '../../../src/analysis/explain/resources.ts';
 import type { Send } from '../../../src/core/run.ts';
 import type { CauseKind, Explanation } from '../../../src/documents/explanation.ts';
 import type { ReplayDocument } from '../../../src/documents/replay.ts';
@@ -31,6 +32,27 @@ const unlimited = (msOf: (request: PlantedRequest) => number) => () => (request:
 });
 const isIn = (request: PlantedRequest, from: number, to: number) =>
   request.atMs >= from * 1e3 && request.atMs < to * 1e3;
+
+/** A stream of ten tokens with equal gaps. */
+function streamed(atMs: number, firstMs: number, gapMs: number, promptTokens: number): Partial<Send> {
+  const ns = (ms: number) => Math.round((atMs + ms) * 1e6);
+  const lastMs = firstMs + 9 * gapMs;
+  return {
+    streamed: true,
+    firstByteOffsetNs: ns(firstMs),
+    lastByteOffsetNs: ns(lastMs),
+    answer: {
+      firstTokenOffsetNs: ns(firstMs),
+      lastTokenOffsetNs: ns(lastMs),
+      contentEvents: 10,
+      gapMaxNs: null,
+      gaps: null,
+      promptTokens,
+      outputTokens: 10,
+      finish: 'stop',
+    },
+  };
+}
 
 const PLANTED: readonly Planted[] = [
   {
@@ -139,13 +161,17 @@ const PLANTED: readonly Planted[] = [
   },
   {
     name: 'a limit on connections',
-    server:
-      () =>
-      ({ draw, workMs, atMs }) => {
-        const isNew = draw() < 0.15;
-        const startOffsetNs = Math.round((atMs + 0.05 + (isNew ? 0.4 : 0.03)) * 1e6);
-        return { ms: workMs + (isNew ? 600 * draw() : 0), facts: { startOffsetNs } };
-      },
+    server: () => {
+      const open: number[] = [];
+      return ({ atMs, workMs }) => {
+        const ms = 4 * workMs;
+        if (open.filter((end) => end > atMs).length >= 3)
+          return { ms: 1, facts: { status: null, error: 'reset', firstByteOffsetNs: null } };
+        open.push(atMs + ms);
+        return { ms };
+      };
+    },
+    slo: 'errors: rate<0.01',
     kind: 'connecting',
   },
   {
@@ -204,6 +230,92 @@ const PLANTED: readonly Planted[] = [
     kind: 'generator',
   },
   {
+    name: 'slow times of all requests',
+    server: unlimited((request) => request.workMs * (isIn(request, 4, 6) || isIn(request, 11, 13) ? 10 : 1)),
+    kind: 'episode',
+  },
+  {
+    name: 'a target that gets slower',
+    server: unlimited(({ atMs, workMs }) => workMs * (1 + atMs / 2_000)),
+    kind: 'episode',
+  },
+  {
+    name: 'a model that is loaded at its first request',
+    server: unlimited(({ model, atMs, workMs }) =>
+      model === 'bert' && atMs < 4_000 ? Math.max(workMs, 4_000 - atMs) : workMs,
+    ),
+    kind: 'cold_start',
+    subject: 'bert',
+  },
+  {
+    name: 'a burst at the start',
+    load: { shape: (second) => (second < 4 ? 3 : 1) },
+    server: () => {
+      const pool = workers(2);
+      return ({ atMs, workMs }) => ({ ms: pool(atMs, workMs) });
+    },
+    kind: 'waiting',
+  },
+  {
+    name: 'large answers',
+    server:
+      () =>
+      ({ draw, workMs }) => {
+        const responseBytes = Math.round(1e4 * Math.exp(3 * draw()));
+        return { ms: workMs + responseBytes / 1_000, facts: { responseBytes } };
+      },
+    kind: 'size',
+    subject: 'response body',
+  },
+  {
+    name: 'requests that are never answered',
+    server:
+      () =>
+      ({ draw, workMs }) =>
+        draw() < 0.08
+          ? { ms: 5_000, facts: { status: null, error: 'first_byte_timeout', firstByteOffsetNs: null } }
+          : { ms: workMs },
+    kind: 'refusals',
+    subject: 'first_byte_timeout',
+  },
+  {
+    name: 'errors of one route',
+    server:
+      () =>
+      ({ route, workMs }) =>
+        route === 'POST /v1/rank' ? { ms: 1, status: 500 } : { ms: workMs },
+    slo: 'errors: rate<0.01',
+    kind: 'refusals',
+    subject: 'status_500',
+  },
+  {
+    name: 'long prompts',
+    server:
+      () =>
+      ({ atMs, draw }) => {
+        const promptTokens = Math.round(50 * Math.exp(4 * draw()));
+        return { ms: 3_000, facts: streamed(atMs, 20 + promptTokens / 5, 20, promptTokens) };
+      },
+    slo: 'ttft: p(95)<150',
+    kind: 'size',
+    subject: 'prompt',
+  },
+  {
+    name: 'slow tokens while the KV cache is full',
+    server: () => (request) => {
+      const gapMs = isIn(request, 9, 15) ? 60 + 20 * request.draw() : 8 + 4 * request.draw();
+      return { ms: 3_000, facts: streamed(request.atMs, 30, gapMs, 100) };
+    },
+    series: [plantedSeries('kv_cache_utilization', (second) => (second >= 9 && second < 15 ? 0.99 : 0.5))],
+    slo: 'tpot: p(95)<40',
+    kind: 'kv_cache',
+  },
+  {
+    name: 'nothing in one slow replica of four',
+    server: unlimited(({ draw, workMs }) => (draw() < 0.25 ? workMs * 10 * (0.5 + draw()) : workMs)),
+    kind: null,
+  },
+  {
     name: 'nothing but chance',
     server: unlimited(({ workMs, draw }) => -workMs * 2 * Math.log(1 - draw())),
     kind: null,
@@ -220,23 +332,59 @@ const PLANTED: readonly Planted[] = [
   },
 ];
 
+function documentOf(expression: string, faults: ReplayDocument['faults'] = null): ReplayDocument {
+  return { slo: [{ expression, ok: false }], faults } as unknown as ReplayDocument;
+}
+
 function explanationOf(
   { load, server, series = [], faults = null, slo = 'latency: p(95)<100' }: Planted,
   seed: number,
 ): Explanation {
   const requests = plantedRequests({ seed, ...load });
   const sends: Send[] = plantedSends(requests, server(requests));
-  const document = { slo: [{ expression: slo, ok: false }], faults } as unknown as ReplayDocument;
-  return explainSends(sends, { document, series });
+  const document = documentOf(slo, faults);
+  const collector = new RequestCollector(document);
+  for (const each of sends) collector.add(each);
+  return explained(collector.found(), { document, series });
 }
 
 for (const planted of PLANTED) {
   it(`finds ${planted.name}`, () => {
-    for (const seed of [1, 2, 3]) {
-      const { causes } = explanationOf(planted, seed);
-      const shown = causes.map(({ kind, share, text }) => `${kind} ${share}: ${text}`).join('\n');
-      expect([seed, causes[0]?.kind ?? null], shown).toEqual([seed, planted.kind]);
-      if (planted.subject !== undefined) expect(causes[0]?.subject).toBe(planted.subject);
-    }
+    const { causes } = explanationOf(planted, 1);
+    const shown = causes.map(({ kind, share, text }) => `${kind} ${share}: ${text}`).join('\n');
+    expect(causes[0]?.kind ?? null, shown).toBe(planted.kind);
+    if (planted.subject !== undefined) expect(causes[0]?.subject).toBe(planted.subject);
   });
 }
+
+it('invents no cause of random latencies', () => {
+  const noises: ((request: PlantedRequest) => number)[] = [
+    ({ draw }) => -40 * Math.log(1 - draw()),
+    ({ draw }) => 15 * (1 - draw()) ** -0.9,
+    ({ draw, workMs }) => (draw() < 0.1 ? 150 + 300 * draw() : workMs),
+  ];
+  for (const noise of noises) {
+    for (let seed = 1; seed <= 15; seed += 1) {
+      const planted = { name: '', server: unlimited(noise), kind: null, load: { requests: 250 } };
+      expect([seed, explanationOf(planted, seed).causes]).toEqual([seed, []]);
+    }
+  }
+});
+
+it('shows one request with the cause, and one without it', () => {
+  const slow = PLANTED.find(({ name }) => name === 'one slow route')!;
+  const [cause] = explanationOf(slow, 1).causes;
+  const requests = plantedRequests({ seed: 1 });
+  const routes = cause?.proof.map(({ index }) => requests[index]?.route === 'POST /v1/rank');
+  expect(routes).toEqual([true, false]);
+});
+
+it('examines the requests in a row with the most broken ones', () => {
+  const isSlow = ({ index }: PlantedRequest) => index >= 800 && index < 900;
+  const server = (request: PlantedRequest) => ({ ms: isSlow(request) ? 400 : request.workMs });
+  const collector = new RequestCollector(documentOf('latency: p(95)<100'), 250);
+  for (const each of plantedSends(plantedRequests({ seed: 1 }), server)) collector.add(each);
+  const { sent, requests } = collector.found();
+  expect([sent, requests.length]).toEqual([1_500, 250]);
+  expect(requests.filter(({ isBroken }) => isBroken)).toHaveLength(100);
+});
