@@ -9,7 +9,7 @@ const texts = z.record(z.string(), z.string());
 const publishedRun = z.object({
   id: z.string().describe('Of the run or the search; of a step, that of its search and its number.'),
   name: z.string().optional().describe('For lists of runs: the test or the capture, and the multiplier.'),
-  kind: z.enum(['replay', 'capacity', 'step']),
+  kind: z.enum(['replay', 'capacity', 'step', 'statement']),
   verdict: maybeText,
   startedAt: z.string(),
   endedAt: z.string(),

@@ -184,10 +184,13 @@ export function readStatement<Schema extends typeof statementSchema | typeof sta
       throw new AppError('SCHEMA_TOO_NEW', `${file} has schema version ${json.schemaVersion}`, {
         hint: `This version reads up to ${STATEMENT_SCHEMA_VERSION}; use the one that wrote it, or a later one.`,
       });
-    return schema.parse(json) as Immutable<z.infer<Schema>>;
+    const { data, error } = schema.safeParse(json);
+    if (error === undefined) return data as Immutable<z.infer<Schema>>;
+    const [first] = error.issues;
+    throw new Error(`${first?.path.join('.')}: ${first?.message}`);
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
-    throw new AppError('INPUT_INVALID', `${file} cannot be read: ${reasonOf(cause).split('\n')[0]}`, {
+    throw new AppError('INPUT_INVALID', `${file} cannot be read: ${reasonOf(cause)}`, {
       hint: 'It was changed or cut short. Restore it from a copy, or make a new statement with another --out.',
       cause,
     });

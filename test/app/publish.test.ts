@@ -8,6 +8,7 @@ import { publicationSchema } from '../../src/documents/publication.ts';
 import { storedRun } from '../support/reported-runs.ts';
 import { good } from '../support/run-contexts.ts';
 import { playedAt, searched } from '../support/searched.ts';
+import { stated } from '../support/stated.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 import { MlflowStandIn } from '../trackers/mlflow-stand-in.ts';
 
@@ -160,6 +161,19 @@ test('a search goes with its steps, and a run without an end does not go', async
   await expect(publish(storedRun(good(5), null), requestOf(file), {})).rejects.toMatchObject({
     code: 'INPUT_INVALID',
   });
+});
+
+test('a statement goes with its verdict and its figures, and without addresses', async () => {
+  const directory = temporaryDirectory();
+  writeFileSync(join(directory, 'statement.json'), JSON.stringify(stated()));
+  const file = join(temporaryDirectory(), 'statement-run.json');
+  await publish(directory, requestOf(file), {});
+  const text = readFileSync(file, 'utf8');
+  expect(text).not.toContain('127.0.0.1');
+  const { kind, verdict, complete, metrics, tags } = JSON.parse(text);
+  expect({ kind, verdict, complete }).toEqual({ kind: 'statement', verdict: 'PASS', complete: true });
+  expect(metrics).toMatchObject({ passes_multiplier: 4.5, latency_p95_multiplied: expect.any(Number) });
+  expect(tags).toMatchObject({ 'reprise.part.spike': 'PASS' });
 });
 
 test('a search that went on is published again: MLflow shows its new figures, and keeps its params', async () => {

@@ -12,10 +12,13 @@ import {
 import type { ObjectiveLine, ReplayDocument } from '../../documents/replay.ts';
 import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
 import { RUN_VALUES } from '../../documents/run-values.ts';
+import type { StatementDocument } from '../../documents/statement.ts';
 import { capacityView } from '../capacity/view.ts';
 import { type View, withoutRepeats } from '../render/table.ts';
 import { stateOf } from '../report/requests.ts';
 import { reportView } from '../report/view.ts';
+import { statementFigures } from '../statement/figures.ts';
+import { statementView } from '../statement/view.ts';
 
 /** Figures by name. `known` keeps only the numbers. */
 type Figures = Readonly<Record<string, unknown>>;
@@ -142,8 +145,7 @@ function pointsOf(at: readonly number[], values: readonly (number | null)[]): [n
 /** A search, with its steps as child runs. @param document without addresses */
 export function capacityPublication(document: CapacityDocument): PublicationDocument {
   const { version, startedAt, endedAt, endedBy, limitedBy, breakingPoint, steps } = document;
-  // A resumed search keeps its start.
-  const id = `${posix.basename(document.directory)}-${startedAt}`.replace(/[^\w.:-]/g, '-');
+  const id = idOf(document);
   const { passes, fails, boundary, interval } = breakingPoint;
   const name = `${document.name ?? posix.basename(document.capture)} search`;
   return {
@@ -188,6 +190,47 @@ export function capacityPublication(document: CapacityDocument): PublicationDocu
     curve: curveOf(document),
     children: steps.map((step, at) => stepPublication(step, stepId(steps, at, id), name, document)),
   };
+}
+
+/** A statement. Its runs and its search can be published alone. @param document without addresses */
+export function statementPublication(document: StatementDocument): PublicationDocument {
+  const { version, startedAt, endedAt, verdict, runs, limits, multiplier } = document;
+  const id = idOf(document);
+  return {
+    ...heading(version),
+    id,
+    name: `${document.name ?? posix.basename(document.capture)} statement`,
+    ...datasetOf(document),
+    kind: 'statement',
+    verdict,
+    startedAt,
+    endedAt,
+    complete: !limits.some(({ code }) => code === 'part_missing'),
+    note: noteOf(statementView(document)),
+    params: paramsOf({
+      capture: document.capture,
+      target: document.target,
+      multiplier,
+      'window.from': document.window.from,
+      'window.to': document.window.to,
+      ...objectiveParams(document.objectives),
+    }),
+    tags: tagsOf('statement', version, {
+      run: id,
+      verdict,
+      ...testedTags(document),
+      reasons: limits.flatMap(({ code, decides }) => (decides ? [code] : [])).join(' '),
+      ...Object.fromEntries(runs.map(({ part, verdict: each }) => [`part.${part}`, each ?? 'none'])),
+    }),
+    metrics: Object.fromEntries(statementFigures(document).map(({ name, value }) => [name, value])),
+    series: {},
+    children: [],
+  };
+}
+
+/** The id of a search or a statement. If it is resumed, it keeps its start. */
+function idOf({ directory, startedAt }: Pick<CapacityDocument, 'directory' | 'startedAt'>): string {
+  return `${posix.basename(directory)}-${startedAt}`.replace(/[^\w.:-]/g, '-');
 }
 
 /** The id of a step. It has no index, because a resumed search may lack earlier steps. */

@@ -5,16 +5,18 @@ import { capacityPage } from '../../analysis/capacity/page.ts';
 import {
   capacityPublication,
   runPublication,
+  statementPublication,
   withoutAddresses,
 } from '../../analysis/publication/build-publication.ts';
 import { reportPage } from '../../analysis/report/page.ts';
+import { statementPage } from '../../analysis/statement/view.ts';
 import { AppError } from '../../core/errors.ts';
 import { listOf, type ResolvedOptions, text, value } from '../../core/options.ts';
 import { shownUrl } from '../../core/text.ts';
 import { countOf, refused } from '../../core/units.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
 import type { PublicationDocument } from '../../documents/publication.ts';
-import { CAPACITY_FILE } from '../../storage/capture/directory.ts';
+import { CAPACITY_FILE, STATEMENT_FILE } from '../../storage/capture/directory.ts';
 import { type ExecutorOutputs, executorOutputsOf, publishToKubeflow } from '../../trackers/kubeflow.ts';
 import { publishToMlflow } from '../../trackers/mlflow.ts';
 import { publishOffline } from '../../trackers/offline.ts';
@@ -23,6 +25,7 @@ import { readCapacityDocument } from '../capacity/state.ts';
 import { pageAssets } from '../package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../report.ts';
 import { writeWhole } from '../staged-output.ts';
+import { readDocument } from '../statement/files.ts';
 
 /** A destination for a run. */
 type Destination =
@@ -101,9 +104,9 @@ export interface PublishedTo extends Delivery {
 }
 
 /**
- * Publishes a run, or a search with its steps. All published data is without addresses and paths. After a failure the
+ * Publishes a run, a statement, or a search with its steps. All published data is without addresses and paths. After a failure the
  * other destinations are still tried.
- * @param directory the directory of a run of `replay` or `merge`, or of a search
+ * @param directory the directory of a run of `replay` or `merge`, of a search or of a statement
  * @param environment contains the credentials
  * @param onPublished called after each successful destination
  * @throws AppError INPUT_INVALID for an incomplete run; TRACKER_FAILED or OUTPUT_UNWRITABLE at the end, naming all
@@ -143,6 +146,7 @@ async function tracking(
   targetName: string | null,
 ): Promise<Omit<TrackedRun, 'experiment'>> {
   if (existsSync(join(directory, CAPACITY_FILE))) return trackedSearch(directory, targetName);
+  if (existsSync(join(directory, STATEMENT_FILE))) return trackedStatement(directory, targetName);
   const whole = await reportInThread({ directory, capture });
   if (whole.summary === null) {
     throw new AppError('INPUT_INVALID', `the run ${directory} never came to its end`, {
@@ -173,6 +177,19 @@ function trackedSearch(directory: string, targetName: string | null): Omit<Track
   return {
     publication: capacityPublication(document),
     artefacts: [page('capacity.html', capacityPage(document, pageAssets())), json('capacity.json', document)],
+  };
+}
+
+function trackedStatement(directory: string, targetName: string | null): Omit<TrackedRun, 'experiment'> {
+  const whole = readDocument(directory);
+  const paths = [directory, resolve(directory), whole.directory, whole.capture];
+  const document = withoutAddresses(whole, whole.target, paths, nameOfTarget(whole, targetName));
+  return {
+    publication: statementPublication(document),
+    artefacts: [
+      page('statement.html', statementPage(document, pageAssets())),
+      json('statement.json', document),
+    ],
   };
 }
 
