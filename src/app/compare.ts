@@ -1,9 +1,12 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type ComparisonReason, comparisonReason } from '../analysis/compare/comparison-reasons.ts';
 import {
   answerDoubts,
   COMPARISON_BOUNDS,
   comparePairs,
   leftOutDoubts,
+  moreNeededS,
   recordingFactDifferences,
   runDoubts,
   runFactDifferences,
@@ -33,6 +36,7 @@ import type {
 } from '../documents/comparison.ts';
 import type { TestedDocument } from '../documents/parts.ts';
 import { serverDifferences } from '../documents/server-details.ts';
+import { COMPARISON_FILE } from '../storage/capture/directory.ts';
 import { inspectCapture } from '../storage/capture/inspect.ts';
 import {
   type CaptureSide,
@@ -158,10 +162,25 @@ export async function compareNamed(
   }
 }
 
-/** Compares the runs of both sides of a directory that `replay` with two targets wrote. @throws as `compareNamed` */
-export function comparePasses(directory: string, options: CompareOptions): Promise<ComparisonDocument> {
+/**
+ * Compares the runs of both sides of a directory that `replay` with two targets wrote.
+ * @param looks how often they may be compared until it is decided; by default, as their comparison says
+ * @throws as `compareNamed`
+ */
+export function comparePasses(
+  directory: string,
+  options: CompareOptions,
+  looks = looksIn(directory),
+): Promise<ComparisonDocument> {
   const { a, b } = passesIn(directory);
-  return compareNamed(a, b, options);
+  return compareNamed(a, b, looks > 1 ? { ...options, bounds: { ...options.bounds, looks } } : options);
+}
+
+function looksIn(directory: string): number {
+  const file = join(directory, COMPARISON_FILE);
+  if (!existsSync(file)) return 1;
+  const { bounds } = JSON.parse(readFileSync(file, 'utf8')) as Partial<ComparisonDocument>;
+  return bounds?.['looks'] ?? 1;
 }
 
 async function compareSides(
@@ -206,7 +225,8 @@ interface Pass {
 }
 type Passes = readonly Pass[];
 
-function compareRows(passes: Passes, options: CompareOptions): ComparisonDocument {
+function compareRows(all: Passes, options: CompareOptions): ComparisonDocument {
+  const passes = undisturbed(all, options);
   assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
   const { a, b } = passes[0]!;
   const isOneRun = assertDistinct(passes, options);
@@ -253,6 +273,7 @@ function compareRows(passes: Passes, options: CompareOptions): ComparisonDocumen
       ...judgement.notes,
       ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
       ...[...differences, ...lacking].map((each) => comparisonReason('facts_differ', each)),
+      ...leftOutNotes(all.length - passes.length, all.length),
       ...serverNotes(a, b),
       ...(isOneRun ? [comparisonReason('same_run', null)] : []),
       ...noiseNotes(runs),
@@ -266,9 +287,26 @@ function compareRows(passes: Passes, options: CompareOptions): ComparisonDocumen
     metrics: judgement.metrics,
     routes: judgement.routes,
     undecided: [...undecidedOf(judgement.metrics), ...judgement.unknown],
+    moreS: isDoubted ? null : moreNeededS(judgement, options.bounds, lengthsOf(passes)),
     windows: windowLines(pairs, startsOf(passes)),
     bounds: options.bounds,
   };
+}
+
+/**
+ * Who goes on while it is undecided may leave out what our own side disturbed: that does not depend on the answers.
+ * Anybody else has chosen the runs, and all of them count.
+ */
+function undisturbed(passes: Passes, { bounds }: CompareOptions): Passes {
+  if (bounds.looks === undefined) return passes;
+  const isDisturbed = (side: 'A' | 'B', of: RunSide | CaptureSide) =>
+    of.kind === 'run' && runDoubts(side, of.summary).length > 0;
+  const left = passes.filter(({ a, b }) => !isDisturbed('A', a) && !isDisturbed('B', b));
+  return left.length === 0 ? passes : left;
+}
+
+function leftOutNotes(runs: number, of: number): ComparisonReason[] {
+  return runs === 0 ? [] : [comparisonReason('runs_left_out', { runs, of })];
 }
 
 /** Pairs the requests of one pass. Reads only the range of a recording that the run on the other side replayed. */
@@ -374,6 +412,11 @@ function noiseNotes(runs: ComparisonDocument['runs']): ComparisonReason[] {
   if (runs == null) return [comparisonReason('noise_unknown', null)];
   const order = runs.map(({ side }) => side).join('');
   return /^(?:A+B+|B+A+)$/.test(order) ? [comparisonReason('not_alternated', { order })] : [];
+}
+
+/** How long the runs of each side were, seconds. */
+function lengthsOf(passes: Passes): number[] {
+  return passes.flatMap(({ a, b }) => (a.kind === 'run' ? [a.summary.durationS + b.summary.durationS] : []));
 }
 
 /** When each run of A started, seconds from the first one. */

@@ -103,6 +103,9 @@ const runBounds = z.object({
   floor: z.number().describe('A smaller change of a latency counts as the same.'),
   detect: z.number().describe('SAME requires that a latency change of this size would have been detected.'),
   failureFloor: z.number().describe('A smaller change of the share of failed requests counts as the same.'),
+  looks: count
+    .optional()
+    .describe('How often the runs may be compared until it is decided: the error is divided among them.'),
 });
 /** Limits as shares. Two runs differ if a difference is above its limit. */
 export type ComparisonBounds = Immutable<z.infer<typeof runBounds>>;
@@ -157,6 +160,11 @@ export const comparisonSchema = z.object({
   undecided: z
     .array(z.string())
     .describe('Metrics that could not be decided: the verdict does not cover them.'),
+  moreS: maybeNumber
+    .optional()
+    .describe(
+      'What is undecided for noise alone: about how long both targets together must be replayed to decide it. Null if it is decided, not known, or something else is in doubt.',
+    ),
   windows: z
     .array(windowLine)
     .describe('Latencies over the plan, milliseconds, null if too many had no answer; empty for profiles.'),

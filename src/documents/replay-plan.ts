@@ -91,6 +91,8 @@ const alternation = z.object({
   targets: z.array(z.string()).describe('A and B.'),
   order: z.string().describe('Which of them each run is against, such as `ABBAABBA`.'),
   atLeastS: z.number().describe('Of all runs together, without the waiting for last answers.'),
+  budgetS: z.number().describe('How much longer it goes on if noise leaves it undecided.'),
+  mostRuns: count.describe('Runs that it ends with at most.'),
 });
 /** What a replay against two targets does. */
 export type AlternationFacts = Immutable<z.infer<typeof alternation>>;

@@ -18,8 +18,8 @@ process.exitCode = ${status};
   );
   return { line: [process.execPath, script], seen: () => JSON.parse(readFileSync(seen, 'utf8')) };
 }
-const play = (line: readonly string[]) =>
-  playByCommand(line, new Map([['spike', 'spike.yaml']]))('spike', new AbortController().signal);
+const play = (line: readonly string[], budgetMs = 0) =>
+  playByCommand(line, new Map([['spike', 'spike.yaml']]), budgetMs)('spike', new AbortController().signal);
 
 describe('a scenario that is played by the command', () => {
   const violated = { verdict: 'FAIL', run: 'r1', reasons: [{ code: 'slo_violated', text: 'errors' }] };
@@ -63,6 +63,22 @@ describe('a scenario that is played by the command', () => {
     if (result === 'FAIL') expect(end.reasons).toEqual(['slo_violated: errors']);
     expect(seen()).toEqual(['--log-format', 'json', 'run', 'spike.yaml', '--json']);
   });
+});
+
+test.each([
+  [{ target: ['a', 'b'], repeat: 2 }, ['--set', 'repeat=2,budget=60000ms']],
+  [{ target: ['a', 'b'] }, ['--set', 'repeat=budget=60000ms']],
+  // It has a budget of its own.
+  [{ target: ['a', 'b'], repeat: '2,budget=5m' }, []],
+  [{ target: 'a' }, []],
+])('a scenario with the settings %j goes on by %j', async (settings, set) => {
+  const reasons = [{ code: 'undecided', text: 'p50' }];
+  const { line, seen } = command({ settings, verdict: 'INCONCLUSIVE', reasons, moreS: 90 }, 4);
+  expect(await play(line, 60_000)).toMatchObject({
+    result: 'INCONCLUSIVE',
+    reasons: ['undecided: p50', expect.stringMatching(/^more_needed: /)],
+  });
+  expect(seen()).toEqual(['--log-format', 'json', 'run', 'spike.yaml', '--json', ...set]);
 });
 
 test('a scenario that died while it printed its document threw a SyntaxError', async () => {

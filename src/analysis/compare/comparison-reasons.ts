@@ -160,6 +160,11 @@ const COMPARISONS = {
     text: ({ fact, a, b }) => `A and B differ in ${fact}: ${a} | ${b}`,
     advice: 'What differs besides the build may be what is seen here.',
   }),
+  runs_left_out: words<{ runs: number; of: number }>({
+    text: ({ runs, of }) =>
+      `${runs} of ${countOf(of, 'run')} of each side are left out, with those beside them: our own side disturbed them`,
+    advice: 'Run the replays on cores or a host that nothing else uses.',
+  }),
   server_differs: words<{ differences: readonly ServerDifference[] }>({
     text: ({ differences }) => `A and B are different servers: ${differencesText(differences, 'A', 'B')}`,
     advice: 'What differs besides the build may be what is seen here.',

@@ -1,9 +1,19 @@
+import type { ComparisonBounds } from '../../documents/comparison.ts';
 import { studentT } from '../stats/percentiles.ts';
 
 /** Probability that all intervals hold together. The error is divided equally between their two ends. */
-export const JOINT_CONFIDENCE = 0.99;
+const JOINT_CONFIDENCE = 0.99;
 /** Confidence of the interval that shows the absence of a change, per metric (two one-sided tests of 5 %). */
-export const SAME_CONFIDENCE = 0.9;
+const SAME_CONFIDENCE = 0.9;
+
+/** The quantiles of both, where the error is divided among several looks at growing numbers of runs (Bonferroni). */
+export function jointQuantile(judged: number, { looks = 1 }: Looks): number {
+  return 1 - (1 - JOINT_CONFIDENCE) / 2 / judged / looks;
+}
+export function sameQuantile({ looks = 1 }: Looks): number {
+  return 1 - (1 - SAME_CONFIDENCE) / 2 / looks;
+}
+type Looks = Pick<ComparisonBounds, 'looks'>;
 
 /** Windows for an interval. Fewer do not show how they vary; more would be too short. */
 export const MIN_WINDOWS = 5;

@@ -109,6 +109,40 @@ export function lengthNeededS({ reasons, metrics, bounds }: ComparisonDocument):
   return longest === 0 || longest === Number.POSITIVE_INFINITY ? null : longest;
 }
 
+/** Codes of what more runs can decide. */
+const NOISE: ReadonlySet<string> = new Set([...HELPED_BY_LENGTH, 'routes_doubtful']);
+
+/** Whether two targets are undecided for noise of either side alone, so that more runs may decide. */
+export function isNoise({ verdict, reasons }: Pick<ComparisonDocument, 'verdict' | 'reasons'>): boolean {
+  const isOurs = (code: string) => OUR_CAUSES.has(code.replace(/^run_[ab]_/, ''));
+  return verdict === 'INCONCLUSIVE' && reasons.every(({ code }) => NOISE.has(code) || isOurs(code));
+}
+
+/**
+ * How long two targets together must be replayed to decide every open metric, besides what was replayed. Null if it is
+ * not known, or if that does not help.
+ * @param lengthsS of each run of A and the run of B beside it; empty for a recording
+ */
+export function moreNeededS(
+  judgement: PairsJudgement,
+  bounds: ComparisonBounds,
+  lengthsS: readonly number[],
+): number | null {
+  if (!isNoise(judgement) || lengthsS.length === 0) return null;
+  const meanS = lengthsS.reduce((sum, each) => sum + each, 0) / lengthsS.length;
+  const most = Math.max(
+    0,
+    ...judgement.metrics
+      .filter((metric) => isOpen(metric, bounds))
+      .map(({ runsNeeded, windowNeededS }) =>
+        runsNeeded == null
+          ? 2 * (windowNeededS ?? Number.POSITIVE_INFINITY)
+          : (runsNeeded - lengthsS.length) * meanS,
+      ),
+  );
+  return most > 0 && Number.isFinite(most) ? most : null;
+}
+
 /** Whether a metric prevents SAME: it is undecided, and SAME needs it or excludes a change this large. */
 function isOpen(metric: ComparedMetric, { detect }: Pick<ComparisonBounds, 'detect'>): boolean {
   const { verdict, required, ratio, ratioLessLag, unit } = metric;

@@ -60,6 +60,8 @@ export function comparisonScreen(document: ComparisonDocument, view: View, timeZ
 }
 
 function longerText(document: ComparisonDocument): string {
+  if (document.runs != null && document.moreS != null)
+    return `; about ${formatMs(document.moreS * 1e3)} more of both would tell`;
   const seconds = lengthNeededS(document);
   return seconds === null ? '' : `; a run of about ${formatMs(seconds * 1e3)} would tell of all`;
 }

@@ -1,12 +1,13 @@
 import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
+import { normalQuantile } from '../stats/replays.ts';
 import {
   type Cut,
   cutOf,
   endsAmong,
   halfWidth,
-  JOINT_CONFIDENCE,
+  jointQuantile,
   type Points,
-  SAME_CONFIDENCE,
+  sameQuantile,
   spreadsOver,
 } from './intervals.ts';
 import {
@@ -64,13 +65,13 @@ export function shareMetric(
     return { ...base, ...none, pairsNeeded: LEAST_PAIRS * Math.max(5, runEnds.length) };
   }
   const spreads = spreadsOver(cut, sharePoints(b, a));
-  const half = halfWidth(cut, spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged);
-  const most = mostBeyond(b, a, pairs, cut);
+  const half = halfWidth(cut, spreads, jointQuantile(judged, bounds));
+  const most = mostBeyond(b, a, pairs, cut, bounds);
   const verdict = verdictOf(difference, half, most, bounds);
   return {
     ...base,
     interval: [difference - half, difference + half],
-    interval90: [-mostBeyond(a, b, pairs, cut), most],
+    interval90: [-mostBeyond(a, b, pairs, cut, bounds), most],
     noise: spreads[0]!.noise,
     windows: cut.ends.length,
     verdict,
@@ -94,15 +95,18 @@ function verdictOf(
  * The largest possible excess of one side, at 95 %. It cannot exceed the share of requests that count on that side
  * alone. If that share is near zero, failures and bursts of the other side do not matter.
  */
-function mostBeyond(one: Counts, other: Counts, pairs: number, cut: Cut): number {
+function mostBeyond(one: Counts, other: Counts, pairs: number, cut: Cut, bounds: ComparisonBounds): number {
   const never = () => false;
   const alone = (at: number) => one(at) && !other(at);
   const mostOf = (less: Counts) => {
     const spreads = spreadsOver(cut, sharePoints(alone, less));
-    const ofWindows = spreads[0]!.mean + halfWidth(cut, spreads, (1 + SAME_CONFIDENCE) / 2);
+    const ofWindows = spreads[0]!.mean + halfWidth(cut, spreads, sameQuantile(bounds));
     return Math.max(
       ofWindows,
-      mostDifference({ pairs, more: numberOf(alone, 0, pairs), less: numberOf(less, 0, pairs) }),
+      mostDifference(
+        { pairs, more: numberOf(alone, 0, pairs), less: numberOf(less, 0, pairs) },
+        sameQuantile(bounds),
+      ),
     );
   };
   return Math.min(
@@ -136,8 +140,6 @@ function shareOf(counts: Counts, from: number, to: number): number {
   return to === from ? 0 : numberOf(counts, from, to) / (to - from);
 }
 
-/** Normal quantile for one side of a 90 % interval. */
-const Z = 1.6449;
 const STEPS = 50;
 
 /** Pairs, and how many of them count only on the one side (`more`) or only on the other (`less`). */
@@ -152,13 +154,14 @@ interface Discordant {
  * Medicine 17, 1998). Pairs that count on both sides or on neither add no uncertainty. If no pair differs, the result
  * is 2.7 pairs.
  */
-export function mostDifference(discordant: Discordant): number {
+export function mostDifference(discordant: Discordant, quantile = 0.95): number {
   const { pairs, more, less } = discordant;
+  const z = normalQuantile(quantile);
   let low = (more - less) / pairs;
   let high = 1;
   for (let step = 0; step < STEPS; step++) {
     const middle = (low + high) / 2;
-    if (scoreOf(discordant, middle) > -Z) low = middle;
+    if (scoreOf(discordant, middle) > -z) low = middle;
     else high = middle;
   }
   return high;

@@ -5,11 +5,11 @@ import {
   cutOf,
   dependenceLength,
   halfWidth,
-  JOINT_CONFIDENCE,
+  jointQuantile,
   MIN_WINDOWS,
   type Points,
   ratioDependenceLength,
-  SAME_CONFIDENCE,
+  sameQuantile,
   spreadsOver,
   windowEdges,
 } from './intervals.ts';
@@ -192,8 +192,8 @@ function percentileChange(
   // Rescaled to the known windows only.
   const scale = cut.isByRun ? 1 : windows / known;
   const mean = spreads[0]!.mean * scale;
-  const half = halfWidth(cut, spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged) * scale;
-  const half90 = halfWidth(cut, spreads, (1 + SAME_CONFIDENCE) / 2) * scale;
+  const half = halfWidth(cut, spreads, jointQuantile(judged, bounds)) * scale;
+  const half90 = halfWidth(cut, spreads, sameQuantile(bounds)) * scale;
   const told = verdictOf(mean, half, half90, bounds);
   const isBlind = (told === 'same' || told === 'undecided') && blindWindows > MOST_BLIND_SHARE * windows;
   return {

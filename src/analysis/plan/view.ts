@@ -80,10 +80,11 @@ export function planLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
 }
 
 /** The line about a replay against two targets. */
-export function alternationLine({ targets: [a, b], order, atLeastS }: AlternationFacts): string {
+export function alternationLine({ targets: [a, b], order, atLeastS, mostRuns }: AlternationFacts): string {
   const inOrder = order.length > 2 ? 'A, B, B, A' : 'A, B';
+  const more = mostRuns > order.length ? `, and up to ${mostRuns} runs while it is undecided` : '';
   const times = order.length > 4 ? `${order.length / 4} times ` : '';
-  return `  ${countOf(order.length, 'run')}, ${times}in the order ${inOrder}, at least ${secondsText(atLeastS)} together: A ${a}, B ${b}`;
+  return `  ${countOf(order.length, 'run')}, ${times}in the order ${inOrder}, at least ${secondsText(atLeastS)} together${more}: A ${a}, B ${b}`;
 }
 
 /** The lines about a plan whose exchanges were read and counted. */

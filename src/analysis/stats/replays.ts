@@ -166,7 +166,7 @@ function withTail(works: Float64Array): Float64Array {
 }
 
 /** A quantile of the normal distribution, for probabilities above 0.5 (Abramowitz and Stegun, 26.2.23). */
-function normalQuantile(probability: number): number {
+export function normalQuantile(probability: number): number {
   const t = Math.sqrt(-2 * Math.log(1 - probability));
   return (
     t -

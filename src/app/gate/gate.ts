@@ -205,6 +205,12 @@ export const GATE_OPTIONS = {
     parsePositiveMs,
     { default: '24h' },
   ),
+  budget: value(
+    '--budget <time>',
+    'how much longer to alternate two targets while noise leaves them undecided, or off',
+    (given, what) => (given === 'off' ? 0 : parsePositiveMs(given, what)),
+    { default: '30m' },
+  ),
 };
 
 /** Most ended tests that are remembered. */
@@ -224,6 +230,8 @@ interface GateOptions {
   readonly scenarios: ReadonlyMap<string, string>;
   readonly token: string | null;
   readonly limits: QueueLimits;
+  /** How long two targets are replayed further while noise leaves them undecided; 0 for not at all. */
+  readonly budgetMs: number;
 }
 
 /** @throws AppError OPTION_INVALID listing every problem */
@@ -247,7 +255,7 @@ export function resolveGateOptions(asked: Asked<typeof GATE_OPTIONS>): GateOptio
   if (scenarios.size < read.scenario.length) problems.add('--scenario: a name is given twice');
   problems.throwIfAny();
   const limits = { waiting: read.queue, remembered: REMEMBERED, rememberMs: read.remember };
-  return { endpoint: endpoint as Endpoint, scenarios, token, limits };
+  return { endpoint: endpoint as Endpoint, scenarios, token, limits, budgetMs: read.budget };
 }
 
 function tokenIn(file: string): string {
@@ -278,11 +286,11 @@ export interface RunningGate {
  * @throws AppError LISTEN_FAILED
  */
 export async function startGate(
-  { endpoint, scenarios, token, limits }: GateOptions,
+  { endpoint, scenarios, token, limits, budgetMs }: GateOptions,
   command: readonly string[],
   logger: Logger,
 ): Promise<RunningGate> {
-  const play = logged(playByCommand(command, scenarios), logger);
+  const play = logged(playByCommand(command, scenarios, budgetMs), logger);
   const versionOf = (scenario: string) => digestOf(scenarios.get(scenario) ?? '');
   const queue = new TestQueue({ play, versionOf }, systemClock, limits);
   const gate = new GateServer(queue, scenarios.keys(), token, logger);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { choice, list, type ResolvedOptions } from '../../core/options.ts';
+import { formatMs } from '../../core/units.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
@@ -47,23 +48,45 @@ const judged = z.object({
     .array(z.object({ code: z.string(), text: z.string(), decides: z.boolean() }))
     .default([])
     .describe('Of a statement, in place of reasons.'),
+  moreS: z.number().nullish(),
+});
+/** What a dry run prints of a scenario of two targets. */
+const alternated = z.object({
+  settings: z.object({
+    target: z.array(z.string()).length(2),
+    repeat: z.union([z.string(), z.number()]).optional(),
+  }),
 });
 
 /**
  * Runs each scenario by the command in a process of its own. So the memory of a test is freed at its end.
  * @param command the program and its first arguments, such as `node bin/reprise.js`
  * @param files scenario files by name
+ * @param budgetMs how long two targets are replayed further while noise leaves them undecided
  */
-export function playByCommand(command: readonly string[], files: ReadonlyMap<string, string>): PlayTest {
+export function playByCommand(
+  command: readonly string[],
+  files: ReadonlyMap<string, string>,
+  budgetMs: number,
+): PlayTest {
   return async (scenario, signal) => {
     try {
       const [program = '', ...first] = command;
       const args = [...first, '--log-format', 'json', 'run', files.get(scenario) ?? '', '--json'];
-      return endOf(await run(program, args, signal));
+      const planned = budgetMs > 0 ? await run(program, [...args, '--dry-run'], signal) : null;
+      return endOf(await run(program, [...args, ...goingOn(planned, budgetMs)], signal));
     } catch (error) {
       return { result: 'INCONCLUSIVE', reasons: [`it could not be started: ${reasonOf(error)}`], run: null };
     }
   };
+}
+
+/** The setting by which a scenario of two targets goes on, unless it has a budget of its own. */
+function goingOn(planned: Ended | null, budgetMs: number): string[] {
+  const { settings } = alternated.safeParse(parsed(planned?.stdout ?? null)).data ?? {};
+  if (settings === undefined || String(settings.repeat).includes('budget')) return [];
+  const times = settings.repeat === undefined ? '' : `${settings.repeat},`;
+  return ['--set', `repeat=${times}budget=${budgetMs}ms`];
 }
 
 interface Ended {
@@ -164,6 +187,8 @@ function endOf({ status, stdout, said }: Ended): TestEnd {
   const reasons = [...(document?.reasons ?? []), ...limits]
     .slice(0, MOST_REASONS)
     .map(({ code, text }) => `${code}: ${text}`);
+  if (document?.moreS != null)
+    reasons.push(`more_needed: about ${formatMs(document.moreS * 1e3)} more of both targets would tell`);
   if (status === PASSED && verdict === 'PASS') return { result: 'PASS', reasons: [], run };
   if (FAILED.has(status) && verdict === 'FAIL') return { result: 'FAIL', reasons, run };
   if (reasons.length > 0) return { result: 'INCONCLUSIVE', reasons, run };

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems } from '../../core/errors.ts';
-import { type Asked, byProgram, deciding, grouped, list, value } from '../../core/options.ts';
-import { parseCount } from '../../core/units.ts';
+import { type Asked, byProgram, deciding, grouped, list, part, partsOf, value } from '../../core/options.ts';
+import { parseCount, parsePositiveMs } from '../../core/units.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { AlternationFacts, ReplayPlanDocument } from '../../documents/replay-plan.ts';
 import type { ReplayEnd } from '../../replay/run.ts';
@@ -16,6 +17,8 @@ import { beyondSenders } from './plan.ts';
 import type { PlannedReplay } from './planned-replay.ts';
 import { planOpened, type ReplayWatch, replayCapture } from './replay.ts';
 import type { StopSource } from './run.ts';
+
+const REPEAT_PARTS = { n: part(parseCount), budget: part(parsePositiveMs) };
 
 /** The options of a replay that has one target or two. */
 export const REPLAYED_OPTIONS = {
@@ -31,9 +34,9 @@ export const REPLAYED_OPTIONS = {
   }),
   ...deciding('plan', {
     repeat: value(
-      '--repeat <n>',
-      'with two targets: replay them n times in the order A, B, B, A, so that the noise between runs is known (default: A, B once)',
-      parseCount,
+      '--repeat <n|parts>',
+      'with two targets: replay n times A, B, B, A, to know the noise between runs (default: A, B once), and go on for budget=TIME while it hides the answer',
+      partsOf(REPEAT_PARTS, 'n'),
     ),
   }),
 };
@@ -41,7 +44,10 @@ export const REPLAYED_OPTIONS = {
 /** A replay against two targets in turn. */
 export interface Alternation {
   readonly sides: Readonly<Record<Letter, RunOptions>>;
+  /** Of the runs before the first comparison. */
   readonly order: readonly Letter[];
+  /** How long to go on if they leave it undecided. */
+  readonly budgetMs: number;
 }
 type Letter = 'A' | 'B';
 
@@ -75,9 +81,10 @@ export function resolveReplayed(asked: Asked<typeof REPLAYED_OPTIONS>): RunOptio
       'Give one for each --target.',
     );
   }
-  const times = repeat === undefined ? null : parseCount(String(repeat), '--repeat');
+  const { n: times, budget } =
+    repeat === undefined ? { n: null, budget: null } : partsOf(REPEAT_PARTS, 'n')(String(repeat), '--repeat');
   if (times !== null && times > MOST_REPEATS) problems.add(`--repeat ${times} is more than ${MOST_REPEATS}`);
-  if (times !== null && targets.length < 2) {
+  if ((times ?? budget) !== null && targets.length < 2) {
     problems.add(
       '--repeat needs two targets',
       'Give both builds: --target http://old:8000 --target http://new:8000.',
@@ -87,8 +94,24 @@ export function resolveReplayed(asked: Asked<typeof REPLAYED_OPTIONS>): RunOptio
   if (targets.length < 2) return ofSide(0);
   const sides = { A: ofSide(0), B: ofSide(1) };
   checkSides(sides, problems);
-  const order = times === null ? (['A', 'B'] as const) : Array.from({ length: times }, () => BALANCED).flat();
-  return { sides, order };
+  return { sides, order: orderOf(times === null ? 2 : 4 * times), budgetMs: budget ?? 0 };
+}
+
+function orderOf(runs: number): Letter[] {
+  return Array.from({ length: runs }, (_, at) => BALANCED[at % BALANCED.length]!);
+}
+
+/** Numbers of runs after which both targets are compared. Each has twice as many as the one before it, as the budget allows. */
+export function looksOf(
+  { order, budgetMs }: Pick<Alternation, 'order' | 'budgetMs'>,
+  runS: number,
+): number[] {
+  const looks = [order.length];
+  for (let runs = Math.max(8, 2 * order.length); runs <= 4 * MOST_REPEATS; runs *= 2) {
+    if ((runs - order.length) * runS * 1e3 > budgetMs) break;
+    looks.push(runs);
+  }
+  return looks;
 }
 
 export function isAlternated(replayed: RunOptions | Alternation): replayed is Alternation {
@@ -142,24 +165,51 @@ export type Alternated =
  */
 export async function replayAlternately(
   capture: string,
-  { sides, order }: Alternation,
+  alternation: Alternation,
   watch: AlternationWatch,
 ): Promise<Alternated> {
-  const { out, options, ciReport } = sides.A;
+  const { out, options, ciReport } = alternation.sides.A;
   const directory = out ?? join('runs', newRunId());
   if (!options.dryRun) {
     assertEmpty(directory);
     makeReady({ ciReport, history: null });
   }
-  const document = await prepared(capture, { sides, order }, watch);
+  const { document, runS } = await prepared(capture, alternation, watch);
   if (document !== null) return { kind: 'planned', document };
   const stop = watch.listen();
   try {
-    const end = await playAll(capture, directory, { sides, order }, watch, stop);
-    return { kind: 'sent', directory, end, comparison: await conclude(directory, sides.A, watch) };
+    const looks = looksOf(alternation, runS);
+    return await playUntilDecided(capture, directory, { ...alternation, looks }, watch, stop);
   } finally {
     stop.end();
   }
+}
+
+/** Replays both targets until a comparison decides, or the budget is spent. */
+async function playUntilDecided(
+  capture: string,
+  directory: string,
+  { sides, budgetMs, looks }: Alternation & { readonly looks: readonly number[] },
+  watch: AlternationWatch,
+  stop: StopSource,
+): Promise<Alternated> {
+  const beganNs = systemClock.nowNs();
+  let firstNs = 0;
+  for (const [at, runs] of looks.entries()) {
+    const end = await playAll(capture, directory, { sides, from: looks[at - 1] ?? 0, runs }, watch, stop);
+    const tookNs = systemClock.nowNs() - beganNs;
+    if (at === 0) firstNs = tookNs;
+    const { comparison, isNoise } = await compared(directory, looks.length);
+    const next = looks[at + 1];
+    const spentMs = (tookNs - firstNs + (tookNs / runs) * ((next ?? 0) - runs)) / 1e6;
+    const goesOn = isNoise && end.kind === 'complete' && next !== undefined && spentMs <= budgetMs;
+    if (!goesOn) {
+      if (comparison !== null) await conclude(directory, comparison, sides.A, watch);
+      return { kind: 'sent', directory, end, comparison };
+    }
+    watch.reporter.note(`Undecided after ${runs} runs: going on to ${next}`);
+  }
+  throw new Error('there is no look');
 }
 
 function assertEmpty(directory: string): void {
@@ -169,12 +219,14 @@ function assertEmpty(directory: string): void {
   });
 }
 
-/** Plans the replay of both sides and checks both targets. @returns the counted plan of a dry run, else null */
+/** Plans the replay of both sides and checks both targets. @returns the counted plan of a dry run; how long a run is */
 async function prepared(
   capture: string,
-  { sides, order }: Alternation,
+  alternation: Alternation,
   watch: AlternationWatch,
-): Promise<ReplayPlanDocument | null> {
+): Promise<{ readonly document: ReplayPlanDocument | null; readonly runS: number }> {
+  const { sides } = alternation;
+  let runS = 0;
   for (const side of [sides.B, sides.A]) {
     const opened = openForReplay(capture, encryptionKeyOf(side), side.options.window.recorders);
     try {
@@ -191,28 +243,32 @@ async function prepared(
         ).check();
       }
       if (side === sides.B) continue;
-      const alternation = factsOf(planned, { sides, order });
-      watch.onPlan(planned, alternation);
+      const facts = factsOf(planned, alternation);
+      runS = facts.atLeastS / alternation.order.length;
+      watch.onPlan(planned, facts);
       if (planned.target === null) {
         const { countPlan } = await import('./planned-replay.ts');
-        return { ...(await countPlan(planned)), alternation };
+        return { document: { ...(await countPlan(planned)), alternation: facts }, runS };
       }
     } finally {
       opened.source.close();
     }
   }
-  return null;
+  return { document: null, runS };
 }
 
 function factsOf(
   { plan, warmup, calibration }: PlannedReplay,
-  { sides, order }: Alternation,
+  { sides, order, budgetMs }: Alternation,
 ): AlternationFacts {
   const beforeNs = (warmup?.spanNs ?? 0) + (calibration?.plan.window.plannedSpanNs ?? 0);
+  const runS = (beforeNs + plan.window.plannedSpanNs) / 1e9;
   return {
     targets: [sides.A, sides.B].map(({ options }) => options.target?.url ?? ''),
     order: order.join(''),
-    atLeastS: (order.length * (beforeNs + plan.window.plannedSpanNs)) / 1e9,
+    atLeastS: order.length * runS,
+    budgetS: budgetMs / 1e3,
+    mostRuns: looksOf({ order, budgetMs }, runS).at(-1)!,
   };
 }
 
@@ -220,7 +276,7 @@ function factsOf(
 async function playAll(
   capture: string,
   directory: string,
-  { sides, order }: Alternation,
+  { sides, from, runs }: Pick<Alternation, 'sides'> & { readonly from: number; readonly runs: number },
   { logger, reporter }: AlternationWatch,
   stop: StopSource,
 ): Promise<ReplayEnd> {
@@ -232,10 +288,11 @@ async function playAll(
     },
     end: () => undefined,
   });
-  for (const [at, letter] of order.entries()) {
+  for (const [at, letter] of orderOf(runs).entries()) {
+    if (at < from) continue;
     if (stop.signal.aborted) return { kind: 'interrupted' };
     const side = sides[letter];
-    const place = `run ${at + 1} of ${order.length}: ${letter}`;
+    const place = `run ${at + 1} of ${runs}: ${letter}`;
     reporter.note(`${place}, ${side.options.target?.url ?? ''}`);
     const ownReporter = {
       ...reporter,
@@ -255,28 +312,40 @@ async function playAll(
   return { kind: 'complete' };
 }
 
-/** Compares the runs and writes the comparison. @returns null if a target has no run */
+/**
+ * @param looks how often the runs may be compared
+ * @returns null if a target has no run; whether only noise leaves it undecided
+ */
+async function compared(
+  directory: string,
+  looks: number,
+): Promise<{ readonly comparison: ComparisonDocument | null; readonly isNoise: boolean }> {
+  const ended = new Set(readdirSync(directory).map((name) => name.at(-1)));
+  if (!ended.has('A') || !ended.has('B')) return { comparison: null, isNoise: false };
+  // Only a replay of two targets needs these modules, and it needs them after it has sent.
+  const { COMPARE_OPTIONS, comparePasses, resolveCompareOptions } = await import('../compare.ts');
+  const { isNoise } = await import('../../analysis/compare/judge.ts');
+  const options = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
+  const comparison = await comparePasses(directory, options, looks);
+  return { comparison, isNoise: isNoise(comparison) };
+}
+
+/** Writes the comparison. */
 async function conclude(
   directory: string,
+  document: ComparisonDocument,
   { ciReport }: RunOptions,
   { reporter }: AlternationWatch,
-): Promise<ComparisonDocument | null> {
-  const ended = new Set(readdirSync(directory).map((name) => name.at(-1)));
-  if (!ended.has('A') || !ended.has('B')) return null;
-  // Only a replay of two targets needs these modules, and it needs them after it has sent everything.
-  const [comparing, { comparisonView }, { ciReportOfComparison }, { writeVerdict }] = await Promise.all([
-    import('../compare.ts'),
+): Promise<void> {
+  const [{ comparisonView }, { ciReportOfComparison }, { writeVerdict }] = await Promise.all([
     import('../../analysis/compare/view.ts'),
     import('../../analysis/verdict/ci-report.ts'),
     import('../verdict/delivery.ts'),
   ]);
-  const { COMPARE_OPTIONS, comparePasses, resolveCompareOptions } = comparing;
-  const document = await comparePasses(directory, resolveCompareOptions(byProgram(COMPARE_OPTIONS, {})));
   const file = join(directory, COMPARISON_FILE);
   writeWhole(file, `${JSON.stringify(document, null, 2)}\n`);
   reporter.note(
     ...writeVerdict(ciReportOfComparison(document, comparisonView(document)), { ciReport }, process.env),
     `Comparison written to ${file}`,
   );
-  return document;
 }
