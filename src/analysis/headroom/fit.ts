@@ -22,6 +22,8 @@ const USUAL_GROWTH = 0.003;
 const MOST_TRIES = 100;
 /** Models with a smaller share of the likelihood of the best one are left out. */
 const LEAST_LIKELY = 1e-6;
+/** A column with less besides the others cannot be told from them. */
+const LEAST_LENGTH = 1e-3;
 
 /** A change that is no growth: a lasting one, such as a new client, or a passing one, such as a holiday week. */
 export interface Change {
@@ -58,13 +60,13 @@ export function dayOf(number: number): string {
  * (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed., chapters 7 and 10). Lasting and passing
  * changes are further variables. Which of them exist is not certain, so models are averaged by their approximate
  * likelihood, BIC (Hoeting, Madigan, Raftery and Volinsky, "Bayesian model averaging: a tutorial", Statistical Science
- * 1999). Parameters have flat priors, so a course is drawn from a t distribution.
+ * 1999). Parameters but growth have flat priors, so a course is drawn from a t distribution.
  */
 export class DemandFit {
   readonly #numbers: readonly number[];
-  readonly #logs: readonly number[];
   /** Weekdays of which at least one day is known. */
   readonly #weekdays: readonly number[];
+  /** The likeliest first. */
   readonly #models: readonly Model[];
   readonly changes: readonly Change[];
 
@@ -74,26 +76,30 @@ export class DemandFit {
    *   the last day: then growth is an amount
    */
   constructor(days: readonly DemandDay[], amount: number | null = null) {
-    this.#numbers = days.map(({ day }) => dayNumber(day));
-    this.#logs = days.map(({ demand }) => Math.log(demand));
-    this.#weekdays = [...new Set(this.#numbers.map((number) => number % DAYS_OF_WEEK))].sort();
-    const last = this.#numbers.at(-1)!;
+    const numbers = days.map(({ day }) => dayNumber(day));
+    const logs = days.map(({ demand }) => Math.log(demand));
+    const last = numbers.at(-1)!;
+    this.#numbers = numbers;
+    this.#weekdays = [...new Set(numbers.map((number) => number % DAYS_OF_WEEK))].sort();
     const columns = [
-      ...this.#weekdays.map((weekday) =>
-        this.#numbers.map((each) => Number(each % DAYS_OF_WEEK === weekday)),
-      ),
-      this.#numbers.map((each) => (amount ? Math.log1p(amount * (each - last)) / amount : each - last)),
+      ...this.#weekdays.map((weekday) => numbers.map((each) => Number(each % DAYS_OF_WEEK === weekday))),
+      numbers.map((each) => (amount ? Math.log1p(amount * (each - last)) / amount : each - last)),
     ];
-    const trend = this.#weekdays.length;
-    const changes: Change[] = [];
     const possible = this.#possibleChanges();
-    let models = this.#modelsWith(columns, trend, possible);
+    const changes: Change[] = [];
+    const modelsNow = () =>
+      averaged(
+        CORRELATIONS.flatMap((correlation) => {
+          const all = [...columns, ...changes.map((change) => this.#columnOf(change))];
+          return this.#modelsOf(regressionOf(numbers, logs, correlation, all), possible);
+        }),
+      );
+    let models = modelsNow();
     while (changes.length < Math.floor(days.length / DAYS_OF_CHANGE)) {
       const certain = this.#certainChange(models);
       if (certain === null) break;
       changes.push(certain);
-      columns.push(this.#columnOf(certain));
-      models = this.#modelsWith(columns, trend, possible);
+      models = modelsNow();
     }
     this.#models = models;
     this.changes = changes.sort((a, b) => a.from - b.from);
@@ -101,36 +107,39 @@ export class DemandFit {
 
   /** Growth per day at the last day, as the likeliest model has it. */
   get slope(): number {
-    return this.#models[0]!.estimate;
+    return this.#models[0]!.slope;
   }
 
-  /** Draws one of the possible courses. */
+  /** Draws one of the possible courses. Drawn growth is accepted in proportion to its prior. */
   draw(random: SeededRandom): Course {
-    const model = this.#chosen(uniform(random));
-    const { coefficients, rms, sigma } = model.draw(random);
-    const seen = coefficients.slice(0, this.#weekdays.length);
-    const levels = Array.from({ length: DAYS_OF_WEEK }, (_, weekday) => {
-      const at = this.#weekdays.indexOf(weekday);
-      // The level of a weekday that was never recorded may be as high as any.
-      return at === -1 ? Math.max(...seen) : seen[at]!;
-    });
-    return {
-      levels,
-      slope: coefficients[this.#weekdays.length]!,
-      correlation: model.correlation,
-      deviation: this.#logs.at(-1)! - model.lastLevel(coefficients),
-      shocks: model.residuals.map((each) => (each / rms) * sigma),
-    };
+    const { regression } = chosen(this.#models, uniform(random));
+    for (let left = MOST_TRIES; ; left -= 1) {
+      const course = this.#courseOf(regression, random);
+      if (left === 0 || uniform(random) <= growthPrior(course.slope)) return course;
+    }
   }
 
-  /** @param share of the models' weights, from 0 to 1 */
-  #chosen(share: number): Model {
-    let sum = 0;
-    for (const model of this.#models) {
-      sum += model.weight;
-      if (share <= sum) return model;
-    }
-    return this.#models[0]!;
+  #courseOf(regression: Regression, random: SeededRandom): Course {
+    const { axes, along, residuals, lasts, lastLog, correlation } = regression;
+    const squares = squaresOf(regression);
+    const sigma = Math.sqrt(squares / chiSquared(residuals.length - axes.length, random));
+    const coefficients = solved(
+      regression,
+      along.map((each) => each + sigma * normal(random)),
+    );
+    const seen = coefficients.slice(0, this.#weekdays.length);
+    const scale = sigma / Math.sqrt(squares / residuals.length);
+    return {
+      levels: Array.from({ length: DAYS_OF_WEEK }, (_, weekday) => {
+        const at = this.#weekdays.indexOf(weekday);
+        // The level of a weekday that was never recorded may be as high as any.
+        return at === -1 ? Math.max(...seen) : seen[at]!;
+      }),
+      slope: coefficients[this.#weekdays.length]!,
+      correlation,
+      deviation: lastLog - lasts.reduce((sum, each, at) => sum + each * coefficients[at]!, 0),
+      shocks: Array.from(residuals, (each) => each * scale),
+    };
   }
 
   #possibleChanges(): Change[] {
@@ -152,28 +161,25 @@ export class DemandFit {
     return this.#numbers.map((each) => Number(to === null ? each < from : each >= from && each <= to));
   }
 
-  /** The models with these columns and at most one of the changes, for each correlation. */
-  #modelsWith(columns: readonly (readonly number[])[], trend: number, changes: readonly Change[]): Model[] {
+  /** This regression, and it with one more change. */
+  #modelsOf(base: Regression, changes: readonly Change[]): Model[] {
     const lasting = changes.filter(({ to }) => to === null).length;
-    const found = CORRELATIONS.flatMap((correlation) => {
-      const weigh = weighing(this.#numbers, correlation);
-      const base = new Base(columns, trend, this.#logs, weigh);
-      const priorOf = ({ to }: Change) =>
-        CHANGE_PRIOR / 2 / (to === null ? lasting : changes.length - lasting);
-      return [
-        new Model(base, null, null, Math.log(1 - CHANGE_PRIOR)),
-        ...changes.flatMap((change) => {
-          const column = this.#columnOf(change);
-          const model = new Model(base, change, column, Math.log(priorOf(change)));
-          return model.isKnown ? [model] : [];
-        }),
-      ];
-    });
-    const best = Math.max(...found.map(({ logLikelihood }) => logLikelihood));
-    const likely = found.filter((each) => each.logLikelihood > best + Math.log(LEAST_LIKELY));
-    const sum = likely.reduce((total, each) => total + Math.exp(each.logLikelihood - best), 0);
-    for (const each of likely) each.weight = Math.exp(each.logLikelihood - best) / sum;
-    return likely.sort((a, b) => b.weight - a.weight);
+    const [days, size] = [this.#numbers.length, base.axes.length];
+    const modelOf = (regression: Regression, change: Change | null, prior: number): Model => {
+      const slope = solved(regression, regression.along)[this.#weekdays.length]!;
+      const penalty = change === null ? 0 : Math.log(days) / 2;
+      const fit = -((days - size) / 2) * Math.log(squaresOf(regression)) - penalty;
+      const logLikelihood = base.logScale + fit + Math.log(prior * growthPrior(slope));
+      return { regression, change, slope, weight: logLikelihood };
+    };
+    return [
+      modelOf(base, null, 1 - CHANGE_PRIOR),
+      ...changes.flatMap((change) => {
+        const others = change.to === null ? lasting : changes.length - lasting;
+        const regression = withColumn(base, this.#columnOf(change));
+        return regression === null ? [] : [modelOf(regression, change, CHANGE_PRIOR / 2 / others)];
+      }),
+    ];
   }
 
   /** The likeliest change, if it is certain. What changed at the end may last or pass, so that is not certain yet. */
@@ -192,173 +198,114 @@ export class DemandFit {
   }
 }
 
-/** Makes the errors of days independent and equal (Prais and Winsten 1954); days may be missing. */
-interface Weighing {
-  readonly of: (column: readonly number[]) => Float64Array;
-  readonly logJacobian: number;
-  readonly correlation: number;
+/** One of the averaged models. */
+interface Model {
+  readonly regression: Regression;
+  /** The change that others may not have. */
+  readonly change: Change | null;
+  /** Estimated growth. */
+  readonly slope: number;
+  /** Logarithm of its likelihood, then its share of all. */
+  readonly weight: number;
 }
 
-function weighing(numbers: readonly number[], correlation: number): Weighing {
-  const kept = numbers.map((each, at) => (at === 0 ? 0 : correlation ** (each - numbers[at - 1]!)));
-  const scales = kept.map((share) => Math.sqrt((1 - correlation ** 2) / (1 - share ** 2)));
+/** Turns logarithms of likelihoods into shares. The likeliest comes first. */
+function averaged(models: readonly Model[]): Model[] {
+  const best = Math.max(...models.map(({ weight }) => weight));
+  const likely = models
+    .map((each) => ({ ...each, weight: Math.exp(each.weight - best) }))
+    .filter(({ weight }) => weight > LEAST_LIKELY)
+    .sort((a, b) => b.weight - a.weight);
+  const sum = likely.reduce((total, { weight }) => total + weight, 0);
+  return likely.map((each) => ({ ...each, weight: each.weight / sum }));
+}
+
+/** @param share of the models' weights, from 0 to 1 */
+function chosen(models: readonly Model[], share: number): Model {
+  let sum = 0;
+  for (const model of models) {
+    sum += model.weight;
+    if (share <= sum) return model;
+  }
+  return models[0]!;
+}
+
+/** Least squares on columns that are made orthonormal by Gram and Schmidt. */
+interface Regression {
+  readonly correlation: number;
+  /** Makes the errors of days independent and equal (Prais and Winsten 1954); days may be missing. */
+  readonly weigh: (column: readonly number[]) => Float64Array;
+  readonly axes: readonly Float64Array[];
+  /** Upper triangle, by columns. */
+  readonly factors: readonly (readonly number[])[];
+  /** The columns at the last day. */
+  readonly lasts: readonly number[];
+  readonly lastLog: number;
+  /** The logarithms along the axes, and what is left of them. */
+  readonly along: readonly number[];
+  readonly residuals: Float64Array;
+  /** What the likelihood has besides the residuals. */
+  readonly logScale: number;
+}
+
+function regressionOf(
+  numbers: readonly number[],
+  logs: readonly number[],
+  correlation: number,
+  columns: readonly (readonly number[])[],
+): Regression {
+  const remains = numbers.map((each, at) => (at === 0 ? 0 : correlation ** (each - numbers[at - 1]!)));
+  const scales = remains.map((share) => Math.sqrt((1 - correlation ** 2) / (1 - share ** 2)));
+  const weigh = (column: readonly number[]) =>
+    Float64Array.from(column, (each, at) => (each - remains[at]! * (column[at - 1] ?? 0)) * scales[at]!);
+  const none: Regression = {
+    ...{ correlation, weigh, axes: [], factors: [], lasts: [], along: [] },
+    lastLog: logs.at(-1)!,
+    residuals: weigh(logs),
+    logScale: scales.reduce((sum, scale) => sum + Math.log(scale), 0),
+  };
+  return columns.reduce((regression, column) => withColumn(regression, column) ?? regression, none);
+}
+
+/** The regression with one more column; null if the others tell as much. */
+function withColumn(regression: Regression, column: readonly number[]): Regression | null {
+  const rest = regression.weigh(column);
+  const factors = regression.axes.map((axis) => subtract(rest, axis));
+  const length = Math.sqrt(dot(rest, rest));
+  if (length < LEAST_LENGTH) return null;
+  const axis = rest.map((each) => each / length);
+  const residuals = Float64Array.from(regression.residuals);
   return {
-    correlation,
-    of: (column) =>
-      Float64Array.from(
-        column,
-        (each, at) => (each - kept[at]! * (at === 0 ? 0 : column[at - 1]!)) * scales[at]!,
-      ),
-    logJacobian: scales.reduce((sum, scale) => sum + Math.log(scale), 0),
+    ...regression,
+    axes: [...regression.axes, axis],
+    factors: [...regression.factors, [...factors, length]],
+    lasts: [...regression.lasts, column.at(-1)!],
+    along: [...regression.along, subtract(residuals, axis)],
+    residuals,
+    logScale: regression.logScale - Math.log(length),
   };
 }
 
-/** Columns that all models of one correlation have, made orthonormal by Gram and Schmidt. */
-class Base {
-  readonly weigh: Weighing;
-  /** The column that is the trend. */
-  readonly trend: number;
-  readonly lasts: readonly number[];
-  readonly logs: Reduced;
-  readonly days: number;
-  readonly #axes: Float64Array[] = [];
-  /** Upper triangle, by columns. */
-  readonly #factors: (readonly number[])[] = [];
-  readonly logScale: number;
-
-  constructor(
-    columns: readonly (readonly number[])[],
-    trend: number,
-    logs: readonly number[],
-    weigh: Weighing,
-  ) {
-    this.weigh = weigh;
-    this.trend = trend;
-    this.days = logs.length;
-    this.lasts = columns.map((column) => column.at(-1)!);
-    let logScale = weigh.logJacobian;
-    for (const column of columns) {
-      const { along, rest, size } = this.reduced(column);
-      const length = Math.sqrt(size);
-      this.#axes.push(rest.map((each) => each / length));
-      this.#factors.push([...along, length]);
-      logScale -= Math.log(length);
-    }
-    this.logScale = logScale;
-    this.logs = this.reduced(logs);
+/** The coefficients of the columns, of a vector given along the axes. */
+function solved({ factors }: Regression, along: readonly number[]): number[] {
+  const solution = [...along];
+  for (let row = solution.length - 1; row >= 0; row -= 1) {
+    for (let column = row + 1; column < solution.length; column += 1)
+      solution[row]! -= factors[column]![row]! * solution[column]!;
+    solution[row]! /= factors[row]![row]!;
   }
-
-  get size(): number {
-    return this.#axes.length;
-  }
-
-  /** A column as a part along the axes and the rest. */
-  reduced(column: readonly number[]): Reduced {
-    const rest = this.weigh.of(column);
-    const along = this.#axes.map((axis) => {
-      const length = dot(axis, rest);
-      for (let at = 0; at < rest.length; at += 1) rest[at]! -= length * axis[at]!;
-      return length;
-    });
-    return { along, rest, size: dot(rest, rest) };
-  }
-
-  /** The coefficients of the columns, of a vector given along the axes. */
-  solved(along: readonly number[]): number[] {
-    const solution = [...along];
-    for (let row = solution.length - 1; row >= 0; row -= 1) {
-      for (let column = row + 1; column < solution.length; column += 1)
-        solution[row]! -= this.#factors[column]![row]! * solution[column]!;
-      solution[row]! /= this.#factors[row]![row]!;
-    }
-    return solution;
-  }
+  return solution;
 }
 
-interface Reduced {
-  readonly along: readonly number[];
-  readonly rest: Float64Array;
-  /** Of the rest: sum of squares. */
-  readonly size: number;
+function squaresOf({ residuals }: Regression): number {
+  return Math.max(residuals.length * LEAST_DEVIATION ** 2, dot(residuals, residuals));
 }
 
-/** A change whose column hardly differs from the others cannot be told from them. */
-const LEAST_SIZE = 1e-6;
-
-/** One of the averaged models: the columns of its base, and at most one change. */
-class Model {
-  readonly change: Change | null;
-  readonly logLikelihood: number;
-  /** Of growth. */
-  readonly estimate: number;
-  /** Share of all models, set when they are known. */
-  weight = 0;
-  readonly #base: Base;
-  readonly #column: Reduced | null;
-  readonly #lastOfColumn: number;
-  readonly #effect: number;
-  readonly #squares: number;
-  readonly #freedom: number;
-  #residuals: readonly number[] | null = null;
-
-  constructor(base: Base, change: Change | null, column: readonly number[] | null, logPrior: number) {
-    this.#base = base;
-    this.change = change;
-    this.#column = column === null ? null : base.reduced(column);
-    this.#lastOfColumn = column?.at(-1) ?? 0;
-    const { logs, days } = base;
-    const across = this.#column === null ? 0 : dot(this.#column.rest, logs.rest);
-    this.#effect = this.#column === null || !this.isKnown ? 0 : across / this.#column.size;
-    const least = days * LEAST_DEVIATION ** 2;
-    this.#squares = Math.max(least, logs.size - this.#effect * across);
-    this.#freedom = days - base.size - (column === null ? 0 : 1);
-    const fit = -((days - base.size) / 2) * Math.log(this.#squares);
-    this.estimate = this.#coefficients(0, this.#effect, null)[base.trend]!;
-    const prior = logPrior + Math.log(growthPrior(this.estimate));
-    this.logLikelihood = base.logScale + fit + prior - (column === null ? 0 : Math.log(days) / 2);
-  }
-
-  get correlation(): number {
-    return this.#base.weigh.correlation;
-  }
-
-  get isKnown(): boolean {
-    return this.#column === null || this.#column.size > LEAST_SIZE;
-  }
-
-  get residuals(): readonly number[] {
-    const { rest } = this.#base.logs;
-    this.#residuals ??= Array.from(rest, (each, at) => each - this.#effect * (this.#column?.rest[at] ?? 0));
-    return this.#residuals;
-  }
-
-  /**
-   * Draws coefficients from their posterior; the last one is that of the change. Drawn growth is accepted in proportion
-   * to its prior.
-   */
-  draw(random: SeededRandom) {
-    const { days, trend } = this.#base;
-    for (let left = MOST_TRIES; ; left -= 1) {
-      const sigma = Math.sqrt(this.#squares / chiSquared(this.#freedom, random));
-      const spread = this.#column === null ? 0 : sigma / Math.sqrt(this.#column.size);
-      const coefficients = this.#coefficients(sigma, this.#effect + spread * normal(random), random);
-      if (left === 0 || uniform(random) <= growthPrior(coefficients[trend]!))
-        return { coefficients, sigma, rms: Math.sqrt(this.#squares / days) };
-    }
-  }
-
-  #coefficients(sigma: number, effect: number, random: SeededRandom | null): number[] {
-    const along = this.#base.logs.along.map(
-      (each, at) =>
-        each - effect * (this.#column?.along[at] ?? 0) + (random === null ? 0 : sigma * normal(random)),
-    );
-    return [...this.#base.solved(along), effect];
-  }
-
-  lastLevel(coefficients: readonly number[]): number {
-    const lasts = [...this.#base.lasts, this.#lastOfColumn];
-    return lasts.reduce((sum, last, at) => sum + last * coefficients[at]!, 0);
-  }
+/** Takes from a vector what it has along an axis. @returns how much that is */
+function subtract(vector: Float64Array, axis: Float64Array): number {
+  const length = dot(axis, vector);
+  for (let at = 0; at < vector.length; at += 1) vector[at]! -= length * axis[at]!;
+  return length;
 }
 
 /** Of growth per day, relative to none: a Cauchy distribution (Gelman, Jakulin, Pittau and Su 2008). */

@@ -17,11 +17,12 @@ const INTERVAL_DEVIATIONS = 2 * 1.96;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /**
- * When demand reaches the breaking point: an interval of 95 %, null if none is known. Possible future days are simulated: courses of demand are drawn from a
+ * When demand reaches the breaking point. Possible future days are simulated: courses of demand are drawn from a
  * regression, with residuals drawn again as shocks (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice",
  * 3rd ed., section 5.5). In half of them growth is a share of demand, in the other half an amount. Each path has a
  * breaking point drawn from its interval. The answer is when 5 % and 95 % of the paths have reached theirs. A few weeks
  * cannot tell the shape of growth, so the earlier day and the later day of both halves count.
+ * @param capacity the breaking point; null if none is known
  */
 export function headroom(
   { days, earlier, leftOut, growth, events }: DemandDocument,
@@ -30,18 +31,20 @@ export function headroom(
   const known = [...earlier, ...days]
     .filter(({ demand }) => demand > 0)
     .toSorted((a, b) => (a.day < b.day ? -1 : 1));
-  const used = known.slice(-MOST_DAYS);
-  const last = used.at(-1)?.day ?? null;
+  const last = known.at(-1)?.day ?? null;
+  const lastNumber = last === null ? 0 : dayNumber(last);
+  const used = known.filter(({ day }) => dayNumber(day) > lastNumber - MOST_DAYS);
   const fit = used.length >= LEAST_DAYS ? new DemandFit(used) : null;
   const isPossible = fit !== null || (growth !== null && last !== null);
-  const lastNumber = last === null ? 0 : dayNumber(last);
   const counted = events.map((event) => ({ ...event, counts: countsOf(event.day, lastNumber) }));
   const random = new SeededRandom(1);
   const paths = isPossible ? simulated(used, fit, growth, counted, capacity, random) : null;
   const slopes = fit === null ? null : paths?.slopes.toSorted((a, b) => a - b);
   const isSure = growth !== null || (slopes != null && quantile(slopes, TAIL) > 0);
   const firsts = capacity === null ? null : (paths?.firsts ?? null);
-  const isGrowing = isSure || counted.some(({ counts, times }) => counts === 'forecast' && times > 1);
+  const isGrowing =
+    (growth === null ? isSure : growth > 0) ||
+    counted.some(({ counts, times }) => counts === 'forecast' && times > 1);
   return {
     ...answer(firsts, lastNumber, isGrowing, capacity?.high != null),
     lacks: firsts !== null ? null : isPossible ? 'breaking_point' : 'days',

@@ -75,7 +75,7 @@ describe('headroom', () => {
   });
 
   test('does not reach a breaking point of which only passing loads are known', () => {
-    const document = asked({ days: daysOf(112, 0.1), capacity: { low: 1.5, high: null } });
+    const document = asked({ days: daysOf(84, 0.1), capacity: { low: 1.5, high: null } });
     expect(document.state).toBe('not_before');
     expect(document.reached!.to).toBeNull();
   });
@@ -104,9 +104,14 @@ describe('headroom', () => {
     }
   });
 
+  test('has no day if growth is set to none', () => {
+    const document = asked({ growth: 0, capacity: { low: 1.02, high: 1.06 } });
+    expect(document).toMatchObject({ state: 'not_before', growth: { source: 'set', isSure: true } });
+  });
+
   test('takes an event for a step from its day on', () => {
     const event = { day: '2027-03-01', times: 3 };
-    const document = asked({ days: daysOf(112), events: [event] });
+    const document = asked({ days: daysOf(42), events: [event] });
     expect(document).toMatchObject({ state: 'reached', reached: { from: '2027-03-01', to: '2027-03-01' } });
     expect(document.events).toEqual([{ ...event, counts: 'forecast' }]);
   });
@@ -115,7 +120,7 @@ describe('headroom', () => {
     ['2026-11-20', 'recorded'],
     ['2029-01-01', 'later'],
   ])('does not take an event of %s', (day, counts) => {
-    const document = asked({ days: daysOf(112), events: [{ day, times: 3 }] });
+    const document = asked({ days: daysOf(42), events: [{ day, times: 3 }] });
     expect(document).toMatchObject({ state: 'not_within_a_year', events: [{ counts }] });
   });
 
@@ -135,7 +140,7 @@ describe('headroom', () => {
   });
 
   test('uses the latest half year, and no day without demand', () => {
-    const document = asked({ days: [...daysOf(250), { day: '2026-10-01', demand: 0 }] });
+    const document = asked({ days: [...daysOf(250), { day: dayOf(MONDAY + 250), demand: 0 }] });
     expect(document.recorded).toMatchObject({ days: 182, earlier: 68 });
     expect(document.days).toHaveLength(182);
   });
@@ -143,7 +148,7 @@ describe('headroom', () => {
   test('is the same for the same days in any order, whichever they are', () => {
     const day = fc.record({ at: fc.nat(400), demand: fc.double({ min: 1e-6, max: 1e6, noNaN: true }) });
     fc.assert(
-      fc.property(fc.uniqueArray(day, { selector: ({ at }) => at, minLength: 14, maxLength: 30 }), (list) => {
+      fc.property(fc.uniqueArray(day, { selector: ({ at }) => at, minLength: 14, maxLength: 20 }), (list) => {
         const days = list.map(({ at, demand }) => ({ day: dayOf(MONDAY + at), demand }));
         const document = asked({ days });
         expect(headroomSchema.parse(JSON.parse(JSON.stringify(document)))).toEqual(document);
@@ -151,7 +156,7 @@ describe('headroom', () => {
         const { from, to } = document.reached ?? { from: '', to: null };
         expect(to === null || from <= to).toBe(true);
       }),
-      { numRuns: 3 },
+      { numRuns: 2 },
     );
   });
 });
