@@ -59,8 +59,8 @@ export interface StatementEvidence {
 export function isPointless(part: StatementPart, played: readonly PlayedPart[]): boolean {
   const hasFailed = (lower: StatementPart) =>
     played.some((each) => each.part === lower && each.document.verdict === 'FAIL');
-  if (part === 'multiplied') return hasFailed('recorded');
-  return part === 'spike' && (hasFailed('recorded') || hasFailed('multiplied'));
+  if (part === 'recorded') return false;
+  return hasFailed('recorded') || (part === 'spike' && hasFailed('multiplied'));
 }
 
 /** The directory of the run at the smallest load that failed: of a part, else of the search. Null if none failed. */
@@ -90,11 +90,9 @@ export function statementDocument(evidence: StatementEvidence): StatementDocumen
   const reached = headroom(plan.demand, capacity && capacityOf(capacity));
   const findings = { ...facts, runs, documents, capacity, production, explanation, headroom: reached };
   const limits = limitsOf(findings);
-  const verdict = runs.some((run) => run.verdict === 'FAIL')
-    ? 'FAIL'
-    : limits.some(({ decides }) => decides)
-      ? 'INCONCLUSIVE'
-      : 'PASS';
+  const isProven = runs.length > 0 && runs.every((run) => run.verdict === 'PASS');
+  const isOpen = !isProven || limits.some(({ decides }) => decides);
+  const verdict = runs.some((run) => run.verdict === 'FAIL') ? 'FAIL' : isOpen ? 'INCONCLUSIVE' : 'PASS';
   const judged = documents.get('multiplied') ?? documents.get('recorded') ?? null;
   return {
     schemaVersion: STATEMENT_SCHEMA_VERSION,

@@ -13,7 +13,7 @@ import type {
   StatementRun,
 } from '../../documents/statement.ts';
 import { UNCOMPARABLE } from '../capacity/build-document.ts';
-import { capacityView } from '../capacity/view.ts';
+import { capacityView, loadName } from '../capacity/view.ts';
 import { shareText } from '../render/table.ts';
 import { windowsNotes } from '../windows/view.ts';
 
@@ -95,6 +95,10 @@ const ofRuns: Limits = ({ runs, multiplier, documents, sendable }) =>
       const text = `at ${name} the service did not meet ${violated.join(' and ') || 'its objectives'}`;
       return [{ code: VIOLATED, text, advice: '', decides: true }];
     }
+    if (reasons.length === 0) {
+      const text = `${name} has no verdict`;
+      return [{ code: 'no_verdict', text, advice: 'State objectives with --slo.', decides: true }];
+    }
     return reasons.map((each) => ({
       code: each.code,
       text: `at ${name}: ${each.text}`,
@@ -103,7 +107,7 @@ const ofRuns: Limits = ({ runs, multiplier, documents, sendable }) =>
     }));
   });
 
-const ofSearch: Limits = ({ capacity, sendable }) => {
+const ofSearch: Limits = ({ capacity, sendable, multiplier, documents }) => {
   if (!sendable) return [];
   if (capacity === null) {
     const advice = 'Repeat the command with the same --out: it goes on from here.';
@@ -111,12 +115,19 @@ const ofSearch: Limits = ({ capacity, sendable }) => {
       { code: 'part_missing', text: 'the breaking point was not searched to its end', advice, decides: true },
     ];
   }
-  return capacityView(capacity).reasons.map(({ code, text, advice }) => ({
+  const ended = capacityView(capacity).reasons.map(({ code, text, advice }) => ({
     code,
     text: `search for the breaking point: ${text}`,
     advice,
     decides: UNCOMPARABLE.has(capacity.endedBy),
   }));
+  const most = capacity.breakingPoint.interval?.[1] ?? multiplier;
+  const holds = documents.get('multiplied')?.verdict === 'PASS';
+  if (!holds || most >= multiplier) return ended;
+  const load = loadName(capacity.load);
+  const text = `${load} of the window break the service below ${formatMultiplier(multiplier)}x if they last: the window holds because they end`;
+  const advice = 'Plan with the breaking point if such a load may last longer.';
+  return [...ended, { code: 'breaks_below', text, advice, decides: false }];
 };
 
 /** What the run at 1x noted on servers that differ. */

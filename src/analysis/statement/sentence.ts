@@ -32,9 +32,15 @@ function claimText({ verdict, multiplier, limits, runs, ...facts }: Judged): str
   const because = first === undefined ? '' : `, because ${first.text}`;
   if (verdict === 'PASS') return `The service holds ${load}.`;
   if (verdict === 'INCONCLUSIVE') return `It is not known whether the service holds ${load}${because}.`;
-  const atRecorded = runs.some((run) => run.part === 'recorded' && run.verdict === 'FAIL');
-  const failed = limits.find(({ code }) => code === VIOLATED);
-  return `The service does not hold ${atRecorded ? windowText(facts) : load}${failed === undefined ? '' : `: ${failed.text}`}.`;
+  const failed = runs.filter((run) => run.verdict === 'FAIL').map(({ part }) => part);
+  const found = limits.find(({ code }) => code === VIOLATED);
+  const how = found === undefined ? '' : `: ${found.text}`;
+  if (failed.every((part) => part === 'faults')) {
+    const others = runs.filter(({ part }) => part !== 'faults');
+    const holds = others.every((run) => run.verdict === 'PASS') ? `The service holds ${load}. ` : '';
+    return `${holds}It does not hold the planned failures of dependencies${how}.`;
+  }
+  return `The service does not hold ${failed.includes('recorded') ? windowText(facts) : load}${how}.`;
 }
 
 /** `the hardest 15 min of 28 days (harder than 99.7 % of 2,688 windows, from 2026-11-03 14:15 UTC)`. */

@@ -53,6 +53,19 @@ describe('the verdict of a statement', () => {
     expect(codesOf(document, true)).toEqual(['sender_lag']);
   });
 
+  test('nothing checked never passes', () => {
+    expect(stated({ ...PASSED, spike: null })).toMatchObject({ verdict: 'INCONCLUSIVE' });
+    expect(codesOf(stated({ ...PASSED, spike: null }), true)).toEqual(['no_verdict']);
+    expect(stated({}, { plan: { parts: [] } }).verdict).toBe('INCONCLUSIVE');
+  });
+
+  test('a failure with planned faults is no failure of the load', () => {
+    const parts = [...PLAN.parts, { ...PLAN.parts[0]!, part: 'faults' as const }];
+    const document = stated({ ...PASSED, faults: 'FAIL' }, { plan: { parts } });
+    expect(document.verdict).toBe('FAIL');
+    expect(document.sentence.startsWith('The service holds 2 times')).toBe(true);
+  });
+
   test('a load that a lower one has failed is no missing part', () => {
     const document = stated({ recorded: 'PASS', multiplied: 'FAIL' });
     expect(document.runs.map(({ skipped }) => skipped)).toEqual([null, null, 'lower_load_failed']);
@@ -106,6 +119,12 @@ describe('what limits a statement', () => {
   test('a budget that shortens a part', () => {
     const parts = PLAN.parts.map((part) => ({ ...part, lengthS: 300, windowShare: 1 / 3 }));
     expect(codesOf(stated(PASSED, { plan: { parts } }))).toEqual(['shortened', 'shortened', 'shortened']);
+  });
+
+  test('a stretch that breaks the target below the multiplier if it lasts', () => {
+    const document = stated(PASSED, { plan: { multiplier: 8 } });
+    expect(codesOf(document, false)).toEqual(['breaks_below']);
+    expect(document.verdict).toBe('PASS');
   });
 
   test('a search without a breaking point leaves the claim, and says so', () => {
