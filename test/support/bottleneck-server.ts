@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Exchange } from '../../src/core/exchange.ts';
-import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { afterwards } from '../support/leftovers.ts';
-import { type PlantedRequest, plantedRequests } from '../support/planted-sends.ts';
+import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
+import { afterwards } from './leftovers.ts';
+import { type PlantedRequest, plantedRequests } from './planted-sends.ts';
 
 const ANSWER = '{"outputs":[1,2,3,4]}';
 
