@@ -3,9 +3,13 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { buildHistory, MOST_RUNS } from '../analysis/history/build-history.ts';
 import { type CiReport, testNameOf } from '../analysis/verdict/ci-report.ts';
+import { systemClock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { type ResolvedOptions, text } from '../core/options.ts';
+import { type ResolvedOptions, text, value } from '../core/options.ts';
+import { shellWord } from '../core/text.ts';
+import { formatInstantUs, parseInstantUs, refused, US_PER_S } from '../core/units.ts';
 import type { HistoryDocument } from '../documents/history.ts';
+import type { ExceptionDocument, TestedDocument } from '../documents/parts.ts';
 import { readReplayDocument } from '../documents/replay.ts';
 import { k6Figures } from '../formats/k6.ts';
 import { parseRetainRuns } from '../replay/options/parsers.ts';
@@ -41,6 +45,77 @@ export function keepInHistory(
   }
 }
 
+export const ACCEPT_OPTIONS = {
+  history: text('--history <file>', 'the history that has the run', { required: true }),
+  reason: text('--reason <text>', 'why its result is accepted', { required: true }),
+  until: value('--until <date>', 'when that ends (ISO 8601, UTC), at most a year ahead', parseInstantUs, {
+    required: true,
+  }),
+};
+
+const MOST_REASON = 500;
+const LONGEST_US = 366 * 24 * 3600 * US_PER_S;
+
+/**
+ * Accepts the result of a run for a time. It is shown with the history, and with later runs of the same test.
+ * @param named the directory of the run, or its id
+ * @throws AppError OPTION_INVALID, INPUT_INVALID if the history does not have the run
+ */
+export function acceptRun(
+  named: string,
+  { history: file, reason, until }: ResolvedOptions<typeof ACCEPT_OPTIONS>,
+  nowUs: number,
+): ExceptionDocument {
+  if (until <= nowUs || until > nowUs + LONGEST_US) {
+    const why = until <= nowUs ? 'is over' : 'is more than a year ahead';
+    throw refused('--until', formatInstantUs(until), why, 'Give a day such as 2027-01-15.');
+  }
+  if (reason.trim() === '' || reason.length > MOST_REASON || /\p{Cc}/u.test(reason)) {
+    const hint = `Give 1 to ${MOST_REASON} characters without line breaks, such as a ticket.`;
+    throw refused('--reason', reason.slice(0, 40), 'is no reason', hint);
+  }
+  if (!existsSync(file)) throw new AppError('INPUT_INVALID', `there is no history ${file}`);
+  const run = existsSync(named) ? runIn(named) : named;
+  const history = new History(file, 'write');
+  try {
+    const times = { acceptedAt: formatInstantUs(nowUs), until: formatInstantUs(until) };
+    const accepted = history.accept({ run, reason: reason.trim(), ...times });
+    if (accepted !== null) return accepted;
+    throw new AppError('INPUT_INVALID', `${file} has no run ${run}`, {
+      hint: `Its runs: reprise history ${shellWord(file)} --json.`,
+    });
+  } finally {
+    history.close();
+  }
+}
+
+function runIn(directory: string): string {
+  const reader = new RunReader(directory);
+  try {
+    const id = reader.run?.id;
+    if (id !== undefined) return id;
+    throw new AppError('INPUT_INVALID', `the run ${directory} was never sealed: it has no result to accept`);
+  } finally {
+    reader.close();
+  }
+}
+
+/** The exceptions of a test that have not ended; none without a history. */
+export function exceptionsOf(
+  { history }: Pick<VerdictRequest, 'history'>,
+  test: string,
+  nowUs: number,
+): Pick<TestedDocument, 'exceptions'> {
+  if (history === null || !existsSync(history.file)) return {};
+  const kept = new History(history.file, 'read');
+  try {
+    const exceptions = kept.exceptions(test, formatInstantUs(nowUs));
+    return exceptions.length === 0 ? {} : { exceptions };
+  } finally {
+    kept.close();
+  }
+}
+
 export const HISTORY_OPTIONS = {
   name: text('--name <name>', 'only the runs of this test'),
   addK6: text('--add-k6 <file>', 'first add the summary of a k6 test, as a run of the test --name'),
@@ -56,11 +131,13 @@ export function readHistory(
     name: test,
     addK6 = null,
   }: Partial<ResolvedOptions<typeof HISTORY_OPTIONS>> & { readonly name: string | null },
+  nowUs: number = systemClock.epochUs(),
 ): HistoryDocument {
   if (addK6 !== null) addK6Summary(file, addK6, test);
   const history = new History(file, 'read');
   try {
-    const document = buildHistory(file, history.runs(test, MOST_RUNS));
+    const exceptions = history.exceptions(test, formatInstantUs(nowUs));
+    const document = buildHistory(file, history.runs(test, MOST_RUNS), exceptions);
     if (test === null || document.tests.length > 0) return document;
     const known = [...new Set(history.runs(null, 1).map((run) => run.test))];
     throw new AppError('INPUT_INVALID', `${file} has no test ${JSON.stringify(test)}`, {

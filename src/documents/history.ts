@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { count, type Immutable, maybeNumber, maybeText, tested } from './parts.ts';
+import { count, exception, type Immutable, maybeNumber, maybeText, tested } from './parts.ts';
 
 const unit = z.enum(['ms', 'share', 'per_second', 'ratio', 'count']);
 
@@ -63,6 +63,7 @@ export const historySchema = z.object({
   kind: z.literal('history'),
   file: z.string(),
   significance: z.number().describe('Chance of naming any change in a test that has none.'),
+  exceptions: z.array(exception).describe('That have not ended, of these tests.'),
   tests: z.array(testHistory),
 });
 export type HistoryDocument = Immutable<z.infer<typeof historySchema>>;

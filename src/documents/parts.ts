@@ -27,6 +27,17 @@ export const pauses = z
   })
   .describe('How long answers may have waited because the generator was stopped or had no processor.');
 
+export const exception = z
+  .object({
+    run: z.string(),
+    test: z.string(),
+    reason: z.string(),
+    acceptedAt: z.string(),
+    until: z.string().describe('From here on it is no exception any more.'),
+  })
+  .describe('A run whose result was accepted for a time: `history accept`.');
+export type ExceptionDocument = Immutable<z.infer<typeof exception>>;
+
 /** What was tested, and with which recording. Documents of earlier versions do not say. */
 export const tested = {
   labels: labels.optional().describe('Of the build that serves: `--label`, variables of CI.'),
@@ -39,6 +50,7 @@ export const tested = {
     .object({ labels: labels.optional(), serverDetails: serverDetails.optional() })
     .optional()
     .describe('The same of the recorded server.'),
+  exceptions: z.array(exception).optional().describe('Of earlier runs of the same test in its history.'),
 };
 export type TestedDocument = Immutable<z.infer<z.ZodObject<typeof tested>>>;
 

@@ -1,7 +1,7 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { HistoryRun } from '../documents/history.ts';
-import type { TestedDocument } from '../documents/parts.ts';
+import type { ExceptionDocument, TestedDocument } from '../documents/parts.ts';
 import { whatIs } from './capture/directory.ts';
 import {
   type Connection,
@@ -66,10 +66,23 @@ CREATE TABLE IF NOT EXISTS demand (
 `;
 /** Days of demand that are kept for each test. */
 const MOST_DAYS = 1_000;
+/** Added to histories of earlier versions when a run is accepted. A run may be removed before its exception ends. */
+const EXCEPTION_SCHEMA = `
+CREATE TABLE IF NOT EXISTS exception (
+  run TEXT PRIMARY KEY,
+  test TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  accepted_at TEXT NOT NULL,
+  until TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
 /** Their names among the labels. Names of labels have no capital letters. */
 const CAPTURE_DIGEST = 'captureDigest';
 
 const SERVER_DETAILS = 'serverDetails';
+/** Exceptions that are shown at one time. */
+const MOST_EXCEPTIONS = 100;
 
 type RunRow = Omit<HistoryRun, 'figures' | keyof TestedDocument>;
 const RUN_COLUMNS = selected(
@@ -138,6 +151,37 @@ export class History {
       );
       const labels = this.#labels();
       return rows.map((row) => ({ ...row, ...labels(row.run), figures: figures.all(row.run) }));
+    });
+  }
+
+  /** Accepts a run, in place of an earlier exception of it. @returns null if the history does not have the run */
+  accept(exception: Omit<ExceptionDocument, 'test'>): ExceptionDocument | null {
+    return this.#asked(() => {
+      const test = this.#connection
+        .prepare<[string], string>('SELECT test FROM run WHERE run = ?')
+        .pluck()
+        .get(exception.run);
+      if (test === undefined) return null;
+      const { run, reason, acceptedAt, until } = exception;
+      this.#connection.exec(EXCEPTION_SCHEMA);
+      this.#connection
+        .prepare('INSERT OR REPLACE INTO exception VALUES (?, ?, ?, ?, ?)')
+        .run(run, test, reason, acceptedAt, until);
+      return { ...exception, test };
+    });
+  }
+
+  /** The exceptions of a test, or of all, that have not ended at an instant; the newest first. */
+  exceptions(test: string | null, at: string): ExceptionDocument[] {
+    return this.#asked(() => {
+      const tables = this.#connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'exception'").all();
+      if (tables.length === 0) return [];
+      return this.#connection
+        .prepare<[string | null, string | null, string], ExceptionDocument>(
+          `SELECT ${selected('run, test, reason, accepted_at, until')} FROM exception
+           WHERE (? IS NULL OR test = ?) AND until > ? ORDER BY accepted_at DESC, run LIMIT ${MOST_EXCEPTIONS}`,
+        )
+        .all(test, test, at);
     });
   }
 

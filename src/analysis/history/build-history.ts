@@ -16,13 +16,18 @@ export const LEAST_RUNS = 12;
 export const MOST_RUNS = 200;
 
 /** Groups the runs of a history by test, and finds the runs where the level of a metric changed. */
-export function buildHistory(file: string, runs: readonly HistoryRun[]): HistoryDocument {
+export function buildHistory(
+  file: string,
+  runs: readonly HistoryRun[],
+  exceptions: HistoryDocument['exceptions'] = [],
+): HistoryDocument {
   const byTest = Map.groupBy(runs, ({ test }) => test);
   return {
     schemaVersion: 1,
     kind: 'history',
     file,
     significance: SIGNIFICANCE,
+    exceptions,
     tests: [...byTest].map(([test, own]) => testHistory(test, own.slice(-MOST_RUNS))),
   };
 }

@@ -12,6 +12,7 @@ import { timeSeries } from '../render/charts.ts';
 import { type PageAssets, tablesPart, viewPage } from '../render/html.ts';
 import {
   columnsOf,
+  exceptionText,
   labelsText,
   NONE,
   numberText,
@@ -25,7 +26,7 @@ import { LEAST_RUNS } from './build-history.ts';
 
 /** A history in a readable form. */
 export function historyView(document: HistoryDocument): View {
-  const { file, tests, significance } = document;
+  const { file, tests, significance, exceptions } = document;
   const runs = tests.reduce((sum, test) => sum + test.runs.length, 0);
   const changed = tests.flatMap(({ test, metrics }) =>
     metrics.flatMap(({ name, unit, changes }) => changes.map((change) => ({ test, name, unit, change }))),
@@ -38,7 +39,7 @@ export function historyView(document: HistoryDocument): View {
   return {
     title: 'History',
     verdict: changed.length > 0 ? 'CHANGED' : isEnough ? 'STEADY' : null,
-    tone: toneOf(tests, changed.length > 0),
+    tone: toneOf(document, changed.length > 0),
     headline: [
       changed.length === 0
         ? unchanged
@@ -54,17 +55,19 @@ export function historyView(document: HistoryDocument): View {
     notes: [],
     lines: [
       `${countOf(runs, 'run')} of ${countOf(tests.length, 'test')} in ${file}`,
+      ...exceptions.map((each) => `${each.test}: ${exceptionText(each)}`),
       `A change is named by chance in at most ${formatShare(significance)} of tests that have none; a test needs ${LEAST_RUNS} decided runs.`,
     ],
     sections: tests.map(testSection),
   };
 }
 
-/** Green only if tests are known to be steady, and their last runs passed. */
-function toneOf(tests: readonly TestHistory[], isChanged: boolean): View['tone'] {
+/** Green only if tests are known to be steady, and their last runs passed. An accepted failure is a warning. */
+function toneOf({ tests, exceptions }: HistoryDocument, isChanged: boolean): View['tone'] {
   const last = tests.map(lastResultOf);
-  if (last.includes('failed')) return 'bad';
-  if (isChanged || last.includes('undecided')) return 'warn';
+  const isAccepted = ({ runs }: TestHistory) => exceptions.some(({ run }) => run === runs.at(-1)?.run);
+  if (tests.some((test) => lastResultOf(test) === 'failed' && !isAccepted(test))) return 'bad';
+  if (isChanged || last.includes('failed') || last.includes('undecided')) return 'warn';
   return tests.some(({ enough }) => enough) ? 'good' : 'plain';
 }
 

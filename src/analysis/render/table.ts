@@ -1,7 +1,7 @@
 import { linesOf, shellWord, shownText, type Tone } from '../../core/text.ts';
 import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
 import type { ComparedMetric } from '../../documents/comparison.ts';
-import type { Labels, TestedDocument } from '../../documents/parts.ts';
+import type { ExceptionDocument, Labels, TestedDocument } from '../../documents/parts.ts';
 import { differencesText, serverDifferences } from '../../documents/server-details.ts';
 
 interface Column {
@@ -334,14 +334,20 @@ function linesOfView({ lines, tested = [] }: View): string[] {
 
 /** What was tested, for the top of a page; nothing for a document of an earlier version. */
 export function testedLines(document: TestedDocument): string[] {
-  const { labels = {}, captureDigest, recordedServer = {} } = document;
+  const { labels = {}, captureDigest, recordedServer = {}, exceptions = [] } = document;
   const differences = serverDifferences(recordedServer, document);
   return linesOf(
     Object.keys(labels).length > 0 && `tested: ${labelsText(labels)}`,
     captureDigest !== undefined && `digest of the capture: ${captureDigest}`,
     differences.length > 0 &&
       `the server differs from the recorded one: ${differencesText(differences, 'recorded', 'here')}`,
+    exceptions.map(exceptionText),
   );
+}
+
+/** `accepted until 2027-01-01T00:00:00Z: run r1, because …` */
+export function exceptionText({ run, reason, until }: ExceptionDocument): string {
+  return `accepted until ${until}: run ${run}, because ${reason}`;
 }
 
 /** `build v1.4.2, commit 0c1f3a`; a dash for none. */

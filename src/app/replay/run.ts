@@ -4,7 +4,7 @@ import { planLines, planTitle } from '../../analysis/plan/view.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
-import { ciReportOfRun } from '../../analysis/verdict/ci-report.ts';
+import { ciReportOfRun, testNameOf } from '../../analysis/verdict/ci-report.ts';
 import { objectivesSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import { objectiveState, summariseReplay } from '../../analysis/verdict/summary.ts';
@@ -33,6 +33,7 @@ import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
 import { RunTelemetry } from '../../telemetry/exporter.ts';
 import { describeTelemetry } from '../../telemetry/options.ts';
+import { exceptionsOf } from '../history.ts';
 import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict } from '../verdict/delivery.ts';
@@ -487,6 +488,7 @@ function documentOf(
   return {
     ...summary,
     ...parts.tested,
+    ...exceptionsOf(parts.verdict, testNameOf(summary), run.endedAtUs),
     notes: [...looksNotes(untilSure), ...summary.notes, ...serverNotes(parts.tested)],
     untilSure,
     ...windowsDocument(plan.window, plan.options.filters, source),

@@ -1,11 +1,12 @@
 import { Command } from 'commander';
 import { historyPage, historyView } from '../../analysis/history/view.ts';
-import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
-import { HISTORY_OPTIONS, readHistory } from '../../app/history.ts';
+import { exceptionText, viewMarkdown, viewText } from '../../analysis/render/table.ts';
+import { ACCEPT_OPTIONS, acceptRun, HISTORY_OPTIONS, readHistory } from '../../app/history.ts';
 import { pageAssets } from '../../app/package.ts';
+import { systemClock } from '../../core/clock.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, resolveOptions, toggle } from '../../core/options.ts';
-import { addOptions, askedOf } from '../options.ts';
+import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { formOption, outputsOf, writeOutputs } from '../output.ts';
 import { terminal } from '../terminal.ts';
 
@@ -20,6 +21,8 @@ const OPTIONS = { ...OUTPUTS, ...HISTORY_OPTIONS };
 /** `reprise history FILE`: how the results of a test changed over its runs. */
 export function historyCommand(): Command {
   return addOptions(new Command('history'), OPTIONS)
+    .enablePositionalOptions()
+    .addCommand(acceptCommand())
     .description('Show the runs that --history kept, by test, and name the run where a metric changed.')
     .argument('<file>', 'the SQLite file that --history named')
     .action((file: string, _: object, command: Command) => {
@@ -36,5 +39,15 @@ export function historyCommand(): Command {
         },
       };
       writeOutputs(forms, outputs, terminal);
+    });
+}
+
+function acceptCommand(): Command {
+  return addOptions(new Command('accept'), ACCEPT_OPTIONS)
+    .description('accept the result of a run for a time; it is shown with later runs of the same test')
+    .argument('<run>', 'the directory of the run, or its id in the history')
+    .action((run: string, _: object, command: Command) => {
+      const accepted = acceptRun(run, optionsOf(command, ACCEPT_OPTIONS), systemClock.epochUs());
+      terminal.print(`${accepted.test}: ${exceptionText(accepted)}`);
     });
 }
