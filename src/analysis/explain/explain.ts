@@ -222,17 +222,21 @@ function shownCause(
     ...named,
     share: Math.min(1, weight / Math.max(1, broken)),
     requests: places.length,
-    proof: proofOf(evidence, places, causedMs),
+    proof: proofOf(evidence, places, causedMs, named.kind === 'waiting'),
     text: causeText(named),
     tryThis: triesOf(named),
   };
 }
 
-/** The clearest request with the cause, and the next one in time without it, of the same route and model if there is one. */
+/**
+ * The clearest request with the cause, and one without it: of the same route and model if there is one, and next to it
+ * in time, or with the fewest others in flight.
+ */
 function proofOf(
   { requests, fast }: Evidence,
   places: readonly number[],
   causedMs: (at: number) => number,
+  isByCrowd: boolean,
 ): ProofRequest[] {
   const clearest = leastBy(places, (at) => -causedMs(at));
   if (clearest === undefined) return [];
@@ -241,7 +245,7 @@ function proofOf(
   const nearest = leastBy(others, (at) => {
     const other = requests[at]!;
     const isOther = Number(other.route !== route) + Number(other.model !== model);
-    return isOther * 1e12 + Math.abs(other.plannedMs - plannedMs);
+    return isOther * 1e12 + (isByCrowd ? other.inFlight : Math.abs(other.plannedMs - plannedMs));
   });
   return [clearest, ...(nearest === undefined ? [] : [nearest])].map((at) => {
     const { id, parts, inFlight } = requests[at]!;

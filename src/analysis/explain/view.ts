@@ -35,7 +35,7 @@ export function explanationView(document: ExplanationDocument, program = 'repris
     reasons: calledHere(reasons, { RUN: directory }, program),
     notes: notes.map((text) => ({ code: 'limits', text, advice: '' })),
     lines: [`run ${run}: ${capture} against ${target}`, ...factLines(document)],
-    sections: [{ key: 'proof', title: 'Requests that show it', tables: proofs }],
+    sections: [{ key: 'proof', title: 'Proof', tables: proofs }],
   };
 }
 
@@ -56,19 +56,17 @@ export function headlineOf({ against, causes, unexplained, requests }: Explanati
     against === 'objectives'
       ? `${countOf(requests.broken, 'request')} broke an objective`
       : `${countOf(requests.broken, 'request')} took more than twice as long as recorded`;
-  const [first] = causes;
-  if (first === undefined) return `${broken}: nothing in this run explains it.`;
-  const rest = unexplained >= 0.05 ? `; ${shareText(unexplained)} is not explained` : '';
-  return `${broken}. First cause (${shareText(first.share)}): ${first.text}${rest}.`;
+  if (causes.length === 0) return `${broken}: nothing in this run explains it.`;
+  const shares = causes.map((cause) => `${causeName(cause)} ${shareText(cause.share)}`);
+  return `${broken}. Causes: ${[...shares, `not explained ${shareText(unexplained)}`].join(', ')}.`;
 }
 
-function factLines({ usualMs, brokenMs, recordedMs, phases, requests, unexplained }: Explanation): string[] {
+function factLines({ usualMs, brokenMs, recordedMs, phases, requests }: Explanation): string[] {
   if (requests.broken === 0) return [];
   return linesOf(
     `latency (median): broken requests ${msText(brokenMs)}, the others ${msText(usualMs)}, as recorded ${msText(recordedMs)}`,
     phases !== null &&
       `where broken requests spent it: generator ${shareText(phases.generator)}, connecting ${shareText(phases.connecting)}, until the first token or byte ${shareText(phases.firstByte)}, after it ${shareText(phases.rest)}`,
-    `not explained: ${shareText(unexplained)}`,
   );
 }
 

@@ -52,31 +52,46 @@ const LEAST_CROWDED_PERCENT = 10;
 /** A server that is idle more rarely shows its rate, not how many requests it serves at a time. */
 const LEAST_IDLE = 0.1;
 
-/** Waiting for other requests: slow requests found more of them in flight than fast ones. */
+/** Requests that found about as many others: at least so many, and at most this share of all. */
+const LEAST_OF_CROWD = 20;
+const SHARE_OF_CROWD = 0.02;
+/** Waits of requests that found as many others differ by this factor. */
+const SPREAD = 1.25;
+/** How far the fitted number of executors may be from the one by Little's law. */
+const MOST_OFF = 1.5;
+
+/**
+ * Waiting for other requests: slow requests found more of them in flight than fast ones. It explains the time that is
+ * usual for requests that found as many.
+ */
 export function waitingCause(evidence: Evidence, queue: FittedQueue | null): Candidate[] {
   const { requests, excessMs, targetMs, timed } = evidence;
   const inFlight = (at: number) => requests[at]!.inFlight;
   const from = thresholdOf(evidence, inFlight);
   if (from === null) return [];
+  const usualMs = new Float64Array(requests.length);
+  const ordered = timed.toSorted((a, b) => inFlight(a) - inFlight(b));
+  const size = Math.max(LEAST_OF_CROWD, Math.ceil(SHARE_OF_CROWD * timed.length));
+  for (let first = 0; first < ordered.length; first += size) {
+    const crowd = ordered.slice(first, first + size);
+    const median = medianOf(crowd, (at) => targetMs[at]!) ?? 0;
+    for (const at of crowd) usualMs[at] = SPREAD * median;
+  }
   const least = percentileOf(timed.map(inFlight), LEAST_CROWDED_PERCENT) ?? 0;
-  const aloneMs = evidence.targetAt(
-    50,
-    timed.filter((at) => inFlight(at) <= least),
-  );
+  const alone = timed.filter((at) => inFlight(at) <= least);
+  const aloneMs = evidence.targetAt(50, alone);
+  const figures = loadFigures(evidence);
   const executors = queue?.server.executors ?? 0;
+  const off = executors / (((figures.ratePerSecond ?? 0) * aloneMs) / 1e3);
   const idle = timed.filter((at) => inFlight(at) < executors).length;
+  const isKnown = idle >= LEAST_IDLE * timed.length && off <= MOST_OFF && off >= 1 / MOST_OFF;
   const more = {
-    figures: {
-      ...loadFigures(evidence),
-      fromInFlight: from,
-      executors: idle >= LEAST_IDLE * timed.length ? executors : null,
-      aloneMs,
-    },
+    figures: { ...figures, fromInFlight: from, executors: isKnown ? executors : null, aloneMs },
     preference: WAITING_PREFERENCE,
   };
   const found = evidence.exposure({ kind: 'waiting', subject: null }, (at) => inFlight(at) >= from, more);
   const explainedMs = (at: number) =>
-    inFlight(at) > least ? Math.min(excessMs[at]!, Math.max(0, targetMs[at]! - aloneMs)) : 0;
+    inFlight(at) > least ? Math.min(excessMs[at]!, Math.max(0, usualMs[at]! - aloneMs)) : 0;
   return found === null ? [] : [{ ...found, explainedMs }];
 }
 
