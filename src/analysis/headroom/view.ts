@@ -3,6 +3,9 @@ import { countOf, formatMultiplier, formatShare } from '../../core/units.ts';
 import type { HeadroomDocument } from '../../documents/headroom.ts';
 import { timeSeries } from '../render/charts.ts';
 import { columnsOf, type Table } from '../render/table.ts';
+import { DAYS_OF_WEEK, dayNumber } from './fit.ts';
+
+const SECONDS_OF_DAY = 86_400;
 
 const METHOD =
   'log-linear regression with weekdays, trend and correlated errors (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", chapters 5, 7 and 10), averaged over possible changes by BIC';
@@ -17,7 +20,7 @@ export function headroomText(document: HeadroomDocument): string {
       ? `not known: ${recorded.days} of ${countOf(recorded.needed, 'day')}`
       : 'not known: no breaking point was found';
   const { from, to } = reached;
-  if (to === null) return `not before ${from} (${oneSided}); when is not known`;
+  if (to === null) return `not before ${from} (${oneSided})`;
   if (recorded.to !== null && to <= recorded.to) return `already reached, by ${to}`;
   return `reached between ${from} and ${to} (${formatShare(confidence)})`;
 }
@@ -29,7 +32,7 @@ export function headroomSentence(document: HeadroomDocument): string | null {
   if (lacks === 'breaking_point') return null;
   if (state === 'not_known') return `When demand reaches the breaking point is ${text}.`;
   if (growth.source === 'set')
-    return `If demand grows by ${monthly(growth.perMonth ?? 0)} a month, as set and not measured, the breaking point is ${text}.`;
+    return `With ${monthly(growth.perMonth ?? 0)} a month, set and not measured, the breaking point is ${text}.`;
   return `${growth.isSure ? "At today's growth the" : 'The'} breaking point is ${text}.`;
 }
 
@@ -88,23 +91,30 @@ function eventText({ times, counts }: HeadroomDocument['events'][number]): strin
   return `${formatMultiplier(times)}x${why[counts]}`;
 }
 
-/** Demand and its forecast by week, with the breaking point; null without a forecast. */
+/** The hardest day of each week, recorded and forecast, with the breaking point; null without a forecast. */
 export function headroomChart({ weeks, days, capacity, growth }: HeadroomDocument) {
-  const last = days.at(-1);
-  if (weeks.from.length === 0 || last === undefined) return null;
-  const secondOf = (day: string) => Date.parse(`${day}T00:00Z`) / 1e3;
-  const recorded = days.map(({ demand }) => demand);
+  const [first] = weeks.from;
+  if (first === undefined) return null;
+  const recorded = new Map<number, number>();
+  for (const { day, demand } of days) {
+    const week = Math.floor((dayNumber(day) - dayNumber(first)) / DAYS_OF_WEEK);
+    recorded.set(week, Math.max(recorded.get(week) ?? 0, demand));
+  }
+  const before = [...recorded.keys()].map((week) => dayNumber(first) + week * DAYS_OF_WEEK);
   const none = (values: readonly unknown[]) => values.map(() => null);
-  const line = (label: string, values: readonly number[]) => ({ label, values: [...none(days), ...values] });
+  const line = (label: string, values: readonly number[]) => ({
+    label,
+    values: [...none(before), ...values],
+  });
   return timeSeries({
     id: 'headroom',
     title: 'Demand and its forecast',
     unit: 'multiples of 1x',
-    source: `the hardest window of each recorded day; the hardest day of each week to come, by ${growth.source} growth`,
+    source: `the hardest day of each week, and of each week to come by ${growth.source} growth`,
     lookFor: 'when the upper line of the forecast reaches the breaking point',
-    at: [...days.map(({ day }) => secondOf(day)), ...weeks.from.map(secondOf)],
+    at: [...before, ...weeks.from.map(dayNumber)].map((day) => day * SECONDS_OF_DAY),
     lines: [
-      { label: 'recorded days', values: [...recorded, ...none(weeks.from)], isPoints: true },
+      { label: 'recorded', values: [...recorded.values(), ...none(weeks.from)], isPoints: true },
       line('upper end (95 %)', weeks.p95),
       line('median', weeks.p50),
       line('lower end (5 %)', weeks.p5),

@@ -133,6 +133,17 @@ describe('headroom', () => {
     expect(week.reached?.to ?? null).toBeNull();
   });
 
+  test('has a chart by week, whose points are equally far apart so that its lines are drawn', () => {
+    const { data } = headroomChart(asked({ days: daysOf(40, 0.1) }))!;
+    expect(new Set(data.at.slice(1).map((second, at) => second - data.at[at]!))).toEqual(
+      new Set([7 * 86_400]),
+    );
+    const known = data.lines.map(({ values }) => values.filter((value) => value !== null).length);
+    expect(known).toEqual([6, 52, 52, 52]);
+    expect(data.band).toMatchObject({ from: CAPACITY.low, to: CAPACITY.high });
+    for (const { values } of data.lines) expect(values).toHaveLength(data.at.length);
+  });
+
   test('uses days of the history before those of the capture', () => {
     const all = daysOf(112, 0.1);
     const document = asked({ days: all.slice(84), earlier: all.slice(0, 84) });
