@@ -24,7 +24,7 @@ import { findCapacity } from '../capacity/capacity.ts';
 import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import { replayCapture } from '../replay/replay.ts';
-import type { StopSource } from '../replay/run.ts';
+import { type StopSource, sharedStop } from '../replay/run.ts';
 import { explainRun } from '../report.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict } from '../verdict/delivery.ts';
@@ -175,16 +175,9 @@ class Parts {
     await findCapacity(this.#capture, { ...options, out }, { ...this.#watch('search'), reporter });
   }
 
-  /** The parts share one stop, which ends after the last of them. */
   #watch(name: string) {
     const { stop, reporter, logger } = this.#deps;
-    const listen = (): StopSource => ({
-      signal: stop.signal,
-      get received() {
-        return stop.received;
-      },
-      end: () => undefined,
-    });
+    const listen = () => sharedStop(stop);
     const progress = (texts: readonly string[]) => reporter.progress([name, ...texts]);
     return { listen, logger, reporter: { ...reporter, note: () => undefined, progress } };
   }
