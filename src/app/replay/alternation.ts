@@ -15,7 +15,7 @@ import { makeReady } from '../verdict/options.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from './options.ts';
 import { beyondSenders } from './plan.ts';
 import type { PlannedReplay } from './planned-replay.ts';
-import { planOpened, type ReplayWatch, replayCapture } from './replay.ts';
+import { planOpened, type ReplayWatch, replayCapture, sharedStop } from './replay.ts';
 import type { StopSource } from './run.ts';
 
 const REPEAT_PARTS = { n: part(parseCount), budget: part(parsePositiveMs) };
@@ -280,14 +280,7 @@ async function playAll(
   { logger, reporter }: AlternationWatch,
   stop: StopSource,
 ): Promise<ReplayEnd> {
-  // The runs share one stop, which ends after the last of them.
-  const listen = () => ({
-    signal: stop.signal,
-    get received() {
-      return stop.received;
-    },
-    end: () => undefined,
-  });
+  const listen = () => sharedStop(stop);
   for (const [at, letter] of orderOf(runs).entries()) {
     if (at < from) continue;
     if (stop.signal.aborted) return { kind: 'interrupted' };

@@ -6,7 +6,7 @@ import { makeReady } from '../verdict/options.ts';
 import type { RunOptions } from './options.ts';
 import { beyondSenders, choiceFacts, chooseReplay, requireSelected } from './plan.ts';
 import type { PlannedReplay } from './planned-replay.ts';
-import type { ReplayRunParts, ReplayRunResult } from './run.ts';
+import type { ReplayRunParts, ReplayRunResult, StopSource } from './run.ts';
 
 /** Who watches a replay, and what stops it. */
 export interface ReplayWatch extends Omit<ReplayRunParts, keyof PlannedReplay> {
@@ -14,6 +14,17 @@ export interface ReplayWatch extends Omit<ReplayRunParts, keyof PlannedReplay> {
   readonly onChoice?: (facts: Pick<PlanFacts, 'capture' | 'target' | 'window' | 'load'>) => Promise<void>;
   /** Called before any exchange is read or sent. */
   readonly onPlan?: (planned: PlannedReplay) => Promise<void>;
+}
+
+/** A stop that several runs have in common: it ends after the last of them. */
+export function sharedStop(stop: StopSource): StopSource {
+  return {
+    signal: stop.signal,
+    get received() {
+      return stop.received;
+    },
+    end: () => undefined,
+  };
 }
 
 /** A plan that was counted; or a run that was kept, even if a guard or a signal ended it. */

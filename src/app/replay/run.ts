@@ -79,17 +79,6 @@ export interface StopSource {
   end(): void;
 }
 
-/** A stop that several runs have in common: it ends after the last of them. */
-export function sharedStop(stop: StopSource): StopSource {
-  return {
-    signal: stop.signal,
-    get received() {
-      return stop.received;
-    },
-    end: () => undefined,
-  };
-}
-
 /** A completed and sealed run. */
 export interface ReplayRunResult {
   readonly directory: string;
