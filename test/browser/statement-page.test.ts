@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { statementPage } from '../../src/analysis/statement/view.ts';
 import { pageAssets } from '../../src/app/package.ts';
+import { grownDemand, NO_DEMAND } from '../support/grown-demand.ts';
 import { expectReadable, hasChromium, PageBrowser, picture, SCROLLED } from '../support/page-browser.ts';
 import { stated } from '../support/stated.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -14,7 +15,8 @@ const PAPER = { width: 718, height: 1_047 };
 describe.skipIf(!hasChromium)('the page of a statement in a browser (needs Debian’s chromium)', () => {
   const folder = temporaryDirectory();
   const file = join(folder, 'statement.html');
-  const document = stated();
+  const demand = { ...NO_DEMAND, days: grownDemand('compound', 5).days };
+  const document = stated(undefined, { plan: { demand } });
   let browser: PageBrowser;
 
   beforeAll(async () => {
@@ -40,6 +42,7 @@ describe.skipIf(!hasChromium)('the page of a statement in a browser (needs Debia
     const sheets = paper.toString('latin1').match(/\/Type\s*\/Page\b/g)?.length ?? 0;
     expect(sheets).toBeGreaterThanOrEqual(1);
     expect(sheets).toBeLessThanOrEqual(6);
+    expect(await page.locator('figure', { hasText: 'Demand and its forecast' }).count()).toBe(1);
     for (const title of ['Production and the runs', 'Multiples of']) {
       const box = await page.locator('figure', { hasText: title }).first().boundingBox();
       expect((box?.y ?? Number.NaN) + (box?.height ?? Number.NaN)).toBeLessThanOrEqual(PAPER.height);

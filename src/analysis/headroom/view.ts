@@ -14,13 +14,13 @@ const METHOD =
 export function headroomText(document: HeadroomDocument): string {
   const { state, reached, recorded, confidence, lacks } = document;
   const oneSided = formatShare((1 + confidence) / 2);
-  if (state === 'not_within_a_year') return `not within a year of ${recorded.to} (${oneSided})`;
+  if (state === 'not_within_a_year') return `not reached within a year of ${recorded.to} (${oneSided})`;
   if (reached === null)
     return lacks === 'days'
       ? `not known: ${recorded.days} of ${countOf(recorded.needed, 'day')}`
       : 'not known: no breaking point was found';
   const { from, to } = reached;
-  if (to === null) return `not before ${from} (${oneSided})`;
+  if (to === null) return `not reached before ${from} (${oneSided})`;
   if (recorded.to !== null && to <= recorded.to) return `already reached, by ${to}`;
   return `reached between ${from} and ${to} (${formatShare(confidence)})`;
 }

@@ -5,6 +5,7 @@ import { lengthsWithin } from '../../../src/analysis/statement/part-lengths.ts';
 import { statementPage, statementScreen, statementView } from '../../../src/analysis/statement/view.ts';
 import { pageAssets } from '../../../src/app/package.ts';
 import { type StatementDocument, statementSchema } from '../../../src/documents/statement.ts';
+import { grownDemand, NO_DEMAND } from '../../support/grown-demand.ts';
 import { playedAt, searched } from '../../support/searched.ts';
 import { BREAKING, PLAN, RECORDED, stated } from '../../support/stated.ts';
 
@@ -153,8 +154,10 @@ describe('what is not claimed', () => {
 });
 
 describe('the forms of a statement', () => {
+  const demand = { ...NO_DEMAND, days: grownDemand('compound', 5).days, growth: 0.2 };
   const all = [
     stated(),
+    stated(PASSED, { plan: { demand } }),
     stated({ recorded: 'FAIL' }),
     stated({}),
     stated(PASSED, { capacity: UNLIKE }),
@@ -180,6 +183,17 @@ describe('the forms of a statement', () => {
       expect(html).toContain(document.verdict);
       expect(html).not.toContain('<details>');
     }
+  });
+
+  test('say when demand reaches the breaking point, where that is known', () => {
+    const { headroom, sentence } = all[1]!;
+    expect(headroom).toMatchObject({ state: 'reached', growth: { source: 'set' } });
+    expect(sentence).toContain(headroom.reached!.to);
+    expect(statementPage(all[1]!, pageAssets())).toContain('id="headroom"');
+    const short = { ...demand, days: demand.days.slice(0, 9), growth: null };
+    const unknown = stated(PASSED, { plan: { demand: short } });
+    expect(unknown.sentence).toContain('9 of 14 days');
+    expect(statementPage(unknown, pageAssets())).not.toContain('id="headroom"');
   });
 
   test('escape what was recorded', () => {
