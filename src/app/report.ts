@@ -112,7 +112,7 @@ function explainInput(reader: RunReader, document: ReplayDocument): ExplainInput
       const toMs = toNs === fromNs ? fromMs + lastingMs : toNs / NS_PER_MS;
       return value === null ? [] : [{ fromMs, toMs, value }];
     });
-    return { name, kind, unit, values };
+    return { name, kind, unit, source, values };
   });
   return { document, series };
 }

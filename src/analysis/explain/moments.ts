@@ -89,6 +89,7 @@ const LEAST_TIMES_SLOWER = 2;
 const MOST_OF_RUN = 0.7;
 /** A known cause that holds for the same time comes first. */
 const EPISODE_PREFERENCE = 0.95;
+const START_PREFERENCE = 1.2;
 
 /**
  * Times in which all requests, or all of one route, model or client, were slow without more load: at the start, later,
@@ -101,7 +102,11 @@ export function episodeCauses(evidence: Evidence): Candidate[] {
   const toEnd = { fromMs: from ?? 0, toMs: requests[timed.at(-1) ?? 0]?.sentMs ?? 0 };
   return [
     ...(from === null ? [] : episodeOf(evidence, null, () => true, [toEnd])),
-    ...groups.flatMap(({ subject, isIn }) => episodeOf(evidence, subject, isIn, slowPeriods(evidence, isIn))),
+    ...groups.flatMap(({ subject, isIn }) => {
+      const periods = slowPeriods(evidence, isIn);
+      // The start may be slow, and other times for other reasons.
+      return [periods, periods.slice(0, 1)].flatMap((each) => episodeOf(evidence, subject, isIn, each));
+    }),
   ];
 }
 
@@ -132,14 +137,15 @@ function episodeOf(
     subject !== null && fast.filter((at) => within[at]! && !isIn(at)).length >= inside.length / 3;
   if (!isApart && !isSlowUncrowded(evidence, inside)) return [];
   const before = timed.filter((at) => sentMs(at) < firstPeriod.fromMs).length;
-  const kind = periods.length === 1 && before <= LEAST_UNCROWDED ? 'cold_start' : 'episode';
+  const isAtStart = periods.length === 1 && before <= LEAST_UNCROWDED;
+  const kind = isAtStart ? 'cold_start' : 'episode';
   const figures = {
     periods: periods.length,
     everyMs: everyMs(periods),
     fromS: firstPeriod.fromMs / 1e3,
     toS: lastPeriod.toMs / 1e3,
   };
-  const more = { figures, preference: EPISODE_PREFERENCE };
+  const more = { figures, preference: isAtStart ? START_PREFERENCE : EPISODE_PREFERENCE };
   return [evidence.exposure({ kind, subject }, exposed, more)].filter((each) => each !== null);
 }
 

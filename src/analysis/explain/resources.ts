@@ -11,7 +11,7 @@ export interface Period {
 }
 
 /** The values of a monitored series over time. */
-export type SeenSeries = Pick<MonitoredLine, 'name' | 'kind' | 'unit'> & {
+export type SeenSeries = Pick<MonitoredLine, 'name' | 'kind' | 'unit' | 'source'> & {
   readonly values: readonly (Period & { readonly value: number })[];
 };
 

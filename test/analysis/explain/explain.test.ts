@@ -65,6 +65,21 @@ const PLANTED: readonly Planted[] = [
     kind: 'waiting',
   },
   {
+    name: 'a worker pool, beside what the generator sees of itself',
+    load: { shape: (second) => (second > 8 && second < 14 ? 3 : 1) },
+    server: () => {
+      const pool = workers(2);
+      return ({ atMs, workMs }) => ({ ms: pool(atMs, workMs) });
+    },
+    series: [
+      plantedSeries('generator_lag', (second) => (second > 8 && second < 30 ? 0.01 : 0.001), {
+        unit: 's',
+        source: 'generator',
+      }),
+    ],
+    kind: 'waiting',
+  },
+  {
     name: 'a worker pool that is too small all the time',
     server: () => {
       const pool = workers(1);
@@ -333,7 +348,8 @@ const PLANTED: readonly Planted[] = [
 ];
 
 function documentOf(expression: string, faults: ReplayDocument['faults'] = null): ReplayDocument {
-  return { slo: [{ expression, ok: false }], faults } as unknown as ReplayDocument;
+  const sources = [{ name: 'generator', kind: 'generator' }];
+  return { slo: [{ expression, ok: false }], faults, monitors: { sources } } as unknown as ReplayDocument;
 }
 
 function explanationOf(
