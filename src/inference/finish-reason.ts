@@ -22,6 +22,11 @@ const FINISHES: Readonly<Record<string, FinishReason>> = {
   content_filter: 'content_filter',
   refusal: 'content_filter',
   SAFETY: 'content_filter',
+  PROHIBITED_CONTENT: 'content_filter',
+  BLOCKLIST: 'content_filter',
+  SPII: 'content_filter',
+  content_filtered: 'content_filter',
+  guardrail_intervened: 'content_filter',
 };
 
 /** Members that state it, most common first: OpenAI and TGI, Anthropic, Ollama, Gemini, llama.cpp. */

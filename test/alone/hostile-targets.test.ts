@@ -33,6 +33,7 @@ import {
   gzipped,
   hangs,
   hinted,
+  jitterOf,
   left,
   numberOf,
   oneAtATime,
@@ -43,11 +44,13 @@ import {
   resetsAfter,
   signInPage,
   slowerFrom,
+  slowHandshakes,
   some,
   streams,
   ticket,
   untilClose,
   wholeChat,
+  withHeaders,
   withoutLastChunk,
 } from './hostile-targets.ts';
 
@@ -77,6 +80,8 @@ interface Case {
   readonly args?: readonly string[];
   /** What is done to the generator once so many requests came. */
   readonly stopped?: { readonly after: number; readonly forMs: number };
+  /** How long each TLS handshake takes; without one, the target is http. */
+  readonly handshakeMs?: number;
   readonly verdict: Verdict;
   /** Of INCONCLUSIVE, the reasons; else a note that must be there. */
   readonly codes?: readonly string[];
@@ -595,6 +600,20 @@ const CASES: readonly Case[] = [
     verdict: 'FAIL',
   },
   { name: 'early hints immediately, and a late answer', target: () => hinted(700), verdict: 'FAIL' },
+  {
+    name: 'a slow TLS handshake for each request',
+    target: () => withHeaders(1, { connection: 'close' }),
+    handshakeMs: 900,
+    args: ['--target-tls', 'insecure'],
+    verdict: 'FAIL',
+  },
+  {
+    name: 'a slow TLS handshake for each connection, which serves many requests',
+    target: healthy,
+    handshakeMs: 150,
+    args: ['--target-tls', 'insecure'],
+    verdict: 'PASS',
+  },
   { name: 'early hints, chunks and trailers', target: () => hinted(8), verdict: 'PASS' },
   { name: 'closes idle connections after 20 ms', target: () => closesIdle(20), verdict: 'PASS' },
   { name: 'resets each connection after its answer', target: () => resetsAfter, verdict: 'PASS' },
@@ -611,7 +630,7 @@ const CASES: readonly Case[] = [
     name: 'answers of varying length, as recorded, and 40 ms of jitter',
     recorded: withParts((number) => chatOf(number, varying(number))),
     target: () => (number, response, request) =>
-      after((number * 17) % 40, completionOf(varying(number + 9)))(number, response, request),
+      after(jitterOf(number), completionOf(varying(number + 9)))(number, response, request),
     verdict: 'PASS',
   },
   {
@@ -633,11 +652,15 @@ const CASES: readonly Case[] = [
   },
 ];
 
-async function played({ recorded = plain, target, slo = LIMIT, args = [], stopped }: Case, seed: number) {
+async function played(
+  { recorded = plain, target, slo = LIMIT, args = [], stopped, handshakeMs }: Case,
+  seed: number,
+) {
   const answer = target();
   const server = await serverOf((request, response) => answer(numberOf(request), response, request));
+  const url = handshakeMs === undefined ? server.url : await slowHandshakes(server.port, handshakeMs);
   const run = startProcess(process.execPath, [
-    ...[installed.bin, 'replay', captureOf(recorded(seed)), '--target', server.url, '--json'],
+    ...[installed.bin, 'replay', captureOf(recorded(seed)), '--target', url, '--json'],
     ...['--out', `${temporaryDirectory()}/run`, '--slo', slo, ...args],
   ]);
   if (stopped !== undefined) {

@@ -1,8 +1,14 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import { createServer as createSecureServer } from 'node:tls';
 import { gzipSync } from 'node:zlib';
 import type { Exchange } from '../../src/core/exchange.ts';
+import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../support/certificate.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { afterwards } from '../support/leftovers.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 
 /** The answer and the latency of production. */
@@ -105,6 +111,10 @@ export const CHOICE = {
   finish_reason: 'stop',
 };
 export const COMPLETION = completion([CHOICE]);
+
+/** From 0 to 40 ms, without an order. */
+export const jitterOf = (number: number): number =>
+  (createHash('md5').update(`${number}`).digest().readUInt32BE() / 2 ** 32) * 40;
 
 export function numberOf({ target }: LoggedRequest): number {
   return Number(/n=(\d+)/.exec(target)?.[1]);
@@ -333,3 +343,29 @@ export const slowerFrom =
 
 /** The same outputs, otherwise written. */
 export const REORDERED = JSON.stringify({ name: 'm', ...JSON.parse(ANSWER) }, null, 2);
+
+/** TLS in front of a server, with handshakes that take so long. */
+export async function slowHandshakes(port: number, ms: number): Promise<string> {
+  const secured = createSecureServer(
+    { cert: LOCAL_CERTIFICATE_PEM, key: LOCAL_CERTIFICATE_KEY_PEM },
+    (stream) => {
+      const onward = connect(port, '127.0.0.1');
+      for (const each of [stream, onward]) {
+        each.on('error', () => {
+          stream.destroy();
+          onward.destroy();
+        });
+      }
+      stream.pipe(onward).pipe(stream);
+    },
+  );
+  // Before the first byte, because a session that is resumed needs no certificate.
+  const server = createServer({ pauseOnConnect: true }, (socket) => {
+    socket.on('error', () => socket.destroy());
+    setTimeout(() => secured.emit('connection', socket), ms);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  afterwards(() => server.close());
+  return `https://localhost:${(server.address() as AddressInfo).port}`;
+}

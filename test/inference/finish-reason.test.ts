@@ -13,6 +13,8 @@ describe('the finish reason', () => {
     ['Anthropic', { content: [], stop_reason: 'end_turn', stop_sequence: null, usage: {} }, 'stop'],
     ['Ollama', { message: {}, done_reason: 'stop', done: true }, 'stop'],
     ['Gemini', { candidates: [{ content: {}, finishReason: 'MAX_TOKENS' }] }, 'length'],
+    ['Gemini', { candidates: [{ finishReason: 'PROHIBITED_CONTENT' }] }, 'content_filter'],
+    ['Bedrock', { stopReason: 'x', stop_reason: 'guardrail_intervened' }, 'content_filter'],
     ['TGI', { generated_text: '', details: { finish_reason: 'eos_token' } }, 'stop'],
     ['a server with its own reasons', { choices: [{ finish_reason: 'weather' }] }, 'other'],
     ['none', { choices: [{ finish_reason: null }] }, null],
