@@ -58,10 +58,9 @@ CREATE TABLE IF NOT EXISTS label (
 
 CREATE TABLE IF NOT EXISTS demand (
   test TEXT NOT NULL,
-  window_s INTEGER NOT NULL,
   day TEXT NOT NULL,
   per_second REAL NOT NULL,
-  PRIMARY KEY (test, window_s, day)
+  PRIMARY KEY (test, day)
 ) STRICT, WITHOUT ROWID;
 `;
 /** Days of demand that are kept for each test. */
@@ -199,36 +198,32 @@ export class History {
   }
 
   /** Adds the hardest window of days, requests per second. Days that are known are replaced; the newest are kept. */
-  addDemand(
-    test: string,
-    windowS: number,
-    days: readonly { readonly day: string; readonly perSecond: number }[],
-  ): void {
+  addDemand(test: string, days: readonly { readonly day: string; readonly perSecond: number }[]): void {
     this.#asked(() =>
       this.#connection
         .transaction(() => {
-          const insert = this.#connection.prepare('INSERT OR REPLACE INTO demand VALUES (?, ?, ?, ?)');
-          for (const { day, perSecond } of days) insert.run(test, windowS, day, perSecond);
+          const insert = this.#connection.prepare('INSERT OR REPLACE INTO demand VALUES (?, ?, ?)');
+          for (const { day, perSecond } of days) insert.run(test, day, perSecond);
           this.#connection
             .prepare(
-              `DELETE FROM demand WHERE test = ? AND window_s = ? AND day NOT IN (
-                 SELECT day FROM demand WHERE test = ? AND window_s = ? ORDER BY day DESC LIMIT ?)`,
+              `DELETE FROM demand WHERE test = ? AND day NOT IN (
+                 SELECT day FROM demand WHERE test = ? ORDER BY day DESC LIMIT ?)`,
             )
-            .run(test, windowS, test, windowS, MOST_DAYS);
+            .run(test, test, MOST_DAYS);
         })
         .immediate(),
     );
   }
 
-  /** The days of a test whose windows have this length, ascending. */
-  demand(test: string, windowS: number): { readonly day: string; readonly perSecond: number }[] {
+  /** The days of a test, ascending. */
+  demand(test: string): { readonly day: string; readonly perSecond: number }[] {
     return this.#asked(() => {
       if (!this.#has('demand')) return [];
       return this.#connection
-        .prepare<[string, number], { day: string; perSecond: number }>(
-          'SELECT day, per_second AS perSecond FROM demand WHERE test = ? AND window_s = ? ORDER BY day',
+        .prepare<[string], { day: string; perSecond: number }>(
+          'SELECT day, per_second AS perSecond FROM demand WHERE test = ? ORDER BY day',
         )
-        .all(test, windowS);
+        .all(test);
     });
   }
 

@@ -78,6 +78,8 @@ describe('a plan', () => {
     const to = new Date(TEST_EPOCH_US / 1e3 + 60_000).toISOString();
     const chosen = JSON.parse((await runCommand([...asked, '--window', `${from}..${to}`])).stdout);
     expect(chosen.demand).toMatchObject({ days: demand.days, growth: null, events: [] });
+    const short = JSON.parse((await runCommand([...asked, '--window', 'hardest=10s'])).stdout);
+    expect(short.demand).toEqual(chosen.demand);
   });
 
   test('growth and events that cannot be read are refused together', async () => {

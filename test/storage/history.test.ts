@@ -55,25 +55,25 @@ describe('a history', () => {
     ]);
   });
 
-  test('has the demand of days by test and length of window, and keeps the newest thousand', () => {
+  test('has the demand of days by test, and keeps the newest thousand', () => {
     const file = newFile();
     const history = new History(file, 'write');
     const dayOf = (at: number) => new Date(at * 86_400e3).toISOString().slice(0, 10);
     const days = Array.from({ length: 1_005 }, (_, at) => ({ day: dayOf(at), perSecond: at }));
-    history.addDemand('monthly', 900, days.slice(0, 700));
-    history.addDemand('monthly', 900, days.slice(600));
-    history.addDemand('monthly', 60, [{ day: '2026-11-01', perSecond: 1 }]);
-    history.addDemand('monthly', 60, [{ day: '2026-11-01', perSecond: 2 }]);
+    history.addDemand('monthly', days.slice(0, 700));
+    history.addDemand('monthly', days.slice(600));
+    history.addDemand('spike', [{ day: '2026-11-01', perSecond: 1 }]);
+    history.addDemand('spike', [{ day: '2026-11-01', perSecond: 2 }]);
     history.close();
     const read = new History(file, 'read');
-    expect(read.demand('monthly', 900)).toEqual(days.slice(5));
-    expect(read.demand('monthly', 60)).toEqual([{ day: '2026-11-01', perSecond: 2 }]);
-    expect(read.demand('other', 60)).toEqual([]);
+    expect(read.demand('monthly')).toEqual(days.slice(5));
+    expect(read.demand('spike')).toEqual([{ day: '2026-11-01', perSecond: 2 }]);
+    expect(read.demand('other')).toEqual([]);
     read.close();
     const earlier = openForWriting(file, 'commit');
     earlier.exec('DROP TABLE demand');
     earlier.close();
-    expect(new History(file, 'read').demand('monthly', 60)).toEqual([]);
+    expect(new History(file, 'read').demand('spike')).toEqual([]);
   });
 
   test('keeps a number of the newest of each test, or those of a time', () => {

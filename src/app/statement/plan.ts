@@ -27,7 +27,7 @@ import { beyondSenders, chooseReplay } from '../replay/plan.ts';
 import { askedPlan } from '../replay/planned-replay.ts';
 import { planOpened } from '../replay/replay.ts';
 import { rankedDocumentOf } from '../windows.ts';
-import { earlierDemand, recordedDemand } from './demand.ts';
+import { earlierDemand, RANKED_S, recordedDemand } from './demand.ts';
 import type { StatementOptions } from './options.ts';
 
 /** A shorter run says little, whatever its objectives need. */
@@ -36,8 +36,6 @@ const SHORTEST_S = 10;
 const SEARCH_S = 600;
 /** A search that just fits has two steps. Twice that is room for the loads on both sides of the breaking point. */
 const SEARCH_LEAST = 2;
-/** The window that is ranked if one is chosen by hand, seconds. */
-const RANKED_S = 900;
 
 /**
  * Plans a statement: which window, which parts and how long each. Sends nothing.
@@ -61,7 +59,7 @@ export async function planStatement(
   const ranked = recorded.windows.find((each) => each.from <= from && from < each.to);
   const sendable = !overview.arrivalsOnly && recorded.unstored < recorded.requests;
   const { parts, searchS } = sendable ? await partsOf(opened, options, ranges) : { parts: [], searchS: null };
-  const demand = recordedDemand(opened, replay.window, ranges, recorded);
+  const demand = recordedDemand(opened, replay.window, ranges, recorded.timeZone);
   const plan: Omit<StatementPlan, 'demand'> = {
     schemaVersion: STATEMENT_SCHEMA_VERSION,
     kind: 'statement-plan',
@@ -91,7 +89,7 @@ export async function planStatement(
     searchS,
   };
   const test = statementTestOf(plan);
-  const earlier = earlierDemand(options.verdict.history?.file ?? null, test, recorded.lengthS, demand);
+  const earlier = earlierDemand(options.verdict.history?.file ?? null, test, demand);
   return { ...plan, demand: { ...demand, earlier, ...options.expected } };
 }
 
