@@ -1,9 +1,10 @@
+import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { explained } from '../../../src/analysis/explain/explain.ts';
 import { RequestCollector } from '../../../src/analysis/explain/requests.ts';
 import type { SeenSeries } from '../../../src/analysis/explain/resources.ts';
 import type { Send } from '../../../src/core/run.ts';
-import type { CauseKind, Explanation } from '../../../src/documents/explanation.ts';
+import { type CauseKind, type Explanation, explanation } from '../../../src/documents/explanation.ts';
 import type { ReplayDocument } from '../../../src/documents/replay.ts';
 import {
   type PlantedAnswer,
@@ -13,6 +14,9 @@ import {
   plantedSeries,
   workers,
 } from '../../support/planted-sends.ts';
+import { refused } from '../../support/sends.ts';
+
+type PartsOf<Arbitrary> = Arbitrary extends fc.Arbitrary<infer Parts> ? Parts : never;
 
 interface Planted {
   readonly name: string;
@@ -403,4 +407,53 @@ it('examines the requests in a row with the most broken ones', () => {
   const { sent, requests } = collector.found();
   expect([sent, requests.length]).toEqual([1_500, 250]);
   expect(requests.filter(({ isBroken }) => isBroken)).toHaveLength(100);
+});
+
+it('shares out what any run lost, and nothing else', () => {
+  const errors = ['reset', 'connect_refused', 'first_byte_timeout', 'stopped', null, null, null] as const;
+  const slos = [
+    'latency: p(95)<50',
+    'ttft: p(95)<50',
+    'tpot: p(95)<5',
+    'errors: rate<0.01',
+    'service: max<30',
+  ];
+  const parts = fc.record({
+    ms: fc.integer({ min: 0, max: 2_000 }),
+    lagMs: fc.constantFrom(0, 0.1, 400),
+    status: fc.constantFrom(200, 200, 200, 404, 429, 503),
+    error: fc.constantFrom(...errors),
+    refused: fc.boolean(),
+    cancelled: fc.boolean(),
+    isStream: fc.boolean(),
+    isRecorded: fc.boolean(),
+  });
+  const answered = (
+    { ms, lagMs, status, error, cancelled, isStream, isRecorded }: PartsOf<typeof parts>,
+    atMs: number,
+  ) => ({
+    ...{ ms, lagMs, status },
+    facts: {
+      ...(error !== null && { error, status: null, firstByteOffsetNs: null }),
+      ...(isStream && streamed(atMs, ms / 2, ms / 20, 7)),
+      ...(!isRecorded && { recorded: null }),
+      cancelled,
+    },
+  });
+  fc.assert(
+    fc.property(fc.array(parts, { maxLength: 120 }), fc.constantFrom(...slos, ''), (each, slo) => {
+      const requests = plantedRequests({ seed: 1, requests: each.length });
+      const answers = plantedSends(requests, ({ index, atMs }) => answered(each[index]!, atMs));
+      const sends = answers.map((send, at) =>
+        each[at]!.refused ? refused(at, { intendedOffsetNs: send.intendedOffsetNs }) : send,
+      );
+      const document = slo === '' ? ({ slo: [] } as unknown as ReplayDocument) : documentOf(slo);
+      const collector = new RequestCollector(document);
+      for (const send of sends) collector.add(send);
+      const found = explanation.parse(explained(collector.found(), { document }));
+      const shares = found.causes.reduce((sum, { share }) => sum + share, found.unexplained);
+      expect(shares).toBeCloseTo(found.requests.broken === 0 ? 0 : 1, 6);
+    }),
+    { numRuns: 100 },
+  );
 });
