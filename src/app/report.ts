@@ -105,14 +105,16 @@ export function explainRun(directory: string): ExplanationDocument {
 /** A run beside its requests. A value of a gauge holds until the next reading is due. */
 function explainInput(reader: RunReader, document: ReplayDocument): ExplainInput {
   const intervalsS = new Map(document.monitors?.sources.map(({ name, intervalS }) => [name, intervalS]));
-  const series = reader.monitorSeries().map(({ series, name, kind, unit, source }) => {
-    const lastingMs = (intervalsS.get(source) ?? 1) * 1e3;
-    const values = [...pointsOf(kind, reader.monitorSamples(series))].flatMap(({ fromNs, toNs, value }) => {
-      const fromMs = fromNs / NS_PER_MS;
-      const toMs = toNs === fromNs ? fromMs + lastingMs : toNs / NS_PER_MS;
-      return value === null ? [] : [{ fromMs, toMs, value }];
-    });
-    return { name, kind, unit, source, values };
+  const series = reader.monitorSeries().map(({ series, ...facts }) => {
+    const lastingMs = (intervalsS.get(facts.source) ?? 1) * 1e3;
+    const values = [...pointsOf(facts.kind, reader.monitorSamples(series))].flatMap(
+      ({ fromNs, toNs, value }) => {
+        const fromMs = fromNs / NS_PER_MS;
+        const toMs = toNs === fromNs ? fromMs + lastingMs : toNs / NS_PER_MS;
+        return value === null ? [] : [{ fromMs, toMs, value }];
+      },
+    );
+    return { ...facts, values };
   });
   return { document, series };
 }

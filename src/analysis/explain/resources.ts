@@ -11,7 +11,7 @@ export interface Period {
 }
 
 /** The values of a monitored series over time. */
-export type SeenSeries = Pick<MonitoredLine, 'name' | 'kind' | 'unit' | 'source'> & {
+export type SeenSeries = Pick<MonitoredLine, 'name' | 'metric' | 'kind' | 'source'> & {
   readonly values: readonly (Period & { readonly value: number })[];
 };
 
@@ -58,8 +58,9 @@ const RESOURCES: readonly Resource[] = [
   { kind: 'cpu', name: /^cpu_utilization$/, limit: 0.9 },
   { kind: 'memory', name: /^memory_utilization$/, limit: 0.9 },
 ];
-/** Times that a server measures of its own requests: their growth is what is to be explained. */
-const OWN_TIMES = /^(?:server_|queue_|compute_|preprocess_|postprocess_|batch_)/;
+/** A time, by the name of a series or of its metric. Of the server's own requests it is what is to be explained. */
+const TIME = /latency|duration|seconds|time/i;
+const OWN_TIME = /server|queue|compute|process|batch|request|e2e|token/i;
 const LEAST_TIMES_HIGHER = 3;
 /** A resource at its limit for this share of the slow requests explains them, even if it was so all the time. */
 const LEAST_SATURATED = 0.8;
@@ -97,7 +98,7 @@ function exposedTo(
   return [{ ...named, exposed, explainedMs, figures, separation, preference: CONSTANT_PREFERENCE }];
 }
 
-function limitOf({ name, kind, unit, values }: SeenSeries) {
+function limitOf({ name, metric, kind, values }: SeenSeries) {
   const resource = RESOURCES.find((each) => each.name.test(name));
   if (resource !== undefined)
     return { kind: resource.kind, isHigh: (value: number) => value >= resource.limit };
@@ -111,7 +112,8 @@ function limitOf({ name, kind, unit, values }: SeenSeries) {
     const isHigh = (value: number) => cores > 0 && Math.abs(value - cores) <= WHOLE_CORES * cores;
     return { kind: 'cpu' as const, isHigh };
   }
-  if (unit !== 's' || kind === 'counter' || OWN_TIMES.test(name)) return null;
+  const names = `${name} ${metric}`;
+  if (kind === 'counter' || !TIME.test(names) || OWN_TIME.test(names)) return null;
   const usual = at(20);
   return { kind: 'dependency' as const, isHigh: (value: number) => value > LEAST_TIMES_HIGHER * usual };
 }

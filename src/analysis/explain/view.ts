@@ -20,8 +20,8 @@ export function explanationView(document: ExplanationDocument, program = 'repris
   const reasons = causes.map(({ kind, subject, share, text, tryThis, proof }) => {
     const indexes = proof.map(({ index }) => index).join(' ');
     return {
-      code: kind,
-      title: `${shareText(share)} ${causeName({ kind, subject })}`,
+      code: causeName({ kind, subject }),
+      title: shareText(share),
       text,
       advice: `${tryThis}${indexes === '' ? '' : ` See reprise show RUN ${indexes}.`}`,
     };

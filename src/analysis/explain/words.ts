@@ -3,12 +3,12 @@ import type { Cause, CauseFigures, CauseKind, NamedCause } from '../../documents
 import { numberText } from '../render/table.ts';
 import { failureAdvice, failureWords } from '../verdict/advice.ts';
 
-type Told = Pick<Cause, 'kind' | 'subject' | 'figures' | 'alike'>;
+type Described = Pick<Cause, 'kind' | 'subject' | 'figures' | 'alike'>;
 
 /** How a cause is told, and one thing to try. */
 interface Words {
-  readonly text: (cause: Told) => string;
-  readonly tryThis: string | ((cause: Told) => string);
+  readonly text: (cause: Described) => string;
+  readonly tryThis: string | ((cause: Described) => string);
 }
 
 const seconds = (value: CauseFigures[string] | undefined) =>
@@ -18,11 +18,11 @@ const ms = (value: CauseFigures[string] | undefined) =>
 const number = (value: CauseFigures[string] | undefined) =>
   typeof value === 'number' ? numberText(value) : '–';
 const every = ({ everyMs }: CauseFigures) => (everyMs == null ? '' : `, every ${ms(everyMs)}`);
-const medians = ({ figures }: Told) =>
+const medians = ({ figures }: Described) =>
   `median ${ms(figures['medianMs'])}, others ${ms(figures['othersMedianMs'])}`;
 
 /** Requests that are slow themselves, or fill the queue in which all wait. */
-const slowOrFilling = (what: string, cause: Told) =>
+const slowOrFilling = (what: string, cause: Described) =>
   cause.figures['waitingGone'] === undefined
     ? `${what} are slow: ${medians(cause)}`
     : `the work of ${what} fills the queue: ${number(cause.figures['timesWork'])} times the work of others (recorded: ${number(cause.figures['recordedTimesWork'])} times)`;
@@ -51,14 +51,12 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
         : 'Raise --max-in-flight and --max-rate, or replay a smaller multiplier.',
   },
   connecting: {
-    text: (cause) => {
-      const { subject, figures } = cause;
+    text: ({ subject, figures }) => {
       if (subject === null) return `opening or waiting for a connection: median ${ms(figures['medianMs'])}`;
-      if (figures['fromInFlight'] !== undefined)
-        return `connections were closed where ${number(figures['fromInFlight'])} or more requests were in flight: ${failureWords(subject)}`;
-      return figures['medianMs'] === undefined
+      const crowd = figures['fromInFlight'];
+      return crowd === undefined
         ? `no connection came about: ${failureWords(subject)}`
-        : `requests on new connections are answered late: ${medians(cause)}`;
+        : `connections were closed where ${number(crowd)} or more requests were in flight: ${failureWords(subject)}`;
     },
     tryThis: 'Raise the limit on connections, or the backlog, of the target and of the proxies before it.',
   },
@@ -81,7 +79,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
   dependency: {
     text: ({ subject, figures }) =>
       figures['fault'] === undefined
-        ? `a dependency was slow: ${subject} reached ${number(figures['max'])} s`
+        ? `a dependency was slow: ${subject} reached ${number(figures['max'])}`
         : `requests that met the fault ${subject} (${figures['fault']} of ${figures['proxy']}) were slow`,
     tryThis: 'Give calls to this dependency a short time-out and a fallback, or a cache.',
   },
@@ -141,12 +139,12 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
   },
 };
 
-export function causeText(cause: Told): string {
+export function causeText(cause: Described): string {
   const alike = cause.alike.map(causeName).join(', ');
   return `${WORDS[cause.kind].text(cause)}${alike === '' ? '' : `. This run cannot tell it from: ${alike}`}`;
 }
 
-export function triesOf(cause: Told): string {
+export function triesOf(cause: Described): string {
   const { tryThis } = WORDS[cause.kind];
   return typeof tryThis === 'string' ? tryThis : tryThis(cause);
 }

@@ -77,7 +77,6 @@ const PLANTED: readonly Planted[] = [
     },
     series: [
       plantedSeries('generator_lag', (second) => (second > 8 && second < 30 ? 0.01 : 0.001), {
-        unit: 's',
         source: 'generator',
       }),
     ],
@@ -172,7 +171,7 @@ const PLANTED: readonly Planted[] = [
       plantedSeries(
         'redis_time',
         (second) => ((second >= 8 && second < 11) || (second >= 16 && second < 18) ? 0.3 : 0.002),
-        { unit: 's', kind: 'mean' },
+        { kind: 'mean' },
       ),
     ],
     kind: 'dependency',
@@ -209,7 +208,7 @@ const PLANTED: readonly Planted[] = [
       const [one, four] = [workers(2), workers(6)];
       return (request) => ({ ms: (request.atMs < 14_000 ? one : four)(request.atMs, request.workMs) });
     },
-    series: [plantedSeries('replicas_ready', (second) => (second < 14 ? 1 : 3), { unit: 'count' })],
+    series: [plantedSeries('replicas_ready', (second) => (second < 14 ? 1 : 3))],
     kind: 'replicas',
   },
   {
