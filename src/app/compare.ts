@@ -5,6 +5,7 @@ import {
   answerDoubts,
   COMPARISON_BOUNDS,
   comparePairs,
+  isLateness,
   leftOutDoubts,
   moreNeededS,
   recordingFactDifferences,
@@ -226,13 +227,13 @@ interface Pass {
 type Passes = readonly Pass[];
 
 function compareRows(all: Passes, options: CompareOptions): ComparisonDocument {
-  const passes = undisturbed(all, options);
   assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
-  const { a, b } = passes[0]!;
-  const isOneRun = assertDistinct(passes, options);
-  const differences = factDifferences(passes);
+  const isOneRun = assertDistinct(all, options);
+  const differences = factDifferences(all);
   assertAlike(differences, options);
-  const read = passes.map(readPass);
+  const read = undisturbed(all, options);
+  const passes = read.map(({ pass }) => pass);
+  const { a, b } = passes[0]!;
   const lacking = read.flatMap(({ lacking }) => lacking).slice(0, 1);
   assertAlike(lacking, options);
   const counts = sumOf(read.map((each) => each.counts));
@@ -294,15 +295,18 @@ function compareRows(all: Passes, options: CompareOptions): ComparisonDocument {
 }
 
 /**
- * Who goes on while it is undecided may leave out what our own side disturbed: that does not depend on the answers.
- * Anybody else has chosen the runs, and all of them count.
+ * Reads the runs. Who goes on while it is undecided may leave out what our own side disturbed, because that does not
+ * depend on the answers. Anybody else has chosen the runs, and all of them count.
  */
-function undisturbed(passes: Passes, { bounds }: CompareOptions): Passes {
-  if (bounds.looks === undefined) return passes;
-  const isDisturbed = (side: 'A' | 'B', of: RunSide | CaptureSide) =>
-    of.kind === 'run' && runDoubts(side, of.summary).length > 0;
-  const left = passes.filter(({ a, b }) => !isDisturbed('A', a) && !isDisturbed('B', b));
-  return left.length === 0 ? passes : left;
+function undisturbed(passes: Passes, { bounds }: CompareOptions) {
+  const read = passes.map((pass) => ({ pass, ...readPass(pass) }));
+  if (bounds.looks === undefined) return read;
+  const isDisturbed = ({ pass: { a, b }, counts }: (typeof read)[number]) =>
+    (a.kind === 'run' && runDoubts('A', a.summary).length > 0) ||
+    runDoubts('B', b.summary).length > 0 ||
+    leftOutDoubts(counts).some(isLateness);
+  const left = read.filter((each) => !isDisturbed(each));
+  return left.length === 0 ? read : left;
 }
 
 function leftOutNotes(runs: number, of: number): ComparisonReason[] {

@@ -314,7 +314,7 @@ export const MIRROR = {
 export const SERVER_DETAILS = {
   /** Bytes read of one answer. */
   answerBytes: MIB,
-  requestMs: 2_000,
+  requestMs: 4_000,
   /** For all requests of one look together. */
   lookMs: 10_000,
   /** Models that are asked about one by one. */
@@ -322,6 +322,8 @@ export const SERVER_DETAILS = {
   /** Fields that are kept of one answer, and the characters of a value. */
   fields: 256,
   valueChars: 200,
+  /** Places of a recording: clients choose the names of models in paths. */
+  places: 64,
   /** How deep an answer is nested at most. */
   depth: 8,
   /** Servers of a recording that are asked. */

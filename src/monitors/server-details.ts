@@ -129,7 +129,8 @@ export class DetailReader {
       : joinedDetails(details, { [GPU_PLACE]: { count: [String(gpus.size)] } });
   }
 
-  #shown(name: string, value: string): string {
+  #shown(name: string, stated: string): string {
+    const value = stated.replace(CONTROLS, ' ');
     const allowance = new NameAllowance();
     const isSecret = (part: string) => this.#names.isSecret(part, allowance);
     const bytes = Buffer.from(value);
@@ -147,6 +148,8 @@ export class DetailReader {
   }
 }
 
+/** They would steer a terminal. */
+const CONTROLS = /\p{Cc}+/gu;
 /** Metrics whose labels say what a server is, such as `vllm:cache_config_info` and `tgi_build_info`. */
 const INFO = /(?:^|[_:])(?:build|version|config|model|server|engine|python)_info$/;
 /** Metrics with a series for each GPU, and the label that tells them apart. */
@@ -187,8 +190,9 @@ class Fields {
 
   #put(name: string, value: string): void {
     if (value === '') return;
+    const called = name.replace(CONTROLS, ' ').slice(0, SERVER_DETAILS.valueChars);
     if (this.#values.size >= SERVER_DETAILS.fields) this.#more += 1;
-    else this.#values.set(name.slice(0, SERVER_DETAILS.valueChars), [this.#shown(name, value)]);
+    else this.#values.set(called, [this.#shown(name, value)]);
   }
 
   values(): Readonly<Record<string, readonly string[]>> {

@@ -1,6 +1,6 @@
-import { availableParallelism, cpus } from 'node:os';
-import { setTimeout as pause } from 'node:timers/promises';
+import { availableParallelism } from 'node:os';
 import { expect, it } from 'vitest';
+import { busyShare } from '../support/busy-share.ts';
 import { captureOf } from '../support/captures.ts';
 import { constantTarget } from '../support/constant-target.ts';
 import { repeated } from '../support/long-form.ts';
@@ -45,22 +45,6 @@ async function honestRun({ rate, count, percent }: (typeof SHAPES)[number], seed
   const codes = reasons.map(({ code }) => code);
   const lagP99Ms = (lagUs.p99 ?? 0) / 1e3;
   return { rate, seed, verdict, codes, probedP95Ms, p95Ms: latencyMs.scheduled.p95, lagP99Ms };
-}
-
-/** The busy share of all processors over a second. */
-async function busyShare(): Promise<number> {
-  const sums = () =>
-    cpus().reduce<readonly [number, number]>(
-      ([idle, all], { times: { user, nice, sys, idle: free, irq } }) => [
-        idle + free,
-        all + user + nice + sys + free + irq,
-      ],
-      [0, 0],
-    );
-  const before = sums();
-  await pause(1_000);
-  const after = sums();
-  return 1 - (after[0] - before[0]) / Math.max(1, after[1] - before[1]);
 }
 
 /** Where others take more than this, the loops are not all that the runs have beside them. */

@@ -5,8 +5,9 @@ import { expect, test } from 'vitest';
 import type { ComparisonDocument } from '../../src/documents/comparison.ts';
 import type { HistoryDocument } from '../../src/documents/history.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
-import type { ServerDifference } from '../../src/documents/server-details.ts';
+import { type ServerDifference, serverDifferences } from '../../src/documents/server-details.ts';
 import type { InspectDocument } from '../../src/storage/capture/inspect.ts';
+import { search, searchedDocument } from '../integration/capacity-search.ts';
 import { captureOf, newCapture } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { askOnce } from '../support/one-request.ts';
@@ -262,4 +263,17 @@ test('a server that says nothing, never answers, or answers without end costs a 
     expect(asked).toHaveLength(1);
     expect(asked[0]?.headers.map(([name]) => name.toLowerCase())).toContain('x-reprise-run');
   }
+});
+
+test('a search asks its target, and names the difference', async () => {
+  const capture = await recorded();
+  const server = await serverOf(serving({ ...RECORDED, kvBlocks: 2000 }));
+  const out = join(temporaryDirectory(), 'search');
+  const result = await search(capture, server.url, ['--json', '--multiplier', '2', '--out', out]);
+  const document = searchedDocument(result);
+  expect(serverDifferences(document.recordedServer ?? {}, document)).toEqual([
+    { fact: 'vllm:cache_config_info num_gpu_blocks', a: '4000', b: '2000' },
+  ]);
+  const text = (await runCommand(['report', out, '--markdown'])).stdout.replaceAll('\\', '');
+  expect(text).toContain('num_gpu_blocks: 4000 recorded, 2000 here');
 });

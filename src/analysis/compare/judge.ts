@@ -115,7 +115,16 @@ const NOISE: ReadonlySet<string> = new Set([...HELPED_BY_LENGTH, 'routes_doubtfu
 /** Whether two targets are undecided for noise of either side alone, so that more runs may decide. */
 export function isNoise({ verdict, reasons }: Pick<ComparisonDocument, 'verdict' | 'reasons'>): boolean {
   const isOurs = (code: string) => OUR_CAUSES.has(code.replace(/^run_[ab]_/, ''));
-  return verdict === 'INCONCLUSIVE' && reasons.every(({ code }) => NOISE.has(code) || isOurs(code));
+  const isHelped = (each: Found) => NOISE.has(each.code) || isOurs(each.code) || isLateness(each);
+  return verdict === 'INCONCLUSIVE' && reasons.every(isHelped);
+}
+
+type Found = ComparisonDocument['reasons'][number];
+
+/** Whether requests were left out because we sent them late, and not for their answers. */
+export function isLateness({ code, figures }: Found): boolean {
+  const { late = 0, all = 0 } = (figures ?? {}) as { readonly late?: number; readonly all?: number };
+  return code === 'left_out' && late > all / 2;
 }
 
 /**

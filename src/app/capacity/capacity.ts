@@ -21,10 +21,10 @@ import {
   type EndedBy,
   type StepWindow,
 } from '../../documents/capacity.ts';
+import { joinedDetails } from '../../documents/server-details.ts';
 import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import type { RunRows, StopSource } from '../replay/run.ts';
-import { askTestedServer, recordedServerOf } from '../replay/tested-server.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict } from '../verdict/delivery.ts';
 import { makeReady } from '../verdict/options.ts';
@@ -360,10 +360,13 @@ class Search {
         spentS: secondsSince(begunNs),
         endedEarly: endedEarly(played, stop.received()),
       });
-      this.#keep({ steps: [...this.#state.steps, step], endedAt: now() });
+      const serverDetails = joinedDetails(
+        this.#state.serverDetails ?? {},
+        played.document.serverDetails ?? {},
+      );
+      this.#keep({ steps: [...this.#state.steps, step], serverDetails, endedAt: now() });
       this.#deps.reporter.note(...stepLines(step));
       this.#deps.onStep?.(step);
-      await this.#askServer(stop.signal);
       return stop.signal.aborted ? this.#stopped() : null;
     }
   }
@@ -409,16 +412,6 @@ class Search {
     if (probeMs !== null && (isFirst || (wasCold && probeMs < baselineMs)))
       this.#keep({ baselineMs: probeMs });
     return settled;
-  }
-
-  /** Asks the target once in a search what it is, after a step has shown that it may be replayed against. */
-  async #askServer(signal: AbortSignal): Promise<void> {
-    const { run } = this.#plan.options;
-    const { target } = run.options;
-    if (this.#state.serverDetails !== undefined || target === null) return;
-    const recorded = recordedServerOf(this.#plan.opened, this.#plan.load.parts);
-    const serverDetails = await askTestedServer({ ...run, target, recorded }, 'capacity', signal);
-    this.#keep({ serverDetails });
   }
 
   #stopped(): EndedBy {

@@ -61,8 +61,9 @@ export class ServerWatch {
     const { kept, truncated } = response.body;
     const isPlain = headerValue(headerPairsOf(response.head), 'content-encoding') === null;
     if (kept === null || truncated || !isPlain || kept.length > SERVER_DETAILS.answerBytes) return;
-    const text = Buffer.from(kept.buffer, kept.byteOffset, kept.byteLength).toString();
-    const said = this.#reader.answer(placeIn(exchange), text);
+    const place = placeIn(exchange);
+    if (!(place in this.#details) && Object.keys(this.#details).length >= SERVER_DETAILS.places) return;
+    const said = this.#reader.answer(place, Buffer.from(kept).toString());
     if (said !== null) this.#set(said);
   }
 
