@@ -156,6 +156,8 @@ export class RecorderProcess {
       policy: settings.policy,
       clock,
       onDetails: (details) => writer.setServerDetails(details),
+      onFailure: (error) =>
+        this.#logger().error(originOf(error), 'nothing more is kept of what the server says of itself'),
     });
     this.#serverWatch.begin();
   }

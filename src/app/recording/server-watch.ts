@@ -25,6 +25,8 @@ interface ServerWatchDeps {
   readonly clock: Clock;
   /** Gets what is known, whenever that changed. */
   readonly onDetails: (details: ServerDetails) => void;
+  /** Gets an error of our own, after which nothing more is watched. The recording goes on. */
+  readonly onFailure: (error: unknown) => void;
 }
 
 /**
@@ -45,8 +47,18 @@ export class ServerWatch {
     this.#reader = new DetailReader(deps.policy.redact.queryKeys);
   }
 
-  /** Takes what a recorded exchange says. The head of an answer is read once a second. */
+  /** Takes what a recorded exchange says. Never throws, so that it costs no recording. */
   offer(exchange: Exchange): void {
+    if (this.#stop.signal.aborted) return;
+    try {
+      this.#take(exchange);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** The head of an answer is read once a second. */
+  #take(exchange: Exchange): void {
     const { response, route, model } = exchange;
     if (response === null) return;
     if (model !== null && this.#models.size < SERVER_DETAILS.models && route?.includes(' /v2/models/'))
@@ -55,7 +67,8 @@ export class ServerWatch {
     if (nowNs - this.#readNs >= SERVER_DETAILS.headMs * 1e6) {
       this.#readNs = nowNs;
       const server = headerValue(headerPairsOf(response.head), 'server');
-      if (server !== null) this.#add(this.#reader.software(server));
+      // Added to what is known: behind one address there may be several servers.
+      if (server !== null) this.#change(joinedDetails(this.#details, this.#reader.software(server)));
     }
     if (!isOfPlace(exchange) || exchange.status !== 200) return;
     const { kept, truncated } = response.body;
@@ -70,7 +83,7 @@ export class ServerWatch {
   /** Asks now, and again after an hour; after a minute if nobody answers. */
   begin(): void {
     const { settings } = this.#deps;
-    if (settings !== null) void this.#askAll(settings);
+    if (settings !== null) this.#askAll(settings).catch((error: unknown) => this.#fail(error));
   }
 
   close(): void {
@@ -78,11 +91,16 @@ export class ServerWatch {
     this.#stop.abort();
   }
 
+  #fail(error: unknown): void {
+    this.close();
+    this.#deps.onFailure(error);
+  }
+
   async #askAll(settings: ServerWatchSettings): Promise<void> {
     const { signal } = this.#stop;
     let said: ServerDetails = {};
     for (const server of settings.targets.slice(0, SERVER_DETAILS.servers))
-      said = joinedDetails(said, await this.#ask(serverOf(server, settings.tls)));
+      said = joinedDetails(said, await this.#ask(server, settings.tls));
     for (const url of settings.metrics)
       said = joinedDetails(said, await this.#reader.askMetrics(serverAt(url), signal));
     if (signal.aborted) return;
@@ -92,13 +110,9 @@ export class ServerWatch {
     this.#timer = setTimeout(() => this.begin(), againMs).unref();
   }
 
-  #ask(server: AskedServer | null): Promise<ServerDetails> | ServerDetails {
-    return server === null ? {} : this.#reader.ask(server, [...this.#models], this.#stop.signal);
-  }
-
-  /** Adds to what is known: behind one address there may be several servers. */
-  #add(said: ServerDetails): void {
-    this.#change(joinedDetails(this.#details, said));
+  async #ask(target: Endpoint, tls: UpstreamTls | null): Promise<ServerDetails> {
+    const server = serverOf(target, tls);
+    return server === null ? {} : await this.#reader.ask(server, [...this.#models], this.#stop.signal);
   }
 
   /** Replaces what is known of these places: a server may have been replaced. */
