@@ -1,12 +1,14 @@
 import { existsSync } from 'node:fs';
 import { type ExplainInput, explained } from '../analysis/explain/explain.ts';
-import { RequestCollector } from '../analysis/explain/requests.ts';
+import { type ExplainedRequests, RequestCollector } from '../analysis/explain/requests.ts';
+import { kindOf } from '../analysis/explain/resources.ts';
 import { pointsOf } from '../analysis/metrics/monitored.ts';
 import { buildReport } from '../analysis/report/build-report.ts';
 import { asksForMore, shownObjective } from '../analysis/report/objective-steps.ts';
 import { monitoredSteps } from '../analysis/report/over-time.ts';
 import { ReportStatistics } from '../analysis/report/statistics.ts';
 import { AppError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
 import { text } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { NS_PER_MS, parseInstantUs } from '../core/units.ts';
@@ -56,7 +58,8 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
     const statistics = readRows(directory, reader, summary, collector);
     const recording = readRecording(statistics, { directory, capture }, reader.run, summary);
     const monitored = monitoredLines(reader, summary, statistics);
-    const explanation = summary && collector && explained(collector.found(), explainInput(reader, summary));
+    const found = collector?.found() ?? null;
+    const explanation = summary && found && explained(found, explainInput(reader, summary, found));
     return buildReport({
       directory,
       run: reader.run,
@@ -90,31 +93,35 @@ export function explainRun(directory: string): ExplanationDocument {
     const document = readReplayDocument(directory, reader.summary);
     const collector = new RequestCollector(document);
     for (const send of sendsOf(directory, reader)) collector.add(send);
+    const found = collector.found();
     const { run, capture, target, verdict } = document;
     return {
       schemaVersion: EXPLANATION_SCHEMA_VERSION,
       kind: 'explanation',
       ...{ directory, run, capture, target, verdict },
-      ...explained(collector.found(), explainInput(reader, document)),
+      ...explained(found, explainInput(reader, document, found)),
     };
   } finally {
     reader.close();
   }
 }
 
-/** A run beside its requests. A value of a gauge holds until the next reading is due. */
-function explainInput(reader: RunReader, document: ReplayDocument): ExplainInput {
-  const intervalsS = new Map(document.monitors?.sources.map(({ name, intervalS }) => [name, intervalS]));
-  const series = reader.monitorSeries().map(({ series, ...facts }) => {
-    const lastingMs = (intervalsS.get(facts.source) ?? 1) * 1e3;
-    const values = [...pointsOf(facts.kind, reader.monitorSamples(series))].flatMap(
-      ({ fromNs, toNs, value }) => {
-        const fromMs = fromNs / NS_PER_MS;
-        const toMs = toNs === fromNs ? fromMs + lastingMs : toNs / NS_PER_MS;
-        return value === null ? [] : [{ fromMs, toMs, value }];
-      },
+/**
+ * A run beside its requests: what monitors saw while they were in flight, as far as it can explain them. A value holds
+ * until the next one.
+ */
+function explainInput(reader: RunReader, document: ReplayDocument, found: ExplainedRequests): ExplainInput {
+  const fromMs = found.requests[0]?.plannedMs ?? 0;
+  const untilMs = found.requests.reduce((last, { endMs }) => Math.max(last, endMs ?? 0), 0);
+  const series = reader.monitorSeries().flatMap(({ series, ...facts }) => {
+    if (found.against === null || kindOf(facts) === null) return [];
+    const known = [...pointsOf(facts.kind, reader.monitorSamples(series))].flatMap((point) =>
+      point.value === null ? [] : [{ fromMs: point.fromNs / NS_PER_MS, value: point.value }],
     );
-    return { ...facts, values };
+    const step = Math.ceil(known.length / LIMITS.explainedValues);
+    const kept = known.filter((_, at) => at % step === 0);
+    const values = kept.map((each, at) => ({ ...each, toMs: kept[at + 1]?.fromMs ?? untilMs }));
+    return [{ ...facts, values: values.filter((each) => each.toMs >= fromMs && each.fromMs <= untilMs) }];
   });
   return { document, series };
 }

@@ -57,8 +57,9 @@ export const LIMITS = {
   rankedWindows: 200_000,
   rankedNames: 64,
   requestKinds: 4_096,
-  /** Requests in a row that an explanation examines. */
+  /** Requests in a row that an explanation examines, and values of each monitored series. */
   explainedRequests: 50_000,
+  explainedValues: 20_000,
 
   /** Assembly. */
   headBytes: 256 * KIB,

@@ -114,7 +114,7 @@ export function workers(count: number): (atMs: number, workMs: number) => number
 export function plantedSeries(
   name: string,
   valueAt: (second: number) => number,
-  facts: Partial<Pick<SeenSeries, 'kind' | 'source'>> = {},
+  facts: Partial<Pick<SeenSeries, 'kind'>> = {},
   seconds = 60,
 ): SeenSeries {
   const values = Array.from({ length: 2 * seconds }, (_, at) => ({
@@ -122,5 +122,5 @@ export function plantedSeries(
     toMs: at * 500 + 500,
     value: valueAt(at / 2),
   }));
-  return { name, metric: name, kind: 'gauge', source: 'target', ...facts, values };
+  return { name, metric: name, kind: 'gauge', ...facts, values };
 }

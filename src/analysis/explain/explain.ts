@@ -46,18 +46,11 @@ export function explained(found: ExplainedRequests, { document, series = [] }: E
   const requests = against === null ? [] : found.requests;
   const evidence = new Evidence(requests);
   const broken = [...requests.keys()].filter((at) => requests[at]!.isBroken);
-  // The generator watches itself. Its part of each request is known, and no property of the target.
-  const sources = document.monitors?.sources ?? [];
-  const generators = new Set(sources.flatMap(({ name, kind }) => (kind === 'generator' ? [name] : [])));
   const latency = (at: number) => requests[at]!.parts && totalMs(requests[at]!.parts);
   const causes = [
     ...ownCauses(evidence),
     ...failureCauses(evidence, broken),
-    ...targetCauses(
-      evidence,
-      document,
-      series.filter(({ source }) => !generators.has(source)),
-    ),
+    ...targetCauses(evidence, document, series),
   ]
     .map((cause) => shownCause(evidence, cause, broken.length))
     .filter(({ share }) => share >= LEAST_SHARE)

@@ -11,7 +11,7 @@ export interface Period {
 }
 
 /** The values of a monitored series over time. */
-export type SeenSeries = Pick<MonitoredLine, 'name' | 'metric' | 'kind' | 'source'> & {
+export type SeenSeries = Pick<MonitoredLine, 'name' | 'metric' | 'kind'> & {
   readonly values: readonly (Period & { readonly value: number })[];
 };
 
@@ -58,9 +58,13 @@ const RESOURCES: readonly Resource[] = [
   { kind: 'cpu', name: /^cpu_utilization$/, limit: 0.9 },
   { kind: 'memory', name: /^memory_utilization$/, limit: 0.9 },
 ];
-/** A time, by the name of a series or of its metric. Of the server's own requests it is what is to be explained. */
+const READY = 'replicas_ready';
+const DESIRED = 'replicas_desired';
+/** Processors that a process uses. */
+const CORES = 'cpu';
+/** A time, by the name of a series or of its metric. Of our own requests it is what is to be explained. */
 const TIME = /latency|duration|seconds|time/i;
-const OWN_TIME = /server|queue|compute|process|batch|request|e2e|token/i;
+const OWN_TIME = /generator|server|queue|compute|process|batch|request|e2e|token/i;
 const LEAST_TIMES_HIGHER = 3;
 /** A resource at its limit for this share of the slow requests explains them, even if it was so all the time. */
 const LEAST_SATURATED = 0.8;
@@ -72,12 +76,17 @@ const WHOLE_CORES = 0.07;
 /** Resources of the target that were at their limit, and dependencies that were slow, as monitors saw them. */
 export function resourceCauses(evidence: Evidence, series: readonly SeenSeries[]): Candidate[] {
   return series.flatMap((each) => {
-    const { kind, isHigh } = limitOf(each) ?? {};
-    if (kind === undefined || isHigh === undefined) return [];
+    const kind = kindOf(each);
+    if (kind === null || kind === 'replicas') return [];
+    const isHigh = isHighIn(each);
     const high = each.values.filter(({ value }) => isHigh(value));
-    const figures = { series: each.name, max: high.reduce((most, { value }) => Math.max(most, value), 0) };
+    const figures = { series: each.name, max: mostOf(high) };
     return exposedTo(evidence, { kind, subject: each.name }, high, figures);
   });
+}
+
+function mostOf(values: SeenSeries['values']): number {
+  return values.reduce((most, { value }) => Math.max(most, value), 0);
 }
 
 /** A known cause during some periods. A resource explains slow requests even if it was at its limit all the time. */
@@ -98,45 +107,44 @@ function exposedTo(
   return [{ ...named, exposed, explainedMs, figures, separation, preference: CONSTANT_PREFERENCE }];
 }
 
-function limitOf({ name, metric, kind, values }: SeenSeries) {
+/** What a series can show; null for nothing that an explanation uses. */
+export function kindOf({ name, metric, kind }: Omit<SeenSeries, 'values'>): CauseKind | null {
+  if (name === READY || name === DESIRED) return 'replicas';
+  if (name === CORES) return 'cpu';
   const resource = RESOURCES.find((each) => each.name.test(name));
-  if (resource !== undefined)
-    return { kind: resource.kind, isHigh: (value: number) => value >= resource.limit };
-  const at = (percent: number) =>
-    percentileOf(
-      values.map(({ value }) => value),
-      percent,
-    ) ?? 0;
-  if (name === 'cpu') {
-    const cores = Math.round(at(90));
-    const isHigh = (value: number) => cores > 0 && Math.abs(value - cores) <= WHOLE_CORES * cores;
-    return { kind: 'cpu' as const, isHigh };
-  }
   const names = `${name} ${metric}`;
-  if (kind === 'counter' || !TIME.test(names) || OWN_TIME.test(names)) return null;
-  const usual = at(20);
-  return { kind: 'dependency' as const, isHigh: (value: number) => value > LEAST_TIMES_HIGHER * usual };
+  const isTime = kind !== 'counter' && TIME.test(names) && !OWN_TIME.test(names);
+  return resource?.kind ?? (isTime ? 'dependency' : null);
+}
+
+/** From which value on a series is high. */
+function isHighIn({ name, values }: SeenSeries): (value: number) => boolean {
+  const resource = RESOURCES.find((each) => each.name.test(name));
+  if (resource !== undefined) return (value) => value >= resource.limit;
+  const known = values.map(({ value }) => value);
+  const cores = Math.round(percentileOf(known, 90) ?? 0);
+  if (name === CORES) return (value) => cores > 0 && Math.abs(value - cores) <= WHOLE_CORES * cores;
+  const usual = percentileOf(known, 20) ?? 0;
+  return (value) => value > LEAST_TIMES_HIGHER * usual;
 }
 
 /** Replicas that were missing while requests were slow: fewer than desired, or fewer than there were later. */
 export function replicaCauses(evidence: Evidence, series: readonly SeenSeries[]): Candidate[] {
-  const ready = series.find(({ name }) => name === 'replicas_ready');
-  if (ready === undefined) return [];
-  const desired = series.find(({ name }) => name === 'replicas_desired');
-  const counts = ready.values.map(({ value }) => value);
-  const [least, most] = [Math.min(...counts), Math.max(...counts)];
-  const desiredAt = (instant: number) =>
-    desired?.values.findLast(({ fromMs }) => fromMs <= instant)?.value ?? 0;
+  const ready = series.find(({ name }) => name === READY)?.values ?? [];
+  const desired = series.find(({ name }) => name === DESIRED)?.values ?? [];
+  const most = mostOf(ready);
+  const begins = Float64Array.from(desired, ({ fromMs }) => fromMs);
+  const desiredAt = (instant: number) => desired[countBelow(begins, instant + 1) - 1]?.value ?? 0;
   const firstSlowMs = evidence.requests[evidence.slow[0] ?? 0]?.sentMs ?? 0;
-  const missing = ready.values.filter(
+  const missing = ready.filter(
     ({ fromMs, toMs, value }) => value < desiredAt(fromMs) || (value < most && toMs > firstSlowMs),
   );
   if (missing.length === 0) return [];
-  const readyAgain = ready.values.find(({ fromMs, value }) => fromMs > firstSlowMs && value === most);
+  const readyAgain = ready.find(({ fromMs, value }) => fromMs > firstSlowMs && value === most);
   const figures = {
-    leastReady: least,
+    leastReady: missing.reduce((least, { value }) => Math.min(least, value), most),
     mostReady: most,
-    mostDesired: desired === undefined ? null : Math.max(...desired.values.map(({ value }) => value)),
+    mostDesired: desired.length === 0 ? null : mostOf(desired),
     firstSlowS: firstSlowMs / 1e3,
     readyS: readyAgain === undefined ? null : readyAgain.fromMs / 1e3,
   };

@@ -75,11 +75,7 @@ const PLANTED: readonly Planted[] = [
       const pool = workers(2);
       return ({ atMs, workMs }) => ({ ms: pool(atMs, workMs) });
     },
-    series: [
-      plantedSeries('generator_lag', (second) => (second > 8 && second < 30 ? 0.01 : 0.001), {
-        source: 'generator',
-      }),
-    ],
+    series: [plantedSeries('generator_lag_seconds', (second) => (second > 8 && second < 30 ? 0.01 : 0.001))],
     kind: 'waiting',
   },
   {
@@ -351,8 +347,7 @@ const PLANTED: readonly Planted[] = [
 ];
 
 function documentOf(expression: string, faults: ReplayDocument['faults'] = null): ReplayDocument {
-  const sources = [{ name: 'generator', kind: 'generator' }];
-  return { slo: [{ expression, ok: false }], faults, monitors: { sources } } as unknown as ReplayDocument;
+  return { slo: [{ expression, ok: false }], faults } as unknown as ReplayDocument;
 }
 
 function explanationOf(
