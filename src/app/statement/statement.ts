@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import {
   failedRun,
   isPointless,
@@ -11,6 +12,7 @@ import { statementView } from '../../analysis/statement/view.ts';
 import { ciReportOfStatement, statementTestOf } from '../../analysis/verdict/ci-report.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
+import { picked } from '../../core/picked.ts';
 import type { Logger } from '../../core/ports.ts';
 import { formatInstantUs, formatMs } from '../../core/units.ts';
 import { explanation } from '../../documents/explanation.ts';
@@ -22,6 +24,7 @@ import { History } from '../../storage/history.ts';
 import { RUN_DATABASE } from '../../storage/runs/schema.ts';
 import { findCapacity } from '../capacity/capacity.ts';
 import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
+import { VERSION } from '../package.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import { replayCapture, sharedStop } from '../replay/replay.ts';
 import type { StopSource } from '../replay/run.ts';
@@ -276,7 +279,12 @@ export function verifyStatement(directory: string): StatementCheck {
   const changed = changedIn(directory);
   const document = readDocument(directory);
   const now = changed.length > 0 ? document : statementOf(directory, null, null);
-  const isSame = now.verdict === document.verdict && now.sentence === document.sentence;
+  // Another version may write the same result in other words.
+  const compared = (of: StatementDocument) => [
+    picked(of, 'verdict', 'runs', 'breakingPoint', 'production'),
+    document.version === VERSION && of.sentence,
+  ];
+  const isSame = isDeepStrictEqual(compared(now), compared(document));
   const differs = { file: STATEMENT_FILE, why: 'its runs have another result' };
   return {
     document,
