@@ -305,6 +305,26 @@ describe('a statement of what was replayed', () => {
     expect({ verdict, first: limits[0]?.code }).toEqual({ verdict: 'INCONCLUSIVE', first: 'part_missing' });
   });
 
+  test('that lacks time for its search goes on with a larger budget, and repeats no run', async () => {
+    const copy = join(temporaryDirectory(), 'copy');
+    cpSync(directory, copy, { recursive: true });
+    const file = join(copy, 'search', 'capacity.json');
+    const search = JSON.parse(readFileSync(file, 'utf8'));
+    writeFileSync(file, JSON.stringify({ ...search, endedBy: 'budget', budgetS: 60 }));
+    const plan = join(copy, 'plan.json');
+    writeFileSync(plan, JSON.stringify({ ...JSON.parse(readFileSync(plan, 'utf8')), searchS: 60 }));
+    // The search of this directory has no state that could go on, so its error shows that it was called.
+    const done = await runCommand([
+      ...['statement', capture, '--target', server.url, ...SLO, '--out', copy, '--json'],
+    ]);
+    expect({ status: done.status, isCalled: done.stderr.includes('no search that could go on') }).toEqual({
+      status: 2,
+      isCalled: true,
+    });
+    expect(JSON.parse(readFileSync(plan, 'utf8')).searchS).toBeGreaterThan(60);
+    expect(documentOf(done).runs.map((run) => run.directory)).toEqual(['recorded', 'multiplied', 'spike']);
+  });
+
   test('that is complete sends nothing more', async () => {
     const before = server.requests.length;
     const plan = JSON.parse(readFileSync(join(directory, 'plan.json'), 'utf8'));

@@ -9,7 +9,7 @@ export interface PartNeed {
 }
 
 /** Threads, connections and last answers of each part, which are no part of its length. */
-const AROUND_S = 5;
+export const AROUND_S = 8;
 /** Enough to find the length to a microsecond. */
 const HALVINGS = 40;
 

@@ -42,6 +42,9 @@ const TONES: Readonly<Record<StatementDocument['verdict'], Tone>> = {
   INCONCLUSIVE: 'warn',
 };
 
+/** Lines of the sentence on a screen: all of it, unless many objectives fail. */
+const MOST_OF_SENTENCE = 8;
+
 type SectionKey = 'runs' | 'breaking' | 'why' | 'headroom' | 'changed' | 'claims' | 'nist' | 'digests';
 
 /** A statement in a readable form. */
@@ -245,7 +248,9 @@ function digestTable({ digests, captureDigest }: StatementDocument): Table {
 
 /** The sentence in its colour. */
 export function statementVerdict({ verdict, sentence }: StatementDocument): TonedLine[] {
-  return folded(`${verdict}: ${sentence}`, '', 6).map((line) => new TonedLine(line, TONES[verdict]));
+  return folded(`${verdict}: ${sentence}`, '', MOST_OF_SENTENCE).map(
+    (line) => new TonedLine(line, TONES[verdict]),
+  );
 }
 
 /** A statement on one screen: at most 20 lines of 80 columns. */

@@ -85,9 +85,9 @@ function sealedIn(directory: string): ReplayDocument | null {
   }
 }
 
-/** Whether a search has a result that the same call would not continue. */
-export function isOver({ endedBy }: CapacityDocument): boolean {
-  return !GOES_ON.has(endedBy);
+/** Whether a search would not go on with this budget. */
+export function isOver({ endedBy, budgetS }: CapacityDocument, searchS: number): boolean {
+  return !GOES_ON.has(endedBy) && (endedBy !== 'budget' || budgetS >= searchS);
 }
 
 /** The search, unless a stop ended it; null before that. */

@@ -128,6 +128,12 @@ async function partsOf(
   };
 }
 
+/** The plan of a statement that goes on: as it began, but a larger budget is for the search. */
+export function goingOn(kept: StatementPlan, { budgetS, searchS }: StatementPlan): StatementPlan {
+  if (searchS === null || kept.searchS === null || searchS <= kept.searchS) return kept;
+  return { ...kept, budgetS, searchS };
+}
+
 /** The options of the run of a part: what a search asks for, with the load of the part. */
 export function runOf(
   options: StatementOptions,
@@ -201,11 +207,11 @@ function stretchOf(
 
 /** What must be the same in a statement that goes on. It is a hash, because options hold secrets. */
 function settingsOf(opened: OpenedCapture, options: StatementOptions, ranges: readonly TimeRange[]): string {
-  const { multiplier, budgetS, faults, search } = options;
+  const { multiplier, faults, search } = options;
   const { run, ...others } = searchOf(options, ranges, SEARCH_S);
   // A dry run plans the same statement.
   const sent = { ...run, options: { ...run.options, dryRun: false } };
   const { settings } = planCapacity(opened, { ...others, run: sent });
-  const asked = { settings, multiplier, budgetS, faults, name: search.verdict.name };
+  const asked = { settings, multiplier, faults, name: search.verdict.name };
   return createHash('sha256').update(JSON.stringify(asked)).digest('hex');
 }

@@ -48,7 +48,7 @@ import {
   writeStatement,
 } from './files.ts';
 import type { ExpectedDemand, StatementOptions } from './options.ts';
-import { planStatement, runOf, searchOf } from './plan.ts';
+import { goingOn, planStatement, runOf, searchOf } from './plan.ts';
 
 export interface StatementDeps {
   /** Called before anything is sent. */
@@ -83,8 +83,9 @@ export async function makeStatement(
   }
   makeReady(options.verdict);
   const directory = options.out ?? join('runs', newRunId());
+  const kept = keptPlan(directory, planned.settings);
   // What is expected of demand changes nothing that is replayed.
-  const plan = withExpected(keptPlan(directory, planned.settings) ?? planned, options.expected);
+  const plan = withExpected(kept === null ? planned : goingOn(kept, planned), options.expected);
   deps.onPlan(plan, directory);
   writePlan(directory, plan);
   const stop = deps.listen();
@@ -135,7 +136,7 @@ class Parts {
     }
     const { searchS } = this.#plan;
     const before = searchedIn(this.#directory);
-    if (searchS === null || this.#deps.stop.signal.aborted || (before !== null && isOver(before)))
+    if (searchS === null || this.#deps.stop.signal.aborted || (before !== null && isOver(before, searchS)))
       return null;
     const ended = await unlessAborted(async () => {
       await this.#search(searchS);

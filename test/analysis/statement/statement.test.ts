@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { viewMarkdown } from '../../../src/analysis/render/table.ts';
-import { lengthsWithin } from '../../../src/analysis/statement/part-lengths.ts';
+import { AROUND_S, lengthsWithin } from '../../../src/analysis/statement/part-lengths.ts';
 import { statementPage, statementScreen, statementView } from '../../../src/analysis/statement/view.ts';
 import { pageAssets } from '../../../src/app/package.ts';
 import { type StatementDocument, statementSchema } from '../../../src/documents/statement.ts';
@@ -217,7 +217,7 @@ describe('a budget', () => {
   test('shortens parts to the same length and never below their least', () => {
     fc.assert(
       fc.property(needs, fc.double({ min: 0, max: 1, noNaN: true }), (each, share) => {
-        const around = 5 * each.length;
+        const around = AROUND_S * each.length;
         const [least, whole] = [sumOf(each.map((one) => one.leastS)), sumOf(each.map((one) => one.wholeS))];
         const budgetS = Math.ceil(around + least + share * (whole - least)) + 1;
         const lengths = lengthsWithin(each, budgetS);
@@ -236,7 +236,7 @@ describe('a budget', () => {
   test('below the sum of the least lengths is refused, and none keeps every part whole', () => {
     fc.assert(
       fc.property(needs, (each) => {
-        const sum = sumOf(each.map((one) => one.leastS)) + 5 * each.length;
+        const sum = sumOf(each.map((one) => one.leastS)) + AROUND_S * each.length;
         expect(() => lengthsWithin(each, sum * 0.99)).toThrow(
           expect.objectContaining({ code: 'OPTION_INVALID' }),
         );
