@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect } from 'vitest';
 import { explainRun } from '../../src/app/report.ts';
-import type { CauseKind } from '../../src/documents/explanation.ts';
+import type { CauseKind, Explanation } from '../../src/documents/explanation.ts';
 import { bottleneckTraffic } from '../support/bottleneck-server.ts';
 import { captureOf } from '../support/captures.ts';
 import { startRelay } from '../support/fault-relay.ts';
@@ -65,10 +65,17 @@ describe('explain, with gunicorn and Redis', () => {
       const { target, control } = await scene(python, threads);
       const { exchanges } = bottleneckTraffic({ seed: 5, requests: 400, perSecond: 100 });
       const args = ['--slo', 'latency: p(95)<150', ...(fault ? ['--faults', planFile(control)] : [])];
-      const { out, stderr } = await replay(captureOf(exchanges), target, args);
-      const { causes, unexplained } = explainRun(out);
+      const capture = captureOf(exchanges);
+      let explained: Explanation;
+      let play = 0;
+      // A run that our own lag broke is played again, twice at most.
+      do {
+        explained = explainRun((await replay(capture, target, args)).out);
+        play += 1;
+      } while (play < 3 && explained.causes.some((cause) => cause.kind === 'generator'));
+      const { causes, unexplained } = explained;
       const ofTarget = causes.filter((cause) => cause.kind !== 'generator');
-      const shown = `${unexplained}\n${causes.map(({ share, text }) => `${share}: ${text}`).join('\n')}\n${stderr}`;
+      const shown = `${unexplained}\n${causes.map(({ share, text }) => `${share}: ${text}`).join('\n')}`;
       expect(ofTarget[0]?.kind ?? null, shown).toBe(kind);
     });
   }
