@@ -174,6 +174,8 @@ function fillingBy(
 ): Candidate | null {
   const works = new Map(places.map((at, index) => [at, Math.max(0, server.works[index]!)]));
   const others = places.filter((at) => !isIn(at));
+  // Without others, its work cannot be compared: the run has one route, model or size.
+  if (others.length === 0) return null;
   const usual = medianOf(others, (at) => works.get(at)!) ?? 0;
   const recorded = (among: readonly number[]) => medianOf(among, (at) => requests[at]!.recordedMs);
   const inside = places.filter(isIn);

@@ -104,6 +104,18 @@ const PLANTED: readonly Planted[] = [
     subject: 'POST /v1/rank',
   },
   {
+    name: 'a wait, not the only route, of a pool that became slower',
+    load: { shape: (second) => (second > 8 && second < 14 ? 3 : 1) },
+    server: () => {
+      const pool = workers(4);
+      return ({ atMs, workMs }) => ({
+        ms: pool(atMs, 3 * workMs),
+        facts: { route: 'POST /v1/chat', model: 'resnet', client: '0000000000000000', requestBytes: 500 },
+      });
+    },
+    kind: 'waiting',
+  },
+  {
     name: 'one slow model',
     server: unlimited(({ model, workMs }) => (model === 'bert' ? 10 * workMs : workMs)),
     kind: 'model',
