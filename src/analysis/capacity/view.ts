@@ -68,7 +68,7 @@ const ENDS: Readonly<
     advice: 'See what breaks at 1x by reprise replay, or go lower, such as --multiplier 0.01..1.',
   },
   budget: {
-    text: 'the time is over before the interval is as narrow as asked',
+    text: 'the time ran out before the interval was as narrow as requested',
     advice: 'Repeat the command with a larger --budget.',
   },
   unjudged: {

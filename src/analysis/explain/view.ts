@@ -109,7 +109,7 @@ export function whyTables({ causes, against, requests, unexplained }: Explanatio
             title: 'Requests that show it',
             unit: 'ms, s or min',
             source: 'rows of the run; reprise show RUN INDEX has all of one request',
-            lookFor: 'what differs between the affected request and the one beside it',
+            lookFor: 'what differs between the affected request and the one to compare',
             columns: columnsOf(
               ['cause', 'request', 'which'],
               ['latency', 'of it by the cause', 'found in flight'],

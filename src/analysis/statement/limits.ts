@@ -186,7 +186,7 @@ export function notClaimedOf(findings: StatementFindings): NotClaimed[] {
       window.harderThan === null
         ? 'harder windows: this one was chosen by hand'
         : recorded.compared > 1 &&
-          `other windows, if the traffic changes: this one was harder than ${shareText(window.harderThan)} of ${recorded.compared} that were recorded`,
+          `other windows, if the traffic changes: this one was harder than ${shareText(window.harderThan)} of ${recorded.compared.toLocaleString('en')} that were recorded`,
     filters: filtered.length > 0 && `requests that the filters left out (only ${filtered.join('; ')})`,
     redaction:
       masked > 0 &&

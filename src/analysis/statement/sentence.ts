@@ -5,7 +5,7 @@ import type { StatementDocument, StatementLimit } from '../../documents/statemen
 import { isFound, loadName } from '../capacity/view.ts';
 import { headroomSentence } from '../headroom/view.ts';
 import { numberText, shareText } from '../render/table.ts';
-import { type StatementFindings, VIOLATED } from './limits.ts';
+import { partName, type StatementFindings, VIOLATED } from './limits.ts';
 
 interface Judged extends StatementFindings {
   readonly verdict: StatementDocument['verdict'];
@@ -19,6 +19,7 @@ export function sentenceOf(judged: Judged): string {
   const sentences = [
     violated.length > 0 && `Production itself did not meet ${violated.join(' and ')}.`,
     claimText(judged),
+    shortenedText(judged),
     judged.sendable && breakingText(judged),
     firstText(judged),
     judged.sendable && (headroomSentence(judged.headroom) ?? false),
@@ -58,12 +59,19 @@ function windowText({ window, recorded }: Pick<StatementFindings, 'window' | 're
   return `the ${chosenBy === 'given' ? 'chosen' : chosenBy} ${length} of ${span} (${rank}${since})`;
 }
 
+/** How much of the window was replayed at the highest load that is claimed to hold. */
+function shortenedText({ verdict, runs, multiplier }: Judged): string {
+  const claimed = runs.find(({ part, run }) => part === 'multiplied' && run !== null);
+  if (verdict !== 'PASS' || claimed === undefined || claimed.windowShare >= 1) return '';
+  return `At ${partName('multiplied', multiplier)}, only the busiest ${shareText(claimed.windowShare)} of this window was replayed.`;
+}
+
 /** The interval of the breaking point, of the load that was searched. */
 function breakingText({ capacity }: StatementFindings): string {
   const unknown = 'Where it breaks is not known.';
   if (capacity === null || capacity.calibration?.representative === false) return unknown;
   const { passes, fails, interval } = capacity.breakingPoint;
-  const of = `times ${loadName(capacity.load)} of it`;
+  const of = `times ${loadName(capacity.load)} of this window`;
   const x = numberText;
   if (interval !== null && isFound(capacity))
     return `It breaks between ${x(interval[0])} and ${x(interval[1])} ${of} (95 %).`;
@@ -78,7 +86,8 @@ function breakingText({ capacity }: StatementFindings): string {
 function firstText({ capacity, sendable, verdict, explanation }: Judged): string {
   const first = capacity?.gaveFirst ?? null;
   const [cause] = explanation?.causes ?? [];
-  const why = cause !== undefined && `First cause (${shareText(cause.share)}): ${cause.text}.`;
+  const why =
+    cause !== undefined && `The main cause, with ${shareText(cause.share)} of the time lost: ${cause.text}.`;
   const isNamed = sendable && first !== null && verdict !== 'FAIL';
   return linesOf(isNamed && `First to fail is ${first.objective}.`, why).join(' ');
 }

@@ -166,8 +166,8 @@ function breakingTable({ breakingPoint: searched }: StatementDocument): Table | 
   return {
     title: `Multiples of ${loadName(load)} of the window (${numberText(load.ratePerSecond)} requests/s)`,
     unit: 'as written',
-    source: 'a search with steps of its own, judged by the same objectives',
-    lookFor: 'the lower end of the interval: plan with it',
+    source: 'runs at several multiples of that load, judged by the same objectives',
+    lookFor: 'the lower end of the interval, which is the load to plan with',
     columns: columnsOf(['', 'value'], []),
     rows: [
       ['largest load that passes', point(breakingPoint.passes)],
@@ -194,7 +194,7 @@ function changeTable({ changed, recorded }: StatementDocument): Table | null {
   const text = (unit: string, value: number) =>
     unit === 'ms' ? msText(value) : unit === 'share' ? shareText(value) : numberText(value);
   return {
-    title: `Beside the statement of ${zonedTime(Date.parse(changed.startedAt), recorded.timeZone)} (${changed.verdict ?? 'no verdict'})`,
+    title: `Compared with the statement of ${zonedTime(Date.parse(changed.startedAt), recorded.timeZone)} (${changed.verdict ?? 'no verdict'})`,
     unit: 'as written',
     source: 'the history',
     lookFor: 'a breaking point that came nearer',

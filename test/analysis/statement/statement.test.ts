@@ -119,7 +119,10 @@ describe('what limits a statement', () => {
 
   test('a budget that shortens a part', () => {
     const parts = PLAN.parts.map((part) => ({ ...part, lengthS: 300, windowShare: 1 / 3 }));
-    expect(codesOf(stated(PASSED, { plan: { parts } }))).toEqual(['shortened', 'shortened', 'shortened']);
+    const document = stated(PASSED, { plan: { parts } });
+    expect(codesOf(document)).toEqual(['shortened', 'shortened', 'shortened']);
+    expect(document.sentence).toContain('33.3 %');
+    expect(stated(PASSED).sentence).not.toContain('33.3 %');
   });
 
   test('a stretch that breaks the target below the multiplier if it lasts', () => {
