@@ -1,4 +1,3 @@
-import { isOfGenerator } from '../../analysis/capacity/step-windows.ts';
 import { JUDGEMENT_BOUNDS } from '../../analysis/verdict/run-context.ts';
 import { picked } from '../../core/picked.ts';
 import { countOf } from '../../core/units.ts';
@@ -28,16 +27,10 @@ export function isCached({ reasons }: Pick<CapacityStep, 'reasons'>): boolean {
   return reasons.some(({ code }) => code === CACHED.code);
 }
 
-function isOfLateGenerator({ result, doubts }: StepWindow): boolean {
-  return result === 'void' && doubts.some(isOfGenerator);
-}
-
 /** Converts a completed step to its form in the search's document. */
 export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
   const { document } = played;
-  // Where the generator was late, first requests can be slower than their repeats without a cache.
-  const isLate = played.windows.length > 0 && played.windows.every(isOfLateGenerator);
-  const isFaster = document.repeats?.faster === true && !isLate;
+  const isFaster = document.repeats?.faster === true;
   const hindered = hindrancesOf(document);
   // If the generator was hindered, it may have caused violations, so these windows become void. Kept objectives count
   // even then.

@@ -33,18 +33,11 @@ const SERIES = {
 function stepWith(
   resource: boolean | null,
   repeatsAreFaster = false,
-  parts: {
-    readonly load?: number;
-    readonly littlesLaw?: number;
-    readonly health?: object;
-    readonly doubts?: readonly string[];
-  } = {},
+  parts: { readonly load?: number; readonly littlesLaw?: number; readonly health?: object } = {},
 ) {
-  const { windows } = playedAt(parts.load ?? 2);
-  const { doubts } = parts;
   const line = { expression: RESOURCE, observed: 0.97, ok: resource };
   const played = {
-    windows: doubts ? windows.map((window) => ({ ...window, result: 'void', doubts })) : windows,
+    windows: playedAt(parts.load ?? 2).windows,
     ratePerSecond: 40,
     answeredPerS: 40,
     monitored: [RESOURCE],
@@ -102,14 +95,6 @@ test('windows whose repeated requests a cache answers count for nothing', () => 
   expect(
     step.windows.every(({ result, doubts }) => result === 'void' && doubts.includes('repeats_cached')),
   ).toBe(true);
-});
-
-test('a late generator was taken for a cache: its first requests were slower than their repeats', () => {
-  const codes = (doubts: string) =>
-    stepWith(true, true, { doubts: [doubts] }).reasons.map(({ code }) => code);
-  expect(codes('arrivals_off_plan')).toEqual(['arrivals_off_plan']);
-  expect(codes('lag_over_bound')).toEqual(['lag_over_bound']);
-  expect(codes('not_comparable')).toContain('repeats_cached');
 });
 
 test('windows of a step whose backlog grew are not good', () => {
