@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import type { Clock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
@@ -132,6 +132,8 @@ export function takePriority(
 export class ThreadPriority {
   readonly #given: ForwardingPriority | null;
   #highest: number;
+  #takenNs = threadTimeNs();
+  #atNs = Number.NEGATIVE_INFINITY;
 
   constructor(niceness: number) {
     this.#given = givenToThread(niceness);
@@ -143,10 +145,24 @@ export class ThreadPriority {
     return this.#highest;
   }
 
-  /** @param share share of a processor that the thread used since the last call */
+  /** @param share share of its time since the last call that the thread worked, or waited for a processor to work */
   follow(share: number, nowNs: number): void {
-    this.#given?.follow(share, nowNs);
+    if (this.#given === null) return;
+    const takenNs = threadTimeNs();
+    const got = (takenNs - this.#takenNs) / (nowNs - this.#atNs);
+    this.#takenNs = takenNs;
+    this.#atNs = nowNs;
+    this.#given.follow(Math.min(share, got), nowNs);
     this.#highest = Math.max(this.#highest, nicenessOf(0));
+  }
+}
+
+/** Processor time of the calling thread; 0 if the system does not tell. */
+function threadTimeNs(): number {
+  try {
+    return Number.parseInt(readFileSync('/proc/thread-self/schedstat', 'latin1'), 10);
+  } catch {
+    return 0;
   }
 }
 

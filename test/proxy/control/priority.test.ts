@@ -105,15 +105,26 @@ describe.runIf(process.platform === 'linux')('the priority of a proxy', () => {
 });
 
 describe.runIf(process.platform === 'linux')('the priority of a thread', () => {
-  /** Takes it on this thread, and gives it back. */
-  function taken(before: number, shares: readonly number[] = []): { had: number; now: number[] } {
+  /** Takes it on this thread, and gives it back. Between two looks, the thread works for 20 ms of its own. */
+  function taken(
+    before: number,
+    looks: readonly { share: number; afterMs: number }[] = [],
+  ): { had: number; now: number[] } {
     const own = getPriority();
     try {
       setPriority(before);
       const priority = new ThreadPriority(-10);
       const now = [getPriority()];
-      for (const [at, share] of shares.entries()) {
-        priority.follow(share, (at + 1) * 1e9);
+      let atMs = 0;
+      priority.follow(0, atMs);
+      for (const { share, afterMs } of looks) {
+        const { user, system } = process.cpuUsage();
+        for (;;) {
+          const used = process.cpuUsage();
+          if (used.user + used.system - user - system > 20_000) break;
+        }
+        atMs += afterMs;
+        priority.follow(share, atMs * 1e6);
         now.push(getPriority());
       }
       return { had: priority.highest, now };
@@ -127,7 +138,13 @@ describe.runIf(process.platform === 'linux')('the priority of a thread', () => {
   });
 
   it.runIf(mayBeBefore)('goes while it is busy, and comes back when it has been calm', () => {
-    expect(taken(0, [0.2, 0.9, 0.2, 0.2, 0.2])).toEqual({ had: 0, now: [-10, -10, 0, 0, 0, -10] });
+    const calm = { share: 0.2, afterMs: 1_000 };
+    const looks = [calm, { share: 0.9, afterMs: 25 }, calm, { ...calm, afterMs: 900 }, calm];
+    expect(taken(0, looks)).toEqual({ had: 0, now: [-10, -10, 0, 0, 0, -10] });
+  });
+
+  it.runIf(mayBeBefore)('stays while it waits for a processor that others have', () => {
+    expect(taken(0, [{ share: 0.9, afterMs: 1_000 }])).toEqual({ had: -10, now: [-10, -10] });
   });
 
   it('is the usual one where the system refuses', ({ skip }) => {
@@ -137,6 +154,6 @@ describe.runIf(process.platform === 'linux')('the priority of a thread', () => {
   });
 
   it.runIf(mayRaise)('stays as it was if the user started us with another', () => {
-    expect(taken(7, [0.9])).toEqual({ had: 7, now: [7, 7] });
+    expect(taken(7, [{ share: 0.9, afterMs: 25 }])).toEqual({ had: 7, now: [7, 7] });
   });
 });
