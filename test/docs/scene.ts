@@ -31,7 +31,7 @@ const GOES_ON =
 const WHILE_RECORDING =
   /^(?:npx )?reprise (?:record|status|drain|pause|resume|doctor)\b|^curl |python traffic\.py/;
 /** Commands whose exit status is a verdict. */
-const JUDGES = /^(?:replay|run|capacity|merge|compare|faults)$/;
+const JUDGES = /^(?:replay|run|capacity|merge|compare|faults|statement)$/;
 /** The exit status of each verdict. */
 const STATUS_OF: Readonly<Record<string, number>> = {
   ...{ PASS: 0, SAME: 0, BETTER: 0 },
@@ -55,6 +55,8 @@ const SHORTER: readonly (readonly [RegExp, string])[] = [
   [/--repeat 5/g, '--repeat 1'],
   // A search takes minutes; the one of the first load test is made.
   [/(reprise capacity captures\/(?!first).*)--budget \S+/g, '$1--dry-run'],
+  // A statement takes as long as the samples of its objectives need.
+  [/(reprise statement .*)p\(99\)<800(.*)--budget \S+/g, '$1p(90)<200$2--budget=3m'],
   [/--budget \S+/g, '--budget 90s'],
   [/reprise run (?!.*--dry-run)(.*)/g, "reprise run $1 --set 'stages=500ms@1x,500ms@4x'"],
   [/--warmup \d+m/g, '--warmup 500ms'],
