@@ -18,6 +18,7 @@ import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
 import { namesBesideOurs, type Objective, parseObjectives } from '../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, MergedDocument, ReplayDocument } from '../documents/replay.ts';
+import { joinedDetails } from '../documents/server-details.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
 import { commonLabels } from './labels.ts';
@@ -25,6 +26,7 @@ import { farthestOf, OpenShards } from './merge-shards.ts';
 import { withOpenSlo } from './open-slo.ts';
 import { VERSION } from './package.ts';
 import { mergedCheck } from './replay/document.ts';
+import { serverNotes } from './replay/tested-server.ts';
 import { newRunId } from './run-files.ts';
 import { StagedDirectory } from './staged-output.ts';
 import { deliverVerdict } from './verdict/delivery.ts';
@@ -207,12 +209,34 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, objectives: re
     check: mergedCheck(documents, figures.check ?? null),
     shards: { count: set.count, missing: set.missing, startSpreadUs: set.startSpreadUs },
   };
-  return {
-    ...summariseReplay(input),
-    ...carriedOver(farthest, documents),
+  const summary = summariseReplay(input);
+  const tested = {
     labels: commonLabels(documents.map((document) => document.labels)),
+    ...mergedServers(documents),
+  };
+  return {
+    ...summary,
+    ...carriedOver(farthest, documents),
+    ...tested,
+    notes: [...summary.notes, ...serverNotes(tested)],
     shard: null,
     merged: mergedDocument(set),
+  };
+}
+
+/** What any shard saw of the servers. Runs of earlier versions say nothing of them. */
+function mergedServers(
+  documents: readonly ShardRunDocument[],
+): Pick<ReplayDocument, 'serverDetails' | 'recordedServer'> {
+  const tested = documents.map(({ serverDetails }) => serverDetails).filter((each) => each !== undefined);
+  const recorded = documents.map((each) => each.recordedServer).filter((each) => each !== undefined);
+  if (tested.length === 0) return {};
+  return {
+    serverDetails: tested.reduce(joinedDetails),
+    recordedServer: {
+      ...recorded[0],
+      serverDetails: recorded.map((each) => each.serverDetails ?? {}).reduce(joinedDetails, {}),
+    },
   };
 }
 
