@@ -266,7 +266,7 @@ describe('the chart', () => {
       const { status, stdout, stderr } = await runCommand([...argumentsOf(monthly), '--dry-run']);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       for (const part of [
-        'capacity',
+        'reprise statement',
         '/captures/monday',
         '--budget',
         '1h',
