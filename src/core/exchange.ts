@@ -5,7 +5,7 @@
  * after that arrival, from the monotonic clock.
  */
 
-/** How an exchange ended. Only the gateway reports `timed_out`. */
+/** How an exchange ended: `timed_out` by the gateway, or by a gRPC client at its own deadline. */
 export const OUTCOMES = ['completed', 'client_aborted', 'upstream_failed', 'timed_out'] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 
@@ -21,7 +21,7 @@ export interface Body {
   readonly hash: Buffer | null;
 }
 
-/** One HTTP/1.1 message. The raw head is stored; header pairs are derived from it. */
+/** One message, with a head in the form of HTTP/1.1. The raw head is stored; header pairs are derived from it. */
 export interface Message {
   /** Start line, header lines and the blank line, latin1, as received except for masked values. */
   readonly head: Uint8Array;
@@ -41,7 +41,10 @@ export interface KnownHead {
   packed: Uint8Array | null;
 }
 
-/** Times of the chunks of one body: flat pairs `[offsetUs, bytes, offsetUs, bytes, …]`, bytes as received. */
+/**
+ * Times of the chunks of one body: flat pairs `[offsetUs, bytes, offsetUs, bytes, …]`, bytes as received. Of a gRPC call
+ * one pair for each message: its first byte in a request, its last in an answer.
+ */
 export type ChunkTimes = readonly number[];
 
 /** Facts to find and count an exchange without reading its payload. */
@@ -49,11 +52,12 @@ export interface ExchangeFacts {
   readonly arrivalUs: number;
   /** Null for an import that does not say how the exchange ended. */
   readonly outcome: Outcome | null;
-  /** The request's: `http/1.1` or `http/1.0`; null for an imported arrival without payload. */
+  /** The request's: `http/1.1`, `http/1.0` or `h2`; null for an imported arrival without payload. */
   readonly protocol: string | null;
   readonly method: string | null;
   /** Method and path with its variable parts named, e.g. `POST /v2/models/{model}/infer`. */
   readonly route: string | null;
+  /** Of a gRPC call the HTTP status that its `grpcStatus` stands for. */
   readonly status: number | null;
   /** Number of the client connection within its recorder's life; null if there was none (imports). */
   readonly connection: number | null;
@@ -76,6 +80,11 @@ export interface ExchangeFacts {
   readonly finish?: FinishReason | null;
   /** Whether a complete 2xx answer reports an error in its body or stream; null if this was not checked. */
   readonly answerError: boolean | null;
+  /** The status code of a gRPC call; null or absent for another exchange, and if the answer has none. */
+  readonly grpcStatus?: number | null;
+  /** Whole messages of a gRPC call; null or absent for another exchange, and for a body that is no row of messages. */
+  readonly requestMessages?: number | null;
+  readonly responseMessages?: number | null;
   /** The client's trace id (16 bytes), from an unmasked `traceparent`; null if there was none. */
   readonly traceId: Uint8Array | null;
 }

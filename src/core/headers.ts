@@ -2,7 +2,7 @@ import { AppError } from './errors.ts';
 import { refused } from './units.ts';
 
 /**
- * HTTP/1.1 heads as bytes and as pairs. Always latin1, never normalised: order, case, duplicates and inner
+ * Heads in the form of HTTP/1.1 as bytes and as pairs, also those of HTTP/2. Always latin1, never normalised: order, case, duplicates and inner
  * white space stay as received.
  */
 
@@ -80,7 +80,7 @@ function requestLineOf(line: string): RequestLine {
 
 /** Splits the raw head of a response that assembly accepted. */
 export function parseResponseHead(head: Uint8Array): ResponseHead {
-  const match = /^(HTTP\/\d\.\d) (\d{3})(?: (.*))?$/.exec(startLineOf(head));
+  const match = /^(HTTP\/\d(?:\.\d)?) (\d{3})(?: (.*))?$/.exec(startLineOf(head));
   return {
     version: match?.[1] ?? '',
     status: Number(match?.[2] ?? 0),

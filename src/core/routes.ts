@@ -122,6 +122,11 @@ export function routeOf(method: string, target: string, targets: NameableTargets
   return { route: `${method} ${bounded(generic(path))}`, model: null };
 }
 
+/** The route of a gRPC call: its service and method have no variable parts. */
+function routeOfCall(method: string, target: string, targets: NameableTargets): Route {
+  return { route: `${method} ${bounded(pathOf(method, targets.nameable(target)))}`, model: null };
+}
+
 /** `routeOf` with a cache: a service has a handful of targets, and matching patterns costs microseconds. */
 export class Routes {
   readonly #targets: NameableTargets;
@@ -136,13 +141,14 @@ export class Routes {
     return this.#known.size;
   }
 
-  of(method: string, target: string): Route {
+  /** @param isCall whether it is a gRPC call */
+  of(method: string, target: string, isCall = false): Route {
     const end = target.search(/[?#]/);
     const path = end < 0 ? target : target.slice(0, end);
-    const key = `${method} ${path}`;
+    const key = `${isCall ? 'call ' : ''}${method} ${path}`;
     let route = this.#known.get(key);
     if (route === undefined) {
-      route = routeOf(method, ownText(path), this.#targets);
+      route = (isCall ? routeOfCall : routeOf)(method, ownText(path), this.#targets);
       // Replaced when full, so that a scanner's million paths do not block the cache for ever. Not cleared,
       // because V8 keeps cleared entries until the next full collection.
       if (this.#known.size >= CACHED_TARGETS) this.#known = new Map();

@@ -19,13 +19,15 @@ const TUNNEL: Framing = { kind: 'tunnel' };
 
 /**
  * Framing of a request by RFC 9112 section 6.3. Null if implementations could disagree: a wrong guess would
- * pair every later exchange of the connection wrongly.
+ * pair every later exchange of the connection wrongly. A stream of HTTP/2 is fed with all of its DATA as chunks.
  */
 export function requestFraming(request: ScannedRequest): Framing | null {
+  if (request.protocol === 'h2') return CHUNKED;
   const { contentLength, transferEncoding } = request.fields;
   if (transferEncoding !== null) {
     // With Content-Length, or in HTTP/1.0, this is a request smuggling pattern.
-    if (contentLength !== null || request.minorVersion === 0 || request.method === 'CONNECT') return null;
+    if (contentLength !== null || request.protocol === 'http/1.0' || request.method === 'CONNECT')
+      return null;
     return chunkedIsLast(transferEncoding) === true ? CHUNKED : null;
   }
   if (contentLength === null) return NONE;
@@ -37,12 +39,14 @@ export function requestFraming(request: ScannedRequest): Framing | null {
 
 /** Framing of a response. It depends on the method of its request. Null as above. */
 export function responseFraming(response: ScannedResponse, method: string): Framing | null {
-  const { status, minorVersion, fields } = response;
+  const { status, protocol, fields } = response;
+  // An interim head has no body.
+  if (protocol === 'h2') return status < 200 ? NONE : CHUNKED;
   if (status === 101) return TUNNEL;
   if (status < 200 || status === 204 || status === 304 || method === 'HEAD') return NONE;
   if (method === 'CONNECT' && status < 300) return TUNNEL;
   if (fields.transferEncoding !== null) {
-    if (fields.contentLength !== null || minorVersion === 0) return null;
+    if (fields.contentLength !== null || protocol === 'http/1.0') return null;
     const last = chunkedIsLast(fields.transferEncoding);
     if (last === null) return null;
     return last ? CHUNKED : UNTIL_CLOSE;

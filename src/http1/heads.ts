@@ -14,28 +14,35 @@ export interface HeadFields {
   /** Bytes of JSON before Triton's binary tensors. */
   inferenceHeaderLength: string | null;
   traceparent: string | null;
+  grpcStatus: string | null;
+  grpcTimeout: string | null;
   /** Whether the request is marked as a replay's. */
   marked: boolean;
 }
 
+/**
+ * The protocol that a start line names. Streams of HTTP/2 have heads in the form of HTTP/1, with the version `HTTP/2`.
+ */
+export type HttpProtocol = 'http/1.0' | 'http/1.1' | 'h2';
+
 export interface ScannedRequest {
   readonly method: string;
   readonly target: string;
-  readonly minorVersion: number;
+  readonly protocol: HttpProtocol;
   readonly fields: HeadFields;
 }
 
 export interface ScannedResponse {
   readonly status: number;
-  readonly minorVersion: number;
+  readonly protocol: HttpProtocol;
   readonly fields: HeadFields;
 }
 
 /** The first line of HTTP/2 with prior knowledge: it looks like a request but is none. */
 export const HTTP2_PREFACE_LINE = 'PRI * HTTP/2.0';
 
-const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP\/1\.([01])$/;
-const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: .*)?$/;
+const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP\/(1\.[01]|2)$/;
+const STATUS_LINE = /^HTTP\/(1\.[01]|2) ([1-9]\d\d)(?: .*)?$/;
 
 /** A NUL, or a CR that does not end a line: servers may split lines differently there. */
 const MISLEADING = /\0|\r(?!\n)/;
@@ -49,6 +56,8 @@ const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> 
   'content-encoding': 'contentEncoding',
   'inference-header-content-length': 'inferenceHeaderLength',
   traceparent: 'traceparent',
+  'grpc-status': 'grpcStatus',
+  'grpc-timeout': 'grpcTimeout',
 };
 
 /** Lengths of the names above and of the marker: this alone rules out most lines. */
@@ -59,12 +68,12 @@ const TOKEN = byteSet("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEF
 
 const { LF, CR, COLON } = ASCII;
 
-/** Whether a line (without line end) is the start line of an HTTP/1.0 or 1.1 request. */
+/** Whether a line (without line end) is the start line of a request. */
 export function isRequestLine(line: string): boolean {
   return REQUEST_LINE.test(line);
 }
 
-/** Whether a line (without line end) is the start line of an HTTP/1.0 or 1.1 response. */
+/** Whether a line (without line end) is the start line of a response. */
 export function isStatusLine(line: string): boolean {
   return STATUS_LINE.test(line);
 }
@@ -74,7 +83,7 @@ export function scanRequest(head: string): ScannedRequest | null {
   const match = REQUEST_LINE.exec(firstLine(head));
   const fields = match === null ? null : scanHeadFields(head);
   if (match === null || fields === null) return null;
-  return { method: match[1] ?? '', target: match[2] ?? '', minorVersion: Number(match[3]), fields };
+  return { method: match[1] ?? '', target: match[2] ?? '', protocol: protocolOf(match[3]), fields };
 }
 
 /** Reads a complete response head (latin1); null if it is ambiguous. */
@@ -82,7 +91,12 @@ export function scanResponse(head: string): ScannedResponse | null {
   const match = STATUS_LINE.exec(firstLine(head));
   const fields = match === null ? null : scanHeadFields(head);
   if (match === null || fields === null) return null;
-  return { status: Number(match[2]), minorVersion: Number(match[1]), fields };
+  return { status: Number(match[2]), protocol: protocolOf(match[1]), fields };
+}
+
+function protocolOf(version: string | undefined): HttpProtocol {
+  if (version === '2') return 'h2';
+  return version === '1.0' ? 'http/1.0' : 'http/1.1';
 }
 
 /** Bare LF line ends are also accepted: RFC 9112 section 2.2 allows it, and servers accept or refuse them. */
@@ -109,6 +123,8 @@ export function scanFields(text: string, from: number, crlf: boolean): HeadField
     contentEncoding: null,
     inferenceHeaderLength: null,
     traceparent: null,
+    grpcStatus: null,
+    grpcTimeout: null,
     marked: false,
   };
   let at = from;

@@ -70,7 +70,7 @@ export class RequestFaults implements ByteSink {
       onHead: (head) => {
         const request = scanRequest(head.toString('latin1'));
         const framing = request === null ? null : requestFraming(request);
-        if (request === null || framing === null) return null;
+        if (request === null || framing === null || request.protocol === 'h2') return null;
         // After an upgrade the bytes are no requests.
         if (request.fields.upgrade !== null || request.method === 'CONNECT') return null;
         this.#decision = this.#decide(request);
@@ -231,7 +231,7 @@ export class RequestFaults implements ByteSink {
 
   #answer({ name, attributes }: Toxic<'http_error'>, request: ScannedRequest, close: boolean): void {
     const { status } = attributes;
-    const closes = close || request.minorVersion === 0;
+    const closes = close || request.protocol === 'http/1.0';
     const body = attributes.body ?? `{"error":"fault ${encodeURIComponent(name)}"}`;
     const hasBody = status !== 204 && status !== 304;
     const head = [

@@ -7,6 +7,7 @@ import type { ScannedResponse } from '../../http1/heads.ts';
 import type { BodyTaker } from '../../http1/message-reader.ts';
 import type { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import { isEventStream, isJson, isJsonLines, type PayloadApi } from '../../inference/features.ts';
+import { GrpcMessages } from '../../inference/grpc.ts';
 import type { AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 
 /** Entries of chunk times that the charge for an open exchange includes, and how many more are charged at once. */
@@ -32,6 +33,7 @@ export class BodyCollector implements BodyTaker {
   /** Null as long as nothing is kept. */
   #kept: KeptPrefix | null = null;
   #times: number[] = NO_TIMES;
+  readonly #messages: MessageTimes | null;
   #timesRoom = FREE_TIMES;
   #reservedBytes = 0;
   #bytes = 0;
@@ -43,6 +45,8 @@ export class BodyCollector implements BodyTaker {
   readonly #originNs: number;
   /** Monotonic nanoseconds of the last byte that came, null before the first. */
   lastByteNs: number | null = null;
+  /** When the first message of a gRPC call was complete; null before. */
+  firstMessageNs: number | null = null;
   scan: AnswerScan | null = null;
   /** Searches an answer that is no stream for an error that its status does not show. */
   errorScan: ErrorAnswerScan | null = null;
@@ -50,8 +54,15 @@ export class BodyCollector implements BodyTaker {
   /**
    * @param expectedBytes The announced length, null if absent.
    * @param originNs The exchange's arrival, from which the chunks' offsets count.
+   * @param messagesAt Set for a gRPC call: whether its messages get the times of their first or last bytes.
    */
-  constructor(taking: BodyTaking, expectedBytes: number | null, originNs: number) {
+  constructor(
+    taking: BodyTaking,
+    expectedBytes: number | null,
+    originNs: number,
+    messagesAt: MessagesAt | null = null,
+  ) {
+    this.#messages = messagesAt === null ? null : new MessageTimes(messagesAt);
     this.#taking = taking;
     this.#expectedBytes = expectedBytes;
     this.#originNs = originNs;
@@ -67,6 +78,11 @@ export class BodyCollector implements BodyTaker {
     return this.#wireBytes;
   }
 
+  /** Whole messages of a gRPC call; null for another exchange, and for a body that is no row of messages. */
+  messageCount(whole: boolean): number | null {
+    return this.#messages?.count(whole) ?? null;
+  }
+
   /** Flat pairs of offset in microseconds and wire bytes. */
   get times(): readonly number[] {
     return this.#times;
@@ -78,11 +94,22 @@ export class BodyCollector implements BodyTaker {
     this.scan?.arrived(atNs);
     this.lastByteNs = atNs;
     this.#wireBytes += wireBytes;
+    if (this.#messages !== null) this.#noteMessages(this.#messages, offsetUs, atNs);
+    else this.#noteTime(offsetUs, wireBytes, this.#times.at(-2) === offsetUs);
+  }
+
+  #noteMessages(messages: MessageTimes, offsetUs: number, atNs: number): void {
+    const { continued, noted } = messages.take();
+    if (continued > 0) this.#noteTime(offsetUs, continued, true);
+    for (const bytes of noted) this.#noteTime(offsetUs, bytes, false);
+    if (messages.ended > 0) this.firstMessageNs ??= atNs;
+  }
+
+  #noteTime(offsetUs: number, bytes: number, continues: boolean): void {
     const last = this.#times.length - 1;
-    if (last > 0 && (this.#times[last - 1] === offsetUs || !this.#hasRoomForTime())) {
-      this.#times[last] = (this.#times[last] ?? 0) + wireBytes;
-    } else if (last < 0) this.#times = [offsetUs, wireBytes];
-    else this.#times.push(offsetUs, wireBytes);
+    if (last < 0) this.#times = [offsetUs, bytes];
+    else if (continues || !this.#hasRoomForTime()) this.#times[last] = (this.#times[last] ?? 0) + bytes;
+    else this.#times.push(offsetUs, bytes);
   }
 
   /** Takes decoded bytes. They are copied or dropped; the buffer is not kept. */
@@ -91,6 +118,7 @@ export class BodyCollector implements BodyTaker {
     this.#bytes += bytes.length;
     this.scan?.write(bytes);
     this.errorScan?.write(bytes);
+    this.#messages?.write(bytes);
     if (capBytes !== null) {
       this.#kept ??= new KeptPrefix(capBytes, this.#expectedBytes, budget);
       this.#kept.add(bytes);
@@ -145,6 +173,58 @@ export class BodyCollector implements BodyTaker {
     this.#reservedBytes += 8 * TIMES_STEP;
     this.#timesRoom += TIMES_STEP;
     return true;
+  }
+}
+
+/** Which byte of a message its time is that of: a sender paces the first one, a reader waits for the last. */
+type MessagesAt = 'first_byte' | 'last_byte';
+
+/** The messages of a gRPC body while it passes: how many bytes each has, and since when it is to be noted. */
+class MessageTimes {
+  readonly #messages = new GrpcMessages((bytes, begins, ends) => this.#piece(bytes, begins, ends));
+  readonly #at: MessagesAt;
+  /** Bytes of a message whose end has not come. */
+  #openBytes = 0;
+  /** Bytes of a message that was noted before, then sizes of those to be noted now. */
+  #continued = 0;
+  #noted: number[] = [];
+
+  constructor(at: MessagesAt) {
+    this.#at = at;
+  }
+
+  /** Whole messages. */
+  get ended(): number {
+    return this.#messages.ended;
+  }
+
+  write(bytes: Buffer): void {
+    this.#messages.write(bytes);
+  }
+
+  /** Bytes since the last call: those of a message that is noted, and those of each message to note. */
+  take(): { readonly continued: number; readonly noted: readonly number[] } {
+    const taken = { continued: this.#continued, noted: this.#noted };
+    this.#continued = 0;
+    if (this.#noted.length > 0) this.#noted = [];
+    return taken;
+  }
+
+  /** @param whole whether the body is complete */
+  count(whole: boolean): number | null {
+    const { broken, inside, ended } = this.#messages;
+    return broken || (whole && inside) ? null : ended;
+  }
+
+  #piece(bytes: number, begins: boolean, ends: boolean): void {
+    if (this.#at === 'last_byte') {
+      this.#openBytes += bytes;
+      if (!ends) return;
+      this.#noted.push(this.#openBytes);
+      this.#openBytes = 0;
+    } else if (begins) this.#noted.push(bytes);
+    else if (this.#noted.length > 0) this.#noted[this.#noted.length - 1] = (this.#noted.at(-1) ?? 0) + bytes;
+    else this.#continued += bytes;
   }
 }
 

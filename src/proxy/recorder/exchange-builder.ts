@@ -1,11 +1,11 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
 import type { Body, ChunkTimes, Exchange, KnownHead, Message, Outcome } from '../../core/exchange.ts';
-import { traceIdOf } from '../../core/headers.ts';
+import { latin1, traceIdOf } from '../../core/headers.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Route } from '../../core/routes.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
-import type { HeadFields, ScannedRequest, ScannedResponse } from '../../http1/heads.ts';
+import { type HeadFields, type ScannedRequest, type ScannedResponse, scanFields } from '../../http1/heads.ts';
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import {
   FACT_BYTES,
@@ -16,6 +16,12 @@ import {
   type RequestFeatures,
   requestFeatures,
 } from '../../inference/features.ts';
+import {
+  httpStatusOfGrpc,
+  parseGrpcStatus,
+  parseGrpcTimeoutUs,
+  streamsGrpcAnswer,
+} from '../../inference/grpc.ts';
 import { AnswerScan } from '../../inference/stream-timing.ts';
 import { type BodyAbout, type BodyRedaction, dropNote } from '../../redaction/body-redaction.ts';
 import type { RedactedBytes, Redaction } from '../../redaction/head-redaction.ts';
@@ -65,6 +71,13 @@ export interface ExchangeOrigin {
 const NOTHING_KEPT: RedactedBytes = { bytes: new Uint8Array(0), names: [] };
 const NO_TIMES: ChunkTimes = [];
 const EMPTY = Buffer.alloc(0);
+/**
+ * What a client's deadline may lie before arrival and `grpc-timeout`: libraries round the field up to three digits, and
+ * the head may be read late.
+ */
+const ROUNDED_UP_SHARE = 0.01;
+const HEAD_DELAY_US = 5_000;
+
 const MULTIPART = /^multipart\/form-data\s*;/i;
 
 /** An exchange between its request's head and its settlement. */
@@ -72,6 +85,7 @@ export class ExchangeBuilder {
   readonly #context: AssemblyContext;
   readonly #origin: ExchangeOrigin;
   readonly #scanned: ScannedRequest;
+  readonly #isCall: boolean;
   readonly #route: Route;
   readonly #judged: HeadJudgement;
   /** Values from its body. Each is read on first use, and before anything in the body is masked. */
@@ -81,6 +95,8 @@ export class ExchangeBuilder {
   /** Bytes to return to the budget. They include those that the creator reserved for the exchange itself. */
   #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
+  /** Of a gRPC call; null until its answer has one. */
+  #grpcStatus: number | null = null;
   #answerType: AnswerType = null;
   #tunnels = false;
   readonly request: MessageDraft;
@@ -104,6 +120,7 @@ export class ExchangeBuilder {
     this.#origin = origin;
     this.#scanned = reading.scanned;
     this.#route = reading.route;
+    this.#isCall = reading.isCall;
     reading.judged ??= judgeHead(context, reading.scanned, reading.route, head.bytes);
     this.#judged = reading.judged;
     this.omission = this.#judged.omission;
@@ -115,11 +132,15 @@ export class ExchangeBuilder {
       reading.redacted ??= context.redaction.requestHead(bytes);
       return reading.redacted;
     });
-    this.request = this.#draft(reading, redacted, head, head.firstByteNs, this.#requestCap());
+    this.request = this.#draft(reading, redacted, head, head.firstByteNs, this.#requestCap(), 'first_byte');
   }
 
   get method(): string {
     return this.#scanned.method;
+  }
+
+  get isHttp2(): boolean {
+    return this.#scanned.protocol === 'h2';
   }
 
   /** Whether the client's next bytes may not be HTTP, because it asked for a tunnel or another protocol. */
@@ -155,13 +176,14 @@ export class ExchangeBuilder {
     const { policy, redaction } = this.#context;
     this.#answer = reading.scanned;
     this.#answerType = reading.type;
+    if (this.#isCall) this.#grpcStatus = parseGrpcStatus(reading.scanned.fields.grpcStatus);
     this.#tunnels = reading.framing.kind === 'tunnel';
     const redacted = this.#redacted(head.bytes, (bytes) => {
       reading.redacted ??= redaction.responseHead(bytes);
       return reading.redacted;
     });
     const cap = storedBytes(policy).response;
-    this.response = this.#draft(reading, redacted, head, this.request.firstByteNs, cap);
+    this.response = this.#draft(reading, redacted, head, this.request.firstByteNs, cap, 'last_byte');
     this.#watch(this.response.body, reading);
     return this.response.body;
   }
@@ -171,6 +193,9 @@ export class ExchangeBuilder {
     message.ended = true;
     if (message === this.request) this.#sampleByBody();
     if (trailers === null) return;
+    if (this.#isCall && message === this.response)
+      this.#grpcStatus =
+        parseGrpcStatus(scanFields(latin1(trailers), 0, true)?.grpcStatus ?? null) ?? this.#grpcStatus;
     message.trailers = this.#redacted(trailers, (bytes) => this.#context.redaction.trailers(bytes));
   }
 
@@ -179,12 +204,13 @@ export class ExchangeBuilder {
     if (!this.request.ended) this.#sampleByBody();
   }
 
-  /** How it ended, given who ended the connection first (null while it is open). */
-  outcome(firstEnd: FirstEnd | null): Outcome {
+  /** How it ended, given who ended the connection first (null while it is open), and when its client did. */
+  outcome(firstEnd: FirstEnd | null, clientEndNs: number | null): Outcome {
     // An early answer is an answer, even when the client then never sent the rest of its request.
-    if (this.answered && (this.request.ended || this.answeredInTime || firstEnd === 'server'))
+    if (this.#isAnswered && (this.request.ended || this.answeredInTime || firstEnd === 'server'))
       return 'completed';
-    if (firstEnd === 'timeout') return 'timed_out';
+    if (firstEnd === 'timeout' || (firstEnd === 'client' && this.#isPastDeadline(clientEndNs)))
+      return 'timed_out';
     return firstEnd === 'client' ? 'client_aborted' : 'upstream_failed';
   }
 
@@ -196,21 +222,23 @@ export class ExchangeBuilder {
     const usage = scan?.finish() ?? null;
     const offsetUs = (ns: number): number => Math.round((ns - request.firstByteNs) / 1_000);
     // Without an answer the exchange ends when its client leaves.
-    const leftNs = outcome === 'client_aborted' ? clientEndNs : null;
+    const leftNs = outcome === 'completed' || outcome === 'upstream_failed' ? null : clientEndNs;
     const lastByteNs = response?.lastByteNs ?? leftNs;
-    const firstTokenNs = scan?.firstTokenNs ?? null;
+    const streamed = this.#answer === null ? null : this.#streams();
+    const firstTokenNs =
+      scan?.firstTokenNs ?? (streamed === true ? (response?.body.firstMessageNs ?? null) : null);
     return {
       arrivalUs: this.#context.epochUsOf(request.firstByteNs),
       outcome,
-      protocol: this.#scanned.minorVersion === 0 ? 'http/1.0' : 'http/1.1',
+      protocol: this.#scanned.protocol,
       method: this.method,
       route: this.#route.route,
-      status: this.#answer?.status ?? null,
+      status: this.#status(),
       connection: this.#origin.connection,
       client: this.#keyOf('client'),
       session: this.#sessionKey(),
       model: this.#model(),
-      streamed: this.#answer === null ? null : this.#streams(),
+      streamed,
       requestEndOffsetUs: request.ended ? offsetUs(request.lastByteNs) : null,
       firstByteOffsetUs: response === null ? null : offsetUs(response.firstByteNs),
       lastByteOffsetUs: lastByteNs === null ? null : offsetUs(lastByteNs),
@@ -220,6 +248,9 @@ export class ExchangeBuilder {
       outputTokens: usage?.outputTokens ?? null,
       batch: this.#asked().batch,
       finish: scan?.finishReason ?? null,
+      grpcStatus: this.#grpcStatus,
+      requestMessages: request.messageCount,
+      responseMessages: response?.messageCount ?? null,
       answerError: this.#answerError(),
       traceId: traceIdOf(this.#scanned.fields.traceparent, this.request.head.bytes),
       request: request.finish(stored.request, this.#context, this.#scanned.fields),
@@ -235,6 +266,26 @@ export class ExchangeBuilder {
     this.response?.body.release();
     this.#context.budget.release(this.#chargedBytes);
     this.#chargedBytes = 0;
+  }
+
+  /** Whether its answer is complete. That of a gRPC call ends with a status, or was none of gRPC but an error of HTTP. */
+  get #isAnswered(): boolean {
+    return this.answered && (!this.#isCall || this.#status() !== null);
+  }
+
+  #status(): number | null {
+    const status = this.#answer?.status ?? null;
+    if (!this.#isCall) return status;
+    if (this.#grpcStatus !== null) return httpStatusOfGrpc(this.#grpcStatus);
+    return status === 200 ? null : status;
+  }
+
+  /** Whether a gRPC client left at its deadline or later. */
+  #isPastDeadline(leftNs: number | null): boolean {
+    const timeoutUs = this.#isCall ? parseGrpcTimeoutUs(this.#scanned.fields.grpcTimeout) : null;
+    if (timeoutUs === null || leftNs === null) return false;
+    const waitedUs = (leftNs - this.request.firstByteNs) / 1_000;
+    return waitedUs >= timeoutUs * (1 - ROUNDED_UP_SHARE) - HEAD_DELAY_US;
   }
 
   get #unwanted(): boolean {
@@ -308,7 +359,7 @@ export class ExchangeBuilder {
 
   /** Starts the scans of a response, for token counts and for errors. */
   #watch(body: BodyCollector, { scanned, framing, type }: ResponseReading): void {
-    if (this.#unwanted || !isReadable(scanned, framing)) return;
+    if (this.#unwanted || this.#isCall || !isReadable(scanned, framing)) return;
     const asksStream = (): boolean => this.request.ended && this.#asked().stream;
     const { fields } = scanned;
     const isCoded = !isPlain(fields.contentEncoding);
@@ -336,6 +387,7 @@ export class ExchangeBuilder {
   }
 
   #streams(): boolean {
+    if (this.#isCall) return streamsGrpcAnswer(this.#scanned.target, this.response?.messageCount ?? 0);
     return (
       this.response?.body.scan?.streams ?? (this.#answerType === 'events' || this.#answerType === 'lines')
     );
@@ -347,6 +399,7 @@ export class ExchangeBuilder {
     head: FoundHead,
     originNs: number,
     cap: number | null,
+    messagesAt: 'first_byte' | 'last_byte',
   ) {
     const taking = {
       capBytes: this.#unwanted ? null : cap,
@@ -354,7 +407,7 @@ export class ExchangeBuilder {
       budget: this.#context.budget,
     };
     const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
-    const body = new BodyCollector(taking, expectedBytes, originNs);
+    const body = new BodyCollector(taking, expectedBytes, originNs, this.#isCall ? messagesAt : null);
     return new MessageDraft(redacted, known, body, head.firstByteNs, head.endNs);
   }
 
@@ -401,6 +454,10 @@ class MessageDraft {
     this.body = body;
     this.firstByteNs = firstByteNs;
     this.headEndNs = headEndNs;
+  }
+
+  get messageCount(): number | null {
+    return this.body.messageCount(this.ended);
   }
 
   /** Monotonic nanoseconds of the last byte seen. */

@@ -4,6 +4,7 @@ import type { Route, Routes } from '../../core/routes.ts';
 import { type Framing, requestFraming, responseFraming } from '../../http1/framing.ts';
 import { type ScannedRequest, type ScannedResponse, scanRequest, scanResponse } from '../../http1/heads.ts';
 import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import { isGrpc } from '../../inference/grpc.ts';
 import type { RedactedBytes } from '../../redaction/head-redaction.ts';
 import type { ExchangeKeys, HeadKey } from '../../redaction/identities.ts';
 import type { Selection } from '../../redaction/recording-policy.ts';
@@ -16,6 +17,8 @@ export interface RequestReading {
   readonly scanned: ScannedRequest;
   readonly framing: Framing;
   readonly route: Route;
+  /** Whether it is a gRPC call. */
+  readonly isCall: boolean;
   /** Null until it is first needed, like the next ones. */
   redacted: RedactedBytes | null;
   judged: HeadJudgement | null;
@@ -58,8 +61,10 @@ export class HeadCache {
     const scanned = scanRequest(text);
     const framing = scanned === null ? null : requestFraming(scanned);
     if (scanned === null || framing === null) return null;
-    const route = this.#routes.of(scanned.method, scanned.target);
-    return keep(this.#requests, text, { scanned, framing, route, redacted: null, judged: null, known: null });
+    const isCall = scanned.protocol === 'h2' && isGrpc(scanned.fields.contentType);
+    const route = this.#routes.of(scanned.method, scanned.target, isCall);
+    const read = { scanned, framing, route, isCall, redacted: null, judged: null, known: null };
+    return keep(this.#requests, text, read);
   }
 
   /** @param method method of the request that is answered */

@@ -41,13 +41,13 @@ export interface ResyncStart {
  * - `reading`: exchanges are assembled.
  * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line and without an open
  *   request. Otherwise the answer to an earlier request would be taken for the answer to this one.
- * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/1.`.
+ * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/`.
  * - `confirming`: it did. The first settled exchange makes it certain.
  * - `opaque`: nothing further can become an exchange.
  */
 type State = 'reading' | 'waiting' | 'candidate' | 'confirming' | 'opaque' | 'closed';
 
-const STATUS_LINE_START = Buffer.from('HTTP/1.');
+const STATUS_LINE_START = Buffer.from('HTTP/');
 
 /**
  * Assembles the exchanges of one connection from the bytes that a tap saw. It is not on the forwarding path, and never
@@ -326,6 +326,7 @@ class Pairing {
     const reading = exchange === undefined ? null : this.#context.heads.response(head, exchange.method);
     if (exchange === undefined || reading === null) return null;
     const { scanned, framing } = reading;
+    if ((scanned.protocol === 'h2') !== exchange.isHttp2) return null;
     if (scanned.status < 200 && scanned.status !== 101) return PASS_OVER;
     // A switch of protocols is valid only after a complete request for it.
     if (framing.kind === 'tunnel' && !(exchange.holdsClient && exchange.request.ended)) return null;
@@ -401,7 +402,11 @@ class Pairing {
     const { lossReason, omission } = exchange;
     if (lossReason !== null) this.#settled.leaveOut({ kind: 'lost', because: lossReason }, 1, stretch);
     else if (omission !== null) this.#settled.leaveOut({ kind: 'omitted', because: omission }, 1, stretch);
-    else this.#settled.record(exchange.finish(exchange.outcome(this.firstEnd), this.clientEndNs), stretch);
+    else
+      this.#settled.record(
+        exchange.finish(exchange.outcome(this.firstEnd, this.clientEndNs), this.clientEndNs),
+        stretch,
+      );
     exchange.release();
   }
 

@@ -7,9 +7,15 @@ import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts'
 import { type Connection, closing, damaged, openForSealing } from './sqlite.ts';
 
 /** Version of the segment's tables; see docs/adr/0009. */
-export const FORMAT_VERSION = 5;
+export const FORMAT_VERSION = 6;
 /** Older versions that can be read: the columns of `exchange` as of this version, null where they keep nothing. */
-const OLDER: Readonly<Record<number, string>> = { 4: '*, NULL AS finish_reason' };
+const WITHOUT_GRPC = 'NULL AS grpc_status, NULL AS request_messages, NULL AS response_messages';
+const OLDER: Readonly<Record<number, string>> = {
+  4: `*, NULL AS finish_reason, ${WITHOUT_GRPC}`,
+  5: `*, ${WITHOUT_GRPC}`,
+};
+/** The last columns of `exchange`, which only gRPC calls have. */
+export const GRPC_COLUMNS = 3;
 
 /** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
 const APPLICATION_ID = 0x52505253;
@@ -63,7 +69,10 @@ CREATE TABLE exchange (
   heads_slot INTEGER,
   request_body INTEGER,
   response_body INTEGER,
-  finish_reason INTEGER
+  finish_reason INTEGER,
+  grpc_status INTEGER,
+  request_messages INTEGER,
+  response_messages INTEGER
 ) STRICT;
 CREATE INDEX exchange_by_arrival ON exchange (arrival_us);
 
@@ -165,6 +174,7 @@ CREATE VIEW exchanges AS SELECT
   model.text AS model,
   protocol.text AS protocol,
   e.status,
+  e.grpc_status,
   outcome.text AS outcome,
   e.last_byte_offset_us / 1000.0 AS latency_ms,
   e.first_byte_offset_us / 1000.0 AS first_byte_ms,
@@ -178,6 +188,8 @@ CREATE VIEW exchanges AS SELECT
   e.prompt_tokens,
   e.output_tokens,
   e.batch,
+  e.request_messages,
+  e.response_messages,
   finish.text AS finish_reason,
   e.answer_error,
   nullif(lower(hex(e.trace_id)), '') AS trace_id,

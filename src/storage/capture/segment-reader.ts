@@ -124,6 +124,9 @@ export class SegmentReader {
       outputTokens: raw[17],
       batch: raw[18],
       finish: finishOf(this.#nameOf(raw[28])),
+      grpcStatus: raw[29],
+      requestMessages: raw[30],
+      responseMessages: raw[31],
       answerError: raw[25] === null ? null : raw[25] === 1,
       traceId: bytesOfHex(raw[26]),
       requestBytes: raw[19],
@@ -257,7 +260,7 @@ const SELECTED = `SELECT
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us,
   e.answer_error, ${hexOf('e.trace_id')},
-  iif(r.hash IS NULL, NULL, r.id), e.finish_reason
+  iif(r.hash IS NULL, NULL, r.id), e.finish_reason, e.grpc_status, e.request_messages, e.response_messages
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body LEFT JOIN body r ON r.id = e.response_body`;
 
 /** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
@@ -299,6 +302,9 @@ type RawExchange = [
   traceIdHex: string | null,
   responseBody: Nullable,
   finish: Nullable,
+  grpcStatus: Nullable,
+  requestMessages: Nullable,
+  responseMessages: Nullable,
 ];
 
 /** Place of a request or response body, and its facts from the row. */

@@ -34,24 +34,31 @@ describe('reading what is not as it was', () => {
     return null;
   };
 
-  it('reads, seals and forgets a segment of the version before, without what it does not keep', () => {
-    const path = finishedSegment();
-    const directory = join(path, '..');
-    const before = read(directory);
-    const connection = new Database(path);
-    connection.exec('DROP VIEW exchanges; ALTER TABLE exchange DROP COLUMN finish_reason');
-    connection.pragma(`user_version = ${FORMAT_VERSION - 1}`);
-    connection.close();
-    expect(read(directory)).toBe(before);
-    expect(sealSegment(path, systemClock).formatVersion).toBe(FORMAT_VERSION - 1);
-    expect(read(directory)).toBe(before);
-    forget(directory, { identity: null, fromUs: null, toUs: TEST_EPOCH_US + 1 });
-    expect(read(directory)).toBe(before - 1);
-  });
+  it.each([
+    [5, ['grpc_status', 'request_messages', 'response_messages']],
+    [4, ['grpc_status', 'request_messages', 'response_messages', 'finish_reason']],
+  ])(
+    'reads, seals and forgets a segment of version %i, without what it does not keep',
+    (version, lacking) => {
+      const path = finishedSegment();
+      const directory = join(path, '..');
+      const before = read(directory);
+      const connection = new Database(path);
+      connection.exec('DROP VIEW exchanges');
+      for (const column of lacking) connection.exec(`ALTER TABLE exchange DROP COLUMN ${column}`);
+      connection.pragma(`user_version = ${version}`);
+      connection.close();
+      expect(read(directory)).toBe(before);
+      expect(sealSegment(path, systemClock).formatVersion).toBe(version);
+      expect(read(directory)).toBe(before);
+      forget(directory, { identity: null, fromUs: null, toUs: TEST_EPOCH_US + 1 });
+      expect(read(directory)).toBe(before - 1);
+    },
+  );
 
   it.each([
     [FORMAT_VERSION + 1, 'SCHEMA_TOO_NEW', /newer/],
-    [FORMAT_VERSION - 2, 'SCHEMA_TOO_OLD', /record again/],
+    [3, 'SCHEMA_TOO_OLD', /record again/],
   ])('refuses format %i by name, reading, inspecting, sealing and forgetting', (version, code, hint) => {
     const path = finishedSegment();
     const directory = join(path, '..');
