@@ -15,7 +15,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['index'],
   ['app'],
   ['proxy', 'replay', 'analysis', 'formats', 'monitors', 'storage', 'telemetry', 'trackers'],
-  ['documents', 'inference', 'redaction', 'http1'],
+  ['documents', 'inference', 'redaction', 'http1', 'http2'],
   ['core'],
 ];
 
@@ -39,7 +39,7 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Rooms that only compute, without input or output, and the only Node modules that they may import. */
-const PURE_ROOMS = ['core', 'analysis', 'documents', 'inference', 'redaction', 'http1'];
+const PURE_ROOMS = ['core', 'analysis', 'documents', 'inference', 'redaction', 'http1', 'http2'];
 const PURE_MODULES = ['node:buffer', 'node:crypto', 'node:path', 'node:util', 'node:zlib'];
 
 /** Programs that other tools run. They import modules of those tools. */

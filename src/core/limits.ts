@@ -61,6 +61,16 @@ export const LIMITS = {
   explainedRequests: 50_000,
   explainedValues: 20_000,
 
+  /**
+   * HTTP/2, in order:
+   * - the fields of one header list, each with 32 bytes on top (RFC 9113 section 6.5.2), and a coded header block
+   * - continuations of one header block
+   * - the dynamic header table of one direction
+   */
+  headerListBytes: 256 * KIB,
+  headerContinuations: 1_024,
+  headerTableBytes: 64 * KIB,
+
   /** Assembly. */
   headBytes: 256 * KIB,
   interimHeadBytes: 4 * KIB,
