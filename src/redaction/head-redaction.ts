@@ -115,10 +115,22 @@ export class Redaction {
     if (treatment === 'hash') masking.hash(from, to);
     else if (treatment === 'mask') masking.mask(from, to, lower);
     else if (treatment !== 'urls' && this.#isCredential(text.slice(from, to))) masking.mask(from, to, lower);
+    else if (lower.endsWith('-bin') && this.#isSecretInside(text.slice(from, to), lower))
+      masking.mask(from, to, lower);
     else {
       const bare = treatment === 'url';
       this.#urls.find({ text: masking.bytes, from, to, header: lower, bare }, masking);
     }
+  }
+
+  /** Binary metadata of gRPC is in base64, one value or several: masked as a whole if one has a secret. */
+  #isSecretInside(values: string, header: string): boolean {
+    return values.split(',').some((value) => {
+      const bytes = Buffer.from(value, 'base64');
+      const hidden = new HiddenRanges();
+      this.#urls.find({ text: bytes, from: 0, to: bytes.length, header, bare: false }, hidden);
+      return hidden.any || this.#isCredential(bytes.toString('latin1'));
+    });
   }
 
   #isCredential(value: string): boolean {
@@ -184,6 +196,10 @@ class HiddenRanges implements Hiding {
 
   hash(from: number, to: number): void {
     this.mask(from, to);
+  }
+
+  get any(): boolean {
+    return this.#ranges.length > 0;
   }
 
   /** The text with one `*` per hidden range. */

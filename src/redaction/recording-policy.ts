@@ -29,6 +29,10 @@ const HEALTH_ROUTES: ReadonlySet<string> = new Set([
   '/v2/models/{model}/versions/{version}/ready',
 ]);
 
+/** The same of gRPC: probes, what clients ask before their first call, and Triton's own. */
+const HEALTH_CALLS =
+  /^POST \/(?:grpc\.health\.[^/]+|grpc\.reflection\.[^/]+|inference\.GRPCInferenceService(?=\/(?:ServerLive|ServerReady|ModelReady)$))\//;
+
 /** What a rule is matched against. */
 interface SkipSubject {
   readonly method: string;
@@ -102,7 +106,7 @@ function matching(text: string, part: (subject: SkipSubject) => string): SkipTes
 }
 
 function isHealthCheck({ method, route }: SkipSubject): boolean {
-  if (method !== 'GET' && method !== 'HEAD') return false;
+  if (method !== 'GET' && method !== 'HEAD') return HEALTH_CALLS.test(route);
   return HEALTH_ROUTES.has(route.slice(method.length + 1));
 }
 
@@ -165,6 +169,9 @@ export const DEFAULT_RECORDING_POLICY: RecordingPolicy = Object.freeze({
   redact: { rules: [], presets: [], headers: [], queryKeys: [] },
 });
 
+/** Error texts of gRPC, which may repeat what the request said. Masked as soon as anything of bodies is. */
+const GRPC_ERROR_FIELDS = ['grpc-message', 'grpc-status-details-bin'] as const;
+
 /** Which exchanges are recorded at all. */
 export interface Selection {
   readonly skip: SkipRules;
@@ -184,10 +191,12 @@ export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorde
     });
   }
   const additions = { headers: redact.headers, queryKeys: redact.queryKeys };
+  const masksBodies = redact.rules.length + redact.presets.length > 0;
+  const headers = masksBodies ? [...redact.headers, ...GRPC_ERROR_FIELDS] : redact.headers;
   const keys = new ExchangeKeys({ session: policy.session, client: policy.client }, hash);
   return {
     policy: { bodies, requestBodyBytes, responseBodyBytes } satisfies BodyPolicy,
-    redaction: new Redaction(additions, { names: keys.sessionNames, hash }),
+    redaction: new Redaction({ ...additions, headers }, { names: keys.sessionNames, hash }),
     bodyRedaction: new BodyRedaction(parseBodyRules(redact.rules, redact.presets), hash, additions),
     keys,
     selection: { skip: new SkipRules(policy.skip), sampling: new Sampling(sample, seedOf(recorder)) },

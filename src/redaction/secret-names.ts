@@ -216,7 +216,9 @@ export class SecretNames {
     const lower = name.toLowerCase();
     if (STEERING_HEADERS.has(lower)) return URL_HEADERS.has(lower) ? 'url' : 'keep';
     if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
-    if ((hasSecretWord(name) || holdsPrivate(name)) && !URL_HEADERS.has(lower)) return 'mask';
+    // The end of a name of binary metadata in gRPC, which is no word of the name.
+    const meant = name.replace(/-bin$/i, '');
+    if ((hasSecretWord(meant) || holdsPrivate(meant)) && !URL_HEADERS.has(lower)) return 'mask';
     if (this.#sessionHeaders.has(lower)) return 'hash';
     if (namesSession(name)) return 'mask';
     if (DEMANDS.has(lower)) return 'urls';

@@ -13,6 +13,26 @@ describe('masking', () => {
     expect(text).toBe('GET / HTTP/1.1\r\ncookie:***\r\nX: \xe9\r\nCOOKIE: \t*** \r\nCookie:\r\nY:1\r\n\r\n');
   });
 
+  it.each([
+    ['x-user-pass-bin', 'plain'],
+    ['authorization-bin', 'plain'],
+    ['trace-bin', 'Bearer s3cr3tTok3n'],
+    ['trace-bin', 'https://h/a?token=secret'],
+    ['trace-bin', '{"api_key":"secret"}'],
+  ])('hides binary metadata by its name or by what it holds: %s: %s', (name, content) => {
+    const value = Buffer.from(content).toString('base64');
+    for (const values of [value, `AAEC,${value}`, value.replace(/=+$/, '')]) {
+      const { text, names } = header(`${name}: ${values}`);
+      expect(text).toContain(`${name}: ${'*'.repeat(values.length)}\r\n`);
+      expect(names).toEqual([name]);
+    }
+  });
+
+  it('keeps other binary metadata', () => {
+    const value = Buffer.from([0, 0, 1, 254, 9, 8, 7]).toString('base64');
+    expect(header(`grpc-trace-bin: ${value}`)).toMatchObject({ names: [] });
+  });
+
   it('reaches folded values, malformed names and heads of bare LFs', () => {
     const fold = redaction.requestHead(
       Buffer.from('GET / HTTP/1.1\r\nCookie: a\r\n  secret\r\nX: y\r\n\r\n'),

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Exchange } from '../../../src/core/exchange.ts';
 import { DEFAULT_RECORDING_POLICY, recordingParts } from '../../../src/redaction/recording-policy.ts';
+import { ANSWER_HEAD, callHead, fedEnd } from '../../support/grpc.ts';
 import { repeated } from '../../support/long-form.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 
@@ -55,6 +56,40 @@ function writtenOf({ route, model, request, response }: Exchange): string {
   );
   return [route, model, ...messages].join('\n');
 }
+
+describe('the error text of a gRPC call', () => {
+  const details = Buffer.from('no such user: Adalberta').toString('base64');
+  const failed = (redact: Partial<typeof DEFAULT_RECORDING_POLICY.redact>) => {
+    const policy = { ...DEFAULT_RECORDING_POLICY, redact: { ...DEFAULT_RECORDING_POLICY.redact, ...redact } };
+    const feed = new Feed(recordingParts(policy, HASH, 'r1'));
+    feed.client(callHead('/shop.Search/Find', 'authorization: Bearer Adalberta')).client(fedEnd());
+    const fields = ['grpc-status: 5', 'grpc-message: no Adalberta', `grpc-status-details-bin: ${details}`];
+    feed
+      .server(ANSWER_HEAD)
+      .server(fedEnd(...fields))
+      .close();
+    return feed.exchanges[0] as Exchange;
+  };
+
+  it('is stored, unless something of bodies is masked', () => {
+    expect(writtenOf(failed({}))).toContain('no Adalberta');
+    for (const redact of [{ presets: ['v2'] }, { rules: ['/prompt=mask'] }, { presets: ['llm'] }]) {
+      const exchange = failed(redact);
+      const written = writtenOf(exchange);
+      expect(written).not.toContain('Adalberta');
+      expect(written).not.toContain(details);
+      expect(exchange.response?.redacted).toEqual(['grpc-message', 'grpc-status-details-bin']);
+      expect(exchange).toMatchObject({ status: 404, grpcStatus: 5 });
+    }
+    expect(writtenOf(failed({ headers: ['grpc-message'] }))).not.toContain('no Adalberta');
+  });
+
+  it('never brings a credential into the request', () => {
+    const { request } = failed({});
+    expect(latin1(request?.head ?? null)).not.toContain('Adalberta');
+    expect(request?.redacted).toEqual(['authorization']);
+  });
+});
 
 describe('a session key is stored as its hash', () => {
   const hashOf = (value: string) => {
