@@ -108,6 +108,9 @@ export const LIMITS = {
   judgedNames: 10_000,
   eventLines: 10_000,
   contentCodings: 3,
+  /** Values of one protobuf message that are read for facts or shown; and a file that describes messages. */
+  messageValues: 10_000,
+  descriptorSetBytes: 16 * MIB,
 
   /** Capture. */
   blockSlots: 512,
