@@ -1,5 +1,5 @@
 import { AppError } from '../core/errors.ts';
-import { parseJsonPointer } from '../core/json-pointer.ts';
+import { parseJsonPointer } from '../core/json-cursor.ts';
 import { membersOf, REQUESTS, STRUCTURAL_LABELS } from './structural-fields.ts';
 
 /** Actions on a named value, from the weakest to the strongest. */

@@ -1,7 +1,14 @@
 import { isUtf8 } from 'node:buffer';
 import { AppError } from '../core/errors.ts';
-import { jsonElement, jsonMember, jsonNumberLiteral, jsonStart, jsonText } from '../core/json-cursor.ts';
-import { ANY_MEMBER, parseJsonPointer } from '../core/json-pointer.ts';
+import {
+  ANY_MEMBER,
+  jsonElement,
+  jsonMember,
+  jsonNumberLiteral,
+  jsonStart,
+  jsonText,
+  parseJsonPointer,
+} from '../core/json-cursor.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { decodePercent, ownText } from '../core/text.ts';
 import { type SessionNames, STEERING_HEADERS } from './secret-names.ts';

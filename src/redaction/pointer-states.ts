@@ -1,4 +1,4 @@
-import { ANY_MEMBER, type PointerStep, parseJsonPointer } from '../core/json-pointer.ts';
+import { ANY_MEMBER, type PointerStep, parseJsonPointer } from '../core/json-cursor.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 
 /** A rule partly matched: its steps, and how many have matched. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ANY_MEMBER, parseJsonPointer } from '../../src/core/json-pointer.ts';
+import { ANY_MEMBER, parseJsonPointer } from '../../src/core/json-cursor.ts';
 
 describe('a JSON pointer', () => {
   it.each([

@@ -1,5 +1,5 @@
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
+import { ANY_MEMBER, parseJsonPointer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type OptionParser, part } from '../../core/options.ts';
 import {
