@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
+import { headerValue } from '../core/headers.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import {
   type Asked,
@@ -34,12 +35,14 @@ import {
   type ExportFormat,
   type ExportSettings,
   type ExportWriter,
+  headerPairs,
   type PromptBlocks,
   TAKEN_OPTIONS,
 } from '../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../formats/index.ts';
 import { PARQUET, PARQUET_DATASET } from '../formats/parquet.ts';
 import { BLOCK_TOKENS } from '../formats/prompt-blocks.ts';
+import { isGrpc } from '../inference/grpc.ts';
 import { AnswerForecast } from '../replay/answers/expected-answer.ts';
 import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
 import { PATH_PART, REQUEST_OPTIONS } from '../replay/options/replay-flags.ts';
@@ -305,7 +308,9 @@ async function fill(
   let exported = 0;
   const sends = format.holds === 'requests' ? planned.requests() : planned.rows();
   for (const send of sends) {
-    if (writingTo(out, () => writer.add(send))) exported += 1;
+    if (isCall(send) && format.holds === 'requests' && format.holdsCalls !== true)
+      writer.lost.count('a gRPC call: left out');
+    else if (writingTo(out, () => writer.add(send))) exported += 1;
     if (send.index % SENDS_PER_PAUSE !== SENDS_PER_PAUSE - 1) continue;
     await setImmediate();
     signal.throwIfAborted();
@@ -318,6 +323,11 @@ async function fill(
   const { spanNs, concurrency } = planned;
   writingTo(out, () => writer.end({ requests: exported, spanNs, concurrency }));
   return exported;
+}
+
+function isCall({ row, request }: ExportedSend): boolean {
+  if (row.protocol !== 'h2' || request === null) return false;
+  return isGrpc(headerValue(headerPairs(request.headers), 'content-type'));
 }
 
 function nothingFits({ name }: ExportFormat, { sends }: ExportPlan, { lost }: ExportWriter): AppError {

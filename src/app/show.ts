@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeContent } from '../core/content-coding.ts';
 import { AppError, UnreadableBody } from '../core/errors.ts';
-import { type ExchangeRow, hasExchangeFailed, type Message } from '../core/exchange.ts';
+import { type ChunkTimes, type ExchangeRow, hasExchangeFailed, type Message } from '../core/exchange.ts';
 import { headerPairsOf, headerValue, latin1 } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
@@ -12,6 +12,7 @@ import { formatBytes, formatInstantUs, parseCount, refused } from '../core/units
 import { isOfRoute } from '../documents/metrics/slices.ts';
 import type { ReplayDocument } from '../documents/replay.ts';
 import type { ShownDocument, ShownMessage, ShownRequest } from '../documents/shown.ts';
+import { grpcMessagesOf, grpcStatusName, isGrpc } from '../inference/grpc.ts';
 import { resolveCaptureDirectory, segmentsOf } from '../storage/capture/directory.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
@@ -202,6 +203,7 @@ function shownExchange(row: ExchangeRow): Omit<ShownRequest, 'payload'> {
     send: null,
     at: formatInstantUs(row.arrivalUs),
     ...picked(row, 'route', 'model', 'status'),
+    ...shownCall(row),
     result: row.outcome,
     failed: hasExchangeFailed(row),
     ...picked(row, 'streamed', 'requestBytes', 'responseBytes'),
@@ -216,6 +218,16 @@ function shownExchange(row: ExchangeRow): Omit<ShownRequest, 'payload'> {
     recorded: null,
     check: null,
   };
+}
+
+function shownCall({
+  grpcStatus = null,
+  requestMessages = null,
+  responseMessages = null,
+}: ExchangeRow): Pick<ShownRequest, 'grpc'> {
+  if (grpcStatus === null && requestMessages === null && responseMessages === null) return {};
+  const status = grpcStatus === null ? null : grpcStatusName(grpcStatus);
+  return { grpc: { status, requestMessages, responseMessages } };
 }
 
 function shownSend(send: Send, startedAtUs: number): Omit<ShownRequest, 'payload'> {
@@ -283,12 +295,12 @@ function payloadOf(
   const found = reader.payload(row);
   const most = full ? LIMITS.shownBodyBytes : SHOWN_BODY_BYTES;
   return {
-    request: shownMessage(found?.request ?? null, most),
-    response: shownMessage(found?.response ?? null, most),
+    request: shownMessage(found?.request ?? null, found?.requestChunks ?? [], most),
+    response: shownMessage(found?.response ?? null, found?.responseChunks ?? [], most),
   };
 }
 
-function shownMessage(message: Message | null, most: number): ShownMessage | null {
+function shownMessage(message: Message | null, times: ChunkTimes, most: number): ShownMessage | null {
   if (message === null) return null;
   const { head, body } = message;
   const plain = body.kept === null ? null : withoutCoding(body.kept, head);
@@ -300,7 +312,20 @@ function shownMessage(message: Message | null, most: number): ShownMessage | nul
     encoding: shown !== null && utf8 === null ? 'base64' : 'utf8',
     bytes: plain !== null && !body.truncated ? plain.length : body.bytes,
     shown: shown?.length ?? 0,
+    ...shownMessages(message, times),
+    ...(message.trailers === null ? {} : { trailers: latin1(message.trailers) }),
   };
+}
+
+/** The messages of a gRPC call, as far as they were kept. */
+function shownMessages({ head, body }: Message, times: ChunkTimes): Pick<ShownMessage, 'messages'> {
+  if (body.kept === null || !isGrpc(headerValue(headerPairsOf(head), 'content-type'))) return {};
+  const { messages, end } = grpcMessagesOf(body.kept, LIMITS.shownRequests);
+  const list = messages.map(({ compressed, from, to }, at) => {
+    const offsetUs = times[2 * at];
+    return { offsetMs: offsetUs === undefined ? null : offsetUs / 1e3, bytes: to - from, compressed };
+  });
+  return { messages: { list, end } };
 }
 
 /** Decodes a body. It stays as stored if it is truncated or its coding is unknown. */

@@ -7,6 +7,26 @@ const message = z.object({
   encoding: z.enum(['utf8', 'base64']).describe('Of `body`.'),
   bytes: count.describe('True size of the body, however much is here.'),
   shown: count.describe('Bytes of the body that are here.'),
+  messages: z
+    .object({
+      list: z.array(
+        z.object({
+          offsetMs: maybeNumber.describe(
+            'After the arrival: its first byte in a request, its last byte in an answer; null past the limit on times.',
+          ),
+          bytes: count.describe('Without its prefix of five bytes.'),
+          compressed: z.boolean(),
+        }),
+      ),
+      end: z
+        .enum(['whole', 'inside', 'broken', 'limit'])
+        .describe(
+          'How what was kept of the body ends: with a whole message, inside one, with bytes that are none, or with more messages than are listed.',
+        ),
+    })
+    .optional()
+    .describe('Of a gRPC call.'),
+  trailers: z.string().optional().describe('Lines as recorded; absent if there were none.'),
 });
 export type ShownMessage = Immutable<z.infer<typeof message>>;
 
@@ -17,6 +37,16 @@ const shown = z.object({
   route: maybeText,
   model: maybeText,
   status: count.nullable(),
+  grpc: z
+    .object({
+      status: maybeText.describe(
+        'Name of its status code, such as `UNAVAILABLE`; null if it ended without one.',
+      ),
+      requestMessages: count.nullable(),
+      responseMessages: count.nullable(),
+    })
+    .optional()
+    .describe('Of a gRPC call that was recorded.'),
   result: maybeText.describe(
     '`completed`, or how it ended otherwise: `client_aborted`, `reset`, `refused` …; null if an import does not say.',
   ),

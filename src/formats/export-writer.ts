@@ -137,6 +137,8 @@ export interface ExportFormat {
   /** The options that this format accepts. */
   readonly takes: readonly TakenOption[];
   readonly needsTarget: boolean;
+  /** Set if it has a place for gRPC calls. Tools that send HTTP/1.1 would send something else. */
+  readonly holdsCalls?: true;
   /** What files of this format can never contain. */
   readonly cannotCarry: readonly string[];
   /** @param path the new file, or the directory for its files */

@@ -56,6 +56,7 @@ export const HAR: ExportFormat = {
   summary: 'an HTTP archive (HAR 1.2) with the recorded responses',
   shape: 'file',
   holds: 'requests',
+  holdsCalls: true,
   takes: ['target'],
   needsTarget: false,
   cannotCarry: [
@@ -310,6 +311,7 @@ function isCoded(headers: readonly HeaderPair[]): boolean {
 /** Placeholder for an unknown host; `.invalid` never resolves (RFC 2606). */
 const HOST_UNKNOWN = 'recorded.invalid';
 const HTTP = 'HTTP/1.1';
+const HTTP2 = 'HTTP/2';
 
 /** Writes an archive (HAR 1.2), one entry per planned request, with the recorded response. */
 class HarWriter extends ExportWriter {
@@ -332,7 +334,7 @@ class HarWriter extends ExportWriter {
     const entry = {
       startedDateTime: formatInstantUs(send.instantUs),
       time: (row.clientLeftOffsetUs ?? row.lastByteOffsetUs ?? 0) / 1e3,
-      request: this.#request(request, recorded),
+      request: this.#request(request, row, recorded),
       response: this.#response(row, recorded),
       cache: {},
       timings: timingsOf(row),
@@ -347,7 +349,7 @@ class HarWriter extends ExportWriter {
     this.#file.write('\n]}}\n');
   }
 
-  #request(request: ExportedRequest, recorded: ExchangePayload | null): object {
+  #request(request: ExportedRequest, row: ExchangeRow, recorded: ExchangePayload | null): object {
     const headers = recordedPairs(request.headers);
     const host = recorded?.request ? recordedHost(recorded.request.head) : null;
     const origin = this.#origin ?? `http://${host ?? HOST_UNKNOWN}`;
@@ -355,7 +357,7 @@ class HarWriter extends ExportWriter {
     return {
       method: request.method,
       url: origin + asciiTarget(request.path),
-      httpVersion: HTTP,
+      httpVersion: row.protocol === 'h2' ? HTTP2 : HTTP,
       cookies: [],
       headers: pairsOf([['Host', origin.slice(origin.indexOf('//') + 2)], ...headers.filter(notHost)]),
       queryString: queryOf(request.path),

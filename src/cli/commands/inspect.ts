@@ -127,6 +127,7 @@ function mixRows({ mix, exchanges, segments }: InspectDocument): (readonly [stri
     ...rowsOf('routes', mix.routes),
     ...rowsOf('models', mix.models),
     ...rowsOf('statuses', mix.statuses),
+    ...rowsOf('gRPC statuses', mix.grpcStatuses),
     ...(atFault > 0
       ? [['client errors', `${formatShare(atFault / mix.exchanges)} were answered 4xx`] as const]
       : []),

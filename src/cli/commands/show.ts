@@ -95,6 +95,7 @@ function detailLines(request: ShownRequest, isFull: boolean): string[] {
       'result',
       `${request.result ?? 'not known'}, status ${request.status ?? NONE}${request.streamed ? ', a stream' : ''}`,
     ],
+    request.grpc === undefined ? null : ['gRPC', callText(request.grpc)],
     ['sizes', `request ${size(request.requestBytes)}, response ${size(request.responseBytes)}`],
     send === null ? null : ['left', ms.sent === null ? 'never' : `${formatMs(Math.max(0, ms.sent))} late`],
     ['first byte', msText(ms.firstByte)],
@@ -117,10 +118,37 @@ function detailLines(request: ShownRequest, isFull: boolean): string[] {
   );
 }
 
+function callText({ status, requestMessages, responseMessages }: NonNullable<ShownRequest['grpc']>): string {
+  const messages = (count: number | null) => (count === null ? NONE : countOf(count, 'message'));
+  return `${status ?? 'no status'}, request ${messages(requestMessages)}, response ${messages(responseMessages)}`;
+}
+
+/** Messages of a call that are listed as text. `--json` has more. */
+const MESSAGES_LISTED = 20;
+
+function listedMessages({ messages }: ShownMessage): string[] {
+  if (messages === undefined) return [];
+  const { list, end } = messages;
+  const more = list.length - MESSAGES_LISTED;
+  const rows = list
+    .slice(0, MESSAGES_LISTED)
+    .map(({ offsetMs, bytes, compressed }, at) => [
+      `message ${at + 1}`,
+      msText(offsetMs),
+      `${bytes} bytes${compressed ? ', compressed' : ''}`,
+    ]);
+  return [
+    ...tableLines(columnsOf(['', '', ''], []), rows).slice(1),
+    ...(more > 0 ? [`… ${more} more (--json shows them)`] : []),
+    ...(end === 'broken' ? ['then bytes that are no message'] : []),
+    ...(end === 'inside' ? ['then a message that was cut'] : []),
+  ];
+}
+
 /** Control characters in each line are escaped, because the message is captured text. */
 function messageLines(title: string, message: ShownMessage | null, isFull: boolean): string[] {
   if (message === null) return ['', `${title}: not stored`];
-  const { head, body, encoding, bytes, shown } = message;
+  const { head, body, encoding, bytes, shown, trailers } = message;
   const more = isFull ? '' : '; more with --full';
   const kept =
     body === null
@@ -133,7 +161,9 @@ function messageLines(title: string, message: ShownMessage | null, isFull: boole
     title,
     ...head.trimEnd().split(/\r?\n/),
     '',
-    ...(encoding === 'base64' || !body ? [] : body.split(/\r?\n/)),
+    ...(message.messages !== undefined || encoding === 'base64' || !body ? [] : body.split(/\r?\n/)),
+    ...listedMessages(message),
     `(${kept}${encoding === 'base64' ? ', no text: --json has them as base64' : ''})`,
+    ...(trailers === undefined ? [] : trailers.trimEnd().split(/\r?\n/)),
   ];
 }

@@ -70,6 +70,11 @@ export class HttpAssembler {
     if (resync !== undefined) this.#wait(resync.reason);
   }
 
+  /** Whether what is fed is a stream of HTTP/2. */
+  get isHttp2(): boolean {
+    return this.#pairing.isHttp2;
+  }
+
   /**
    * @param turnStart whether they are the first after server bytes, or the first of the connection
    * @param allAnswered whether a turn starts here and every earlier request is known to be answered
@@ -207,6 +212,8 @@ class Pairing {
   /** An announced body was answered before any of it came. The client's next bytes may be this body or not. */
   #bodyWithheld = false;
   #stop: Stop | null = null;
+  /** Whether a request of HTTP/2 was read. */
+  isHttp2 = false;
   /** Which side ended the connection first; null while it is open. */
   firstEnd: FirstEnd | null = null;
   /** When the client ended it, if it was first. */
@@ -318,6 +325,7 @@ class Pairing {
     const found = { bytes: head, firstByteNs, endNs };
     const exchange = new ExchangeBuilder(this.#context, this.#origin, reading, found);
     this.#open.push(exchange);
+    this.isHttp2 = exchange.isHttp2;
     return { framing: reading.framing, body: exchange.request.body };
   }
 

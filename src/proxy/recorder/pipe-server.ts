@@ -102,7 +102,10 @@ export class FedConnection {
   readonly #sink: CommittingSink;
   readonly #assembly: HttpAssembler;
   readonly #answer: (answer: Answer) => void;
-  #protocol = 'http/1.1';
+  /** Of what is opaque; null while exchanges are read. */
+  #opaque: string | null = null;
+  /** Streams of one client connection are fed as connections, of which the first has its number. */
+  readonly #isFirst: boolean;
   #settledBytes: number;
 
   constructor(
@@ -115,6 +118,7 @@ export class FedConnection {
     this.#sink = sink;
     this.#answer = answer;
     this.#settledBytes = clientOffset + serverOffset;
+    this.#isFirst = (origin.clientConnection ?? connection) === connection;
     this.#assembly = new HttpAssembler(context, {
       connection: origin.clientConnection ?? connection,
       peer: origin.peer,
@@ -148,13 +152,14 @@ export class FedConnection {
   }
 
   #onOpaque(protocol: string): void {
-    this.#protocol = protocol;
+    this.#opaque = protocol;
     const settlement = { ...NOTHING_SETTLED, kind: 'opaque', connection: this.#connection } as const;
     this.#answer({ settlement, exchange: null, bytes: 0, turns: 0 });
   }
 
   #countProtocol(bytes: number): void {
-    this.#sink.addProtocolUse({ protocol: this.#protocol, connections: 1, bytes });
+    const protocol = this.#opaque ?? (this.#assembly.isHttp2 ? 'h2' : 'http/1.1');
+    this.#sink.addProtocolUse({ protocol, connections: this.#isFirst ? 1 : 0, bytes });
   }
 
   #settle({ kind, because, clientEndOffset, serverEndOffset, turns, exchanges, exchange }: Settlement): void {

@@ -1,5 +1,6 @@
 import { LIMITS } from '../../core/limits.ts';
 import { SeededRandom } from '../../core/random.ts';
+import { grpcStatusName } from '../../inference/grpc.ts';
 import type { SegmentFile } from './directory.ts';
 import { withSegment } from './segment-reader.ts';
 import { orGone } from './sqlite.ts';
@@ -19,6 +20,8 @@ export interface TrafficMix {
   readonly routes: readonly NamedCount[];
   readonly models: readonly NamedCount[];
   readonly statuses: readonly NamedCount[];
+  /** Of gRPC calls, by name. */
+  readonly grpcStatuses: readonly NamedCount[];
   /** 2xx answers whose body was checked, and those of them that report an error. */
   readonly answerErrors: { readonly answers: number; readonly told: number };
   /** Exchanges with a trace id of their client. */
@@ -29,6 +32,7 @@ interface MixRow {
   readonly route: string | null;
   readonly model: string | null;
   readonly status: number | null;
+  readonly grpcStatus: number | null;
   readonly exchanges: number;
   readonly answers: number;
   readonly told: number;
@@ -36,9 +40,9 @@ interface MixRow {
 }
 
 /** Groups of the exchanges after one id, up to another. Grouping by numbers before names are joined halves the time. */
-const SELECT_MIX = `SELECT r.text AS route, m.text AS model, status, exchanges, answers, told, traced
-  FROM (SELECT route, model, status, count(*) AS exchanges, count(answer_error) AS answers,
-    coalesce(sum(answer_error), 0) AS told, count(trace_id) AS traced FROM exchange WHERE id > ? AND id <= ? GROUP BY 1, 2, 3)
+const SELECT_MIX = `SELECT r.text AS route, m.text AS model, status, grpc_status AS grpcStatus, exchanges, answers, told, traced
+  FROM (SELECT route, model, status, grpc_status, count(*) AS exchanges, count(answer_error) AS answers,
+    coalesce(sum(answer_error), 0) AS told, count(trace_id) AS traced FROM exchange WHERE id > ? AND id <= ? GROUP BY 1, 2, 3, 4)
   LEFT JOIN name AS r ON r.id = route LEFT JOIN name AS m ON m.id = model`;
 
 const SUMMED = ['exchanges', 'answers', 'told', 'traced'] as const;
@@ -64,7 +68,12 @@ export function trafficMix(
   const random = new SeededRandom(SEED);
   const read = isLarge ? drawn(segments, mostSegments, random) : segments;
   const share = Math.min(1, mostExchanges / Math.max(1, total(read)));
-  const counts = { routes: new Counts(), models: new Counts(), statuses: new Counts() };
+  const counts = {
+    routes: new Counts(),
+    models: new Counts(),
+    statuses: new Counts(),
+    grpcStatuses: new Counts(),
+  };
   const sums = { exchanges: 0, answers: 0, told: 0, traced: 0 };
   for (const { file } of read) {
     const rows =
@@ -75,11 +84,12 @@ export function trafficMix(
         }),
       ) ?? [];
     for (const row of rows) {
-      const { route, model, status, exchanges: times } = row;
+      const { route, model, status, grpcStatus, exchanges: times } = row;
       for (const sum of SUMMED) sums[sum] += row[sum];
       counts.routes.add(route, times);
       counts.models.add(model, times);
       counts.statuses.add(status === null ? null : String(status), times);
+      if (grpcStatus !== null) counts.grpcStatuses.add(grpcStatusName(grpcStatus), times);
     }
   }
   return {
@@ -88,6 +98,7 @@ export function trafficMix(
     routes: counts.routes.ordered(),
     models: counts.models.ordered(),
     statuses: counts.statuses.ordered(),
+    grpcStatuses: counts.grpcStatuses.ordered(),
     answerErrors: { answers: sums.answers, told: sums.told },
     traced: sums.traced,
   };

@@ -105,6 +105,7 @@ describe('reprise inspect', () => {
         routes: [{ name: 'POST /v2/models/{model}/infer', exchanges: 3 }],
         models: [{ name: 'resnet', exchanges: 3 }],
         statuses: [{ name: '200', exchanges: 3 }],
+        grpcStatuses: [],
         answerErrors: { answers: 0, told: 0 },
         traced: 0,
       },

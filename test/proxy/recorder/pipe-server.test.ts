@@ -6,6 +6,7 @@ import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
 import { UNKNOWN_ORIGIN } from '../../../src/proxy/tap/frames.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
+import { ANSWER_HEAD, callHead, fedData, fedEnd, grpcMessage } from '../../support/grpc.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 import { RETHROWING, tapSide } from '../../support/tap-side.ts';
@@ -122,6 +123,37 @@ describe('what the capture is told', () => {
     const omitted = ledger.read().omitted.unparsed;
     expect(omitted?.bytes).toBe(50_024);
     expect(sink.protocolUses).toEqual([{ protocol: 'h2', connections: 1, bytes: 50_024 }]);
+  });
+});
+
+describe('the streams of an HTTP/2 connection', () => {
+  it('are exchanges of one connection, and their bytes are those of h2', async () => {
+    const { link, ledger, sink, queue, startReading } = await bothEnds(64 * ANSWER_BYTES);
+    startReading();
+    const first = link.open({ ...UNKNOWN_ORIGIN, peer: '192.0.2.1' }, false);
+    const second = link.open({ ...UNKNOWN_ORIGIN, clientConnection: first.connection }, false);
+    const head = callHead('/a.B/C');
+    const request = Buffer.concat([head, fedData(grpcMessage('x')), fedEnd()]);
+    const answer = Buffer.concat([Buffer.from(ANSWER_HEAD), fedEnd('grpc-status: 0')]);
+    for (const tap of [first, second]) tap.client(request);
+    for (const tap of [second, first]) {
+      tap.server(answer);
+      tap.close('client_end');
+    }
+    queue.flush();
+    await until(() => sink.exchanges.length === 2);
+    await link.finish(5_000);
+    const bytes = request.length + answer.length;
+    expect(sink.exchanges.map(({ connection }) => connection)).toEqual([first.connection, first.connection]);
+    expect(sink.protocolUses).toEqual([
+      { protocol: 'h2', connections: 0, bytes },
+      { protocol: 'h2', connections: 1, bytes },
+    ]);
+    expect(ledger.read()).toMatchObject({
+      seen: { bytes: 2 * bytes },
+      recorded: { turns: 2, bytes: 2 * bytes },
+      omitted: {},
+    });
   });
 });
 

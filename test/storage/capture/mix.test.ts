@@ -35,6 +35,7 @@ test('counts by route, model and status, the commonest first', () => {
       { name: '503', exchanges: 40 },
       { name: null, exchanges: 1 },
     ],
+    grpcStatuses: [],
     answerErrors: { answers: 50, told: 3 },
     traced: 7,
   });
