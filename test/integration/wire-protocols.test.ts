@@ -5,6 +5,9 @@ import { connect as connectHttp2, createServer as createHttp2Server } from 'node
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { PREFACE } from '../../src/http2/frames.ts';
+import { HpackEncoder } from '../support/hpack-encoder.ts';
+import { headerFrames, settingsFrame } from '../support/http2-frames.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { afterwards } from '../support/leftovers.ts';
 import { type RecordedWire, startRecordedWire } from '../support/recorded-wire.ts';
@@ -212,10 +215,69 @@ describe('what is no HTTP/1.1', () => {
     expect(await Promise.all(calls)).toEqual(Array(20).fill([true, '0']));
     session.close();
     await wire.settled();
-    expect(wire.sink.protocolUses).toEqual([
-      { protocol: 'h2', connections: 1, bytes: wire.ledger.read().seen.bytes },
+    expect(wire.sink.exchanges).toHaveLength(20);
+    for (const { protocol, status, connection, request, response } of wire.sink.exchanges) {
+      expect([protocol, status, connection]).toEqual(['h2', 200, wire.sink.exchanges[0]?.connection]);
+      expect(request?.body?.bytes).toBe(200_000);
+      expect(Buffer.compare(response?.body?.kept as Buffer, request?.body?.kept as Buffer)).toBe(0);
+      expect(Buffer.from(response?.trailers ?? []).toString()).toBe('grpc-status: 0\r\n');
+    }
+    expect(wire.ledger.read().omitted).toEqual({});
+    balanced(wire);
+  });
+
+  it('is HTTP/2 that cannot be read on: its bytes pass, and the rest is counted', async () => {
+    const port = await upstreamServer((socket) => {
+      const chunks: Buffer[] = [];
+      socket
+        .on('data', (chunk) => void chunks.push(chunk))
+        .on('end', () => socket.end(Buffer.concat(chunks)));
+    });
+    const wire = await startRecordedWire({ target: local(port) });
+    const call = new HpackEncoder().encode([
+      [':method', 'POST'],
+      [':path', '/a'],
     ]);
-    expect(wire.sink.exchanges).toHaveLength(0);
+    const sent = Buffer.concat([
+      PREFACE,
+      settingsFrame(),
+      headerFrames(1, call),
+      headerFrames(3, Buffer.from([0x80])),
+      randomBytes(50_000),
+    ]);
+    // In one piece, and with the preface in two.
+    for (const pieces of [[sent], [sent.subarray(0, 10), sent.subarray(10, 24), sent.subarray(24)]]) {
+      const socket = await client(wire.port);
+      const received = everything(socket);
+      for (const piece of pieces) {
+        socket.write(piece);
+        await sleep(20);
+      }
+      socket.end();
+      expect((await received).equals(sent)).toBe(true);
+    }
+    await wire.settled();
+    const { omitted, seen, lost } = wire.ledger.read();
+    expect({ lost, bytes: omitted.unparsed?.bytes }).toEqual({ lost: {}, bytes: seen.bytes });
+    expect(seen.bytes).toBeGreaterThan(200_000);
+    expect(wire.sink.protocolUses.filter(({ protocol }) => protocol === 'h2')).toHaveLength(2);
+    expect(wire.sink.exchanges).toEqual([]);
+    balanced(wire);
+  });
+
+  it('begins like HTTP/2 and is something else', async () => {
+    const port = await upstreamServer((socket) =>
+      socket.on('data', (chunk) => socket.write(chunk)).on('end', () => socket.end()),
+    );
+    const wire = await startRecordedWire({ target: local(port) });
+    for (const bytes of ['P', 'PRI * HTTP/2.0\r\n', 'PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n']) {
+      const socket = await client(wire.port);
+      const received = everything(socket);
+      socket.end(bytes);
+      expect((await received).toString('latin1')).toBe(bytes);
+    }
+    await wire.settled();
+    expect(wire.ledger.read().seen.bytes).toBe(2 * (1 + 16 + 24));
     balanced(wire);
   });
 

@@ -1,6 +1,8 @@
 import type { Guard } from '../../core/ports.ts';
+import { PREFACE } from '../../http2/frames.ts';
 import type { Counters, CountersReading, Fate, Passed } from './counters.ts';
 import { type CloseCause, type ConnectionOrigin, UNKNOWN_ORIGIN } from './frames.ts';
+import { Http2Streams, type StreamsHost } from './http2-streams.ts';
 import type { ConnectionTap, RecorderClient } from './recorder-client.ts';
 
 const TAP_FAILED: Fate = { kind: 'lost', because: 'tap_failed' };
@@ -26,6 +28,8 @@ export class Border {
   readonly passed: Passed = { bytes: 0, missedTurns: 0 };
   /** What is counted behind the border. */
   readonly seen: Counters['seen'];
+  /** Streams of HTTP/2 that are followed at present. */
+  readonly streams = { open: 0 };
   readonly #deps: BorderDeps;
   /** Whether something was thrown, so that counts behind the border may lack something. */
   #torn = false;
@@ -47,6 +51,11 @@ export class Border {
       this.lose(error, () => true);
     }
     return new BorderTap(this, tap);
+  }
+
+  /** A client connection begins whose protocol is not known. */
+  openWire(origin: ConnectionOrigin = UNKNOWN_ORIGIN): WireTap {
+    return new WireTap(this, origin);
   }
 
   /** @param giveUp ends the recording of a connection that has thrown. @returns whether that is news */
@@ -150,5 +159,118 @@ export class BorderTap {
 
   #lose(error: unknown, closes = false): void {
     this.#border.lose(error, () => this.#tap?.fail(this.#turnDue, closes) ?? true);
+  }
+}
+
+/** The bytes of one client connection, and its ends. */
+export type ByteTap = Pick<BorderTap, 'client' | 'server' | 'clientEnd' | 'serverEnd' | 'close'>;
+
+/**
+ * What the wire plane reports of one client connection. A connection that begins with the preface of HTTP/2 is followed
+ * stream by stream; any other is fed as it is. Its methods never throw.
+ */
+export class WireTap implements ByteTap, StreamsHost {
+  readonly streams: Border['streams'];
+  readonly #border: Border;
+  readonly #origin: ConnectionOrigin;
+  /** What the connection, or the rest of it, is fed to as it is. */
+  #raw: BorderTap | null = null;
+  #http2: Http2Streams | null = null;
+  /** The client's first bytes, while they may be the beginning of the preface. */
+  #held: Buffer | null = null;
+
+  constructor(border: Border, origin: ConnectionOrigin) {
+    this.#border = border;
+    this.#origin = origin;
+    this.streams = border.streams;
+  }
+
+  open(clientConnection: number | null): BorderTap {
+    return this.#border.open({ ...this.#origin, clientConnection }, false);
+  }
+
+  client(bytes: Buffer): void {
+    if (this.#raw !== null) this.#raw.client(bytes);
+    else if (this.#http2 !== null) this.#follow(this.#http2, 'client', bytes);
+    else this.#begin(this.#held === null ? bytes : Buffer.concat([this.#held, bytes]));
+  }
+
+  server(bytes: Buffer): void {
+    if (this.#http2 === null) this.#asItIs().server(bytes);
+    else if (this.#raw !== null) this.#raw.server(bytes);
+    else this.#follow(this.#http2, 'server', bytes);
+  }
+
+  clientEnd(): void {
+    if (this.#http2 === null) this.#asItIs().clientEnd();
+  }
+
+  serverEnd(): void {
+    if (this.#http2 === null) this.#asItIs().serverEnd();
+  }
+
+  close(cause: CloseCause): void {
+    const streams = this.#http2;
+    if (streams === null) this.#asItIs();
+    else if (this.#raw === null) this.#attempt(streams, () => streams.close(cause));
+    this.#raw?.close(cause);
+  }
+
+  #begin(first: Buffer): void {
+    const compared = Math.min(first.length, PREFACE.length);
+    if (first[0] !== PREFACE[0] || PREFACE.compare(first, 0, compared, 0, compared) !== 0) {
+      this.#held = null;
+      this.#asItIs().client(first);
+    } else if (compared < PREFACE.length) this.#held = Buffer.from(first);
+    else {
+      this.#held = null;
+      this.#http2 = new Http2Streams(this);
+      this.#follow(this.#http2, 'client', first.subarray(compared));
+    }
+  }
+
+  #asItIs(): BorderTap {
+    if (this.#raw === null) {
+      this.#raw = this.#border.open(this.#origin);
+      if (this.#held !== null) this.#raw.client(this.#held);
+      this.#held = null;
+    }
+    return this.#raw;
+  }
+
+  /** What cannot be read is fed as it is, after the preface that tells the recorder what it is. */
+  #follow(streams: Http2Streams, side: 'client' | 'server', bytes: Buffer): void {
+    let read = 0;
+    this.#attempt(streams, () => {
+      read = streams.read(side, bytes);
+    });
+    if (read === bytes.length) return;
+    if (this.#raw === null) {
+      this.#raw = this.open(streams.clientConnection);
+      this.#raw.client(PREFACE);
+    }
+    const rest = bytes.subarray(read);
+    if (side === 'client') this.#raw.restOfTurn(rest);
+    else this.#raw.server(rest);
+  }
+
+  /** An exception ends the recording of the connection: of its open streams, and of all that follows. */
+  #attempt(streams: Http2Streams, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      const fail = () => {
+        throw error;
+      };
+      this.#raw = this.open(null);
+      this.#raw.attempt(fail);
+      this.#border.lose(error, () => {
+        for (const tap of streams.abandon()) {
+          (tap as BorderTap).attempt(fail);
+          tap.close('server_reset');
+        }
+        return false;
+      });
+    }
   }
 }

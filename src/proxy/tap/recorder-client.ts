@@ -391,9 +391,12 @@ export class ConnectionTap {
     this.#announcedAt = this.#host.gone;
   }
 
-  /** @returns false if there is no room for it */
+  /** @returns false if there is no room for it. Nothing is announced to a full queue: that would fill it further. */
   #hand(start: FrameStart, bytes: Buffer): boolean {
-    if (!this.#announced) this.#announce();
+    if (!this.#announced) {
+      if (this.#host.queue.fill >= 1) return false;
+      this.#announce();
+    }
     const head = { ...start, connection: this.connection, atNs: this.#clock.nowNs() };
     return this.#host.queue.append(head, bytes, this.#share);
   }

@@ -2,7 +2,7 @@ import { WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { PausedPeers, PeerSocket } from '../net/peer-socket.ts';
 import { connectTimeout, isRefusal } from '../net/upstream-notice.ts';
-import type { BorderTap } from '../tap/border.ts';
+import type { ByteTap } from '../tap/border.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import type { TargetWatch } from './target-watch.ts';
 
@@ -40,7 +40,7 @@ export class ProxiedConnection {
   readonly #client: PeerSocket;
   readonly #reach: () => Upstream;
   #upstream: PeerSocket;
-  readonly #tap: BorderTap;
+  readonly #tap: ByteTap;
   readonly #host: ConnectionHost;
   /** Ends the current attempt or wait; null once the upstream is connected. */
   #connecting: (() => void) | null = null;
@@ -58,7 +58,7 @@ export class ProxiedConnection {
   #cause: CloseCause | null = null;
   #open = 2;
 
-  constructor(client: PeerSocket, reach: () => Upstream, tap: BorderTap, host: ConnectionHost) {
+  constructor(client: PeerSocket, reach: () => Upstream, tap: ByteTap, host: ConnectionHost) {
     this.#client = client;
     this.#reach = reach;
     this.#tap = tap;

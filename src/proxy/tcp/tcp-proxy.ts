@@ -180,7 +180,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     const peer = client.header?.source?.host ?? socket.remoteAddress ?? null;
     const origin = { peer: peer === null ? null : plainAddress(peer), pair, clientConnection: null };
     const host = this.#hosts[pair] as ConnectionHost;
-    this.#open.add(new ProxiedConnection(client.side, reach, this.#border.open(origin), host));
+    this.#open.add(new ProxiedConnection(client.side, reach, this.#border.openWire(origin), host));
   }
 
   #security(): UpstreamOptions['security'] {

@@ -13,7 +13,7 @@ describe('a proxied connection', () => {
     const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
     clientPeer.on('error', () => undefined);
     upstreamPeer.on('error', () => undefined);
-    const tap = tapSide({ clock: systemClock, counters: new Counters() }).border.open();
+    const tap = tapSide({ clock: systemClock, counters: new Counters() }).border.openWire();
     const closed = new Promise<void>((resolve) => {
       const host = {
         paused: new PausedPeers(),
