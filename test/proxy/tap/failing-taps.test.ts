@@ -2,10 +2,14 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
+import { FrameReader } from '../../../src/http2/frames.ts';
+import { HpackDecoder } from '../../../src/http2/hpack.ts';
+import { Http2Streams } from '../../../src/proxy/tap/http2-streams.ts';
 import type { ConnectionTap } from '../../../src/proxy/tap/recorder-client.ts';
+import { callOnce, echoServer, grpcMessage, http2Session } from '../../support/http2-calls.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
-import { client, upstreamServer } from '../../support/wire-stage.ts';
+import { client, local, upstreamServer } from '../../support/wire-stage.ts';
 
 const request = (name: string) => `GET /${name} HTTP/1.1\r\nHost: m\r\n\r\n`;
 const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
@@ -103,3 +107,54 @@ it('the clock of the recording may fail as well', async () => {
   expect(imbalance(wire.border.read())).toEqual({ bytes: 0, turns: 0 });
   expect(wire.border.read().lost.tap_failed?.turns).toBe(1);
 });
+
+const PARTS_OF_HTTP2 = [
+  ...(['read', 'fields', 'touch', 'reset', 'close'] as const).map((name) => [Http2Streams, name] as const),
+  [FrameReader, 'read'] as const,
+  [HpackDecoder, 'decode'] as const,
+];
+
+it.each(PARTS_OF_HTTP2.map(([of, name]) => ({ of, name, what: `${of.name}.${name}` })))(
+  'an HTTP/2 connection loses its recording over an exception in $what, and no call fails',
+  async ({ of, name }) => {
+    const failures: unknown[] = [];
+    const onTapFailure = (error: unknown) => failures.push(error);
+    const wire = await startRecordedWire({ target: local(await echoServer()), onTapFailure });
+    const sick = await http2Session(wire.port);
+    const body = grpcMessage(Buffer.from('hello'));
+    const call = async (session: typeof sick) =>
+      expect((await callOnce(session, body))?.equals(body)).toBe(true);
+    for (let nth = 0; nth < 3; nth += 1) await call(sick);
+    let armed = true;
+    const prototype = of.prototype as unknown as Record<string, (...args: unknown[]) => unknown>;
+    const whole = prototype[name] as (...args: unknown[]) => unknown;
+    prototype[name] = function planted(this: unknown, ...args: unknown[]) {
+      if (!armed) return whole.apply(this, args);
+      armed = false;
+      throw new Error('planted');
+    };
+    try {
+      const open = sick.request({ ':method': 'POST', ':path': '/left' });
+      open.on('error', () => undefined);
+      for (let nth = 0; nth < 3; nth += 1) await call(sick);
+      open.close(8);
+      await call(sick);
+      sick.close();
+      await expect.poll(() => wire.forwarder.connections.open, { timeout: 10_000 }).toBe(0);
+      expect(armed).toBe(false);
+    } finally {
+      prototype[name] = whole;
+    }
+    const well = await http2Session(wire.port);
+    for (let nth = 0; nth < 3; nth += 1) await call(well);
+    well.close();
+    await expect.poll(() => wire.forwarder.connections.open, { timeout: 10_000 }).toBe(0);
+    await wire.link.finish(5_000);
+    const reading = wire.border.read();
+    expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
+    expect(reading).toMatchObject({ pending: { bytes: 0, turns: 0 }, unsettledConnections: 0 });
+    expect(new Set(failures.map((error) => (error as Error).message))).toEqual(new Set(['planted']));
+    expect(wire.sink.exchanges.length).toBeGreaterThanOrEqual(6);
+    expect(wire.border.streams.open).toBe(0);
+  },
+);

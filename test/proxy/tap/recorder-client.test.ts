@@ -321,3 +321,30 @@ describe('the link to the recorder', () => {
     );
   });
 });
+
+it('announces nothing to a full queue, whose announcements would fill it further', async () => {
+  const [forwarderEnd, recorderEnd] = await socketPair();
+  const counters = new Counters();
+  const queue = new FrameQueue(RETHROWING, BLOCK_BYTES);
+  const { link } = tapSide({ clock: systemClock, counters, queue });
+  recorderEnd.pause();
+  forwarderEnd.cork();
+  link.attach(forwarderEnd);
+  const feed = () => {
+    const tap = link.open(undefined, false);
+    tap.client(Buffer.alloc(1_000, 'a'));
+    tap.server(Buffer.alloc(1_000, 'b'));
+    tap.close('client_end');
+  };
+  while (queue.fill < 1) feed();
+  const { heldBytes } = queue;
+  const unsettled = counters.read().unsettledConnections;
+  for (let nth = 0; nth < 2_000; nth += 1) feed();
+  expect(queue.heldBytes - heldBytes).toBeLessThanOrEqual(BLOCK_BYTES);
+  const reading = counters.read();
+  expect(reading.unsettledConnections - unsettled).toBeLessThan(5);
+  expect(reading.lost.queue_bytes?.turns).toBeGreaterThan(1_990);
+  expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
+  forwarderEnd.destroy();
+  recorderEnd.destroy();
+});
