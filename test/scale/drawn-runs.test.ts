@@ -22,8 +22,12 @@ const REQUESTS = 20_000;
 const PERCENTS = [50, 95, 99] as const;
 const NS = 1e8;
 
+/** The long form has the loads and lengths between as well. */
+const LOADS = repeated([0.5, 0.95], [0.5, 0.8, 0.95]);
+const LENGTHS = repeated([700, 4_000], [200, 700, 4_000, 5_000, 7_000, 10_000]);
+
 const CASES = (['poisson exponential', 'poisson skewed', 'azure exponential'] as const).flatMap((name) =>
-  ([0.5, 0.8, 0.95] as const).map((load): RunParts => {
+  LOADS.map((load): RunParts => {
     const [arrivals, service] = name.split(' ') as [RunParts['arrivals'], RunParts['service']];
     return { arrivals, service, executors: 4, load, requests: REQUESTS };
   }),
@@ -88,9 +92,7 @@ describe('percentiles of drawn queues', () => {
 /** Of so few requests that a queue near saturation hardly changes while they last. */
 const SHORT_CASES = (['exponential', 'skewed'] as const).flatMap((service) =>
   ([0.5, 0.8, 0.95] as const).flatMap((load) =>
-    ([200, 700, 4_000, 5_000, 7_000, 10_000] as const).map(
-      (requests): RunParts => ({ arrivals: 'poisson', service, executors: 4, load, requests }),
-    ),
+    LENGTHS.map((requests): RunParts => ({ arrivals: 'poisson', service, executors: 4, load, requests })),
   ),
 );
 const SHORT_PERCENTS = [90, 95, 99] as const;
