@@ -186,6 +186,20 @@ test('replicas that labels or monitors know are named, and a label of one side a
   expect(differencesIn(monitored)).toEqual([{ fact: 'monitors replicas_ready', a: '6', b: '3' }]);
 });
 
+test('software that only the answers name is compared, although nobody asked for it', async () => {
+  const origin = await serverOf(serving(RECORDED));
+  const capture = newCapture();
+  const recording = await startRecording(origin.port, capture);
+  await traffic(recording.port);
+  expect((await recording.stop()).status).toBe(0);
+  const differences = async (software: string) => {
+    const server = await serverOf(serving({ ...RECORDED, software }));
+    return differencesIn(documentOf(await replayHere(capture, server.url, ['--json'])));
+  };
+  expect(await differences('uvicorn')).toEqual([]);
+  expect(await differences('nginx')).toEqual([{ fact: 'answers Server', a: 'uvicorn', b: 'nginx' }]);
+});
+
 test('the same server has no difference, its secrets are nowhere, and inspect, report, history and compare name it', async () => {
   const capture = await recorded();
   const same = await serverOf(serving(RECORDED));

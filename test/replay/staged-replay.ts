@@ -126,6 +126,7 @@ function healthOf(sent: number, aborted: boolean): EngineHealth {
       requestsPerConnection: { mean: 0, max: 0 },
       byAddress: [],
     },
+    software: [],
   };
 }
 

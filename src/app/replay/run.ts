@@ -132,7 +132,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     const finished = plan.options.concurrency === null ? played : closedLoopOf(played);
     const run = runOf(facts, finished.outcome);
     const calibrationDocument = calibrated?.document ?? null;
-    const server = testedServer(asked, parts.recordedServer, finished.monitors);
+    const server = testedServer(asked, parts.recordedServer, finished);
     const judged = documentOf(
       run,
       { ...parts, tested: { ...parts.tested, ...server } },

@@ -14,6 +14,7 @@ import {
 } from '../../documents/server-details.ts';
 import { headersFor, type MonitorOptions } from '../../monitors/options.ts';
 import { type AskedServer, DetailReader, serverAt } from '../../monitors/server-details.ts';
+import type { EngineHealth } from '../../replay/engine/health.ts';
 import { trustOf } from '../../replay/guard.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { Target } from '../../replay/target.ts';
@@ -81,11 +82,16 @@ function serverOf(
 
 const REPLICAS: ReadonlySet<string> = new Set(['replicas_ready', 'replicas']);
 
-/** The facts of a run about both servers, with the replicas that its monitors saw. */
+interface SeenOfServer {
+  readonly outcome: { readonly health: Pick<EngineHealth, 'software'> };
+  readonly monitors: Pick<MonitorsDocument, 'series'>;
+}
+
+/** The facts of a run about both servers, with the software that its answers named and the replicas of its monitors. */
 export function testedServer(
   asked: ServerDetails,
   recorded: ServerSide,
-  { series }: Pick<MonitorsDocument, 'series'>,
+  { outcome, monitors: { series } }: SeenOfServer,
 ): Pick<TestedDocument, 'serverDetails' | 'recordedServer'> {
   const seen = (p50: 'recorded' | 'replayed') =>
     series
@@ -93,8 +99,10 @@ export function testedServer(
       .map((each) => ({ name: each.name, value: p50 === 'recorded' ? each.recorded?.p50 : each.p50 }))
       .filter(({ value }) => value != null)
       .map(({ name, value }) => ({ [OTHER_PLACES.monitors]: { [name]: [String(value)] } }));
+  const reader = new DetailReader();
+  const answered = outcome.health.software.map((name) => reader.software(name));
   return {
-    serverDetails: seen('replayed').reduce(joinedDetails, asked),
+    serverDetails: [...answered, ...seen('replayed')].reduce(joinedDetails, asked),
     recordedServer: {
       ...recorded,
       serverDetails: seen('recorded').reduce(joinedDetails, recorded.serverDetails ?? {}),

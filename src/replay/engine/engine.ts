@@ -414,6 +414,7 @@ function engineHealthOf({ senders, pacerLateness, niceness }: ThreadsReport, run
     inFlightMax: worst('inFlightMax'),
     followUps: { heldBack: sum('heldBack'), notHeld },
     connections: connectionsOf(senders, facts.startNs),
+    software: [...new Set(senders.flatMap(({ connections }) => connections.software))],
   };
 }
 

@@ -11,6 +11,8 @@ export type DurationsNs = ConnectionUse['connect'];
 export type SenderConnections = Omit<ConnectionUse, 'connect' | 'byAddress'> & {
   readonly connect: PackedDurations;
   readonly byAddress: readonly AddressUse[];
+  /** Names of software in the `Server` headers of its answers. */
+  readonly software: readonly string[];
 };
 
 /** The connections and requests that one address of the target got from a sender. */
@@ -76,6 +78,8 @@ export interface EngineHealth
   readonly senderBusyShareMax10s: number;
   readonly followUps: Pick<SessionOrderDocument, 'heldBack' | 'notHeld'>;
   readonly connections: ConnectionUse;
+  /** Names of software in the `Server` headers of the answers; as they were sent. */
+  readonly software: readonly string[];
 }
 
 /**

@@ -1,7 +1,7 @@
 import { isIP, type Socket } from 'node:net';
 import { buildConnector, Client, type Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
-import { LIMITS } from '../../core/limits.ts';
+import { LIMITS, SERVER_DETAILS } from '../../core/limits.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
 import { Durations, type SenderConnections } from '../engine/health.ts';
 import { LoopTime } from '../engine/loop-time.ts';
@@ -183,6 +183,12 @@ export class HttpClient {
   /** A request begins to be written. */
   carries({ address, served }: Connection): void {
     this.#use.noteRequest(address, served + 1, this.clock);
+  }
+
+  /** The head of an answer came. */
+  isAnswered(headers: Headers): void {
+    const software = firstOf(headers['server']);
+    if (software !== null) this.#use.noteSoftware(software);
   }
 
   /**
@@ -382,6 +388,11 @@ class Connection {
     return this.served > 0;
   }
 
+  /** The head of the answer to its request came. */
+  begins(headers: Headers): void {
+    this.#host.isAnswered(headers);
+  }
+
   /** Its request has a complete answer. */
   answered(): void {
     this.#exchange = null;
@@ -504,6 +515,7 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
     if (this.#over || status < 200) return;
     this.isAnswering = true;
     this.silentSinceNs = this.#loopTime.nowNs();
+    this.#connection.begins(headers);
     this.#events.onStatus(status, answerHeadOf(headers));
   }
 
@@ -608,6 +620,7 @@ class Use {
   /** The most requests on one connection. */
   requestsMax = 0;
   readonly #byAddress = new Map<string, { connections: number; requests: number; firstNs: number | null }>();
+  readonly #software = new Set<string>();
 
   noteOpened(address: string, tookNs: number): void {
     this.#connectTimes.record(tookNs);
@@ -631,6 +644,12 @@ class Use {
     use.firstNs ??= clock.nowNs();
   }
 
+  /** An answer names the software of its server. */
+  noteSoftware(name: string): void {
+    if (this.#software.size < SERVER_DETAILS.servers)
+      this.#software.add(name.slice(0, SERVER_DETAILS.valueChars));
+  }
+
   figures(): SenderConnections {
     const mean = this.#used === 0 ? 0 : this.#requests / this.#used;
     return {
@@ -642,6 +661,7 @@ class Use {
       connect: this.#connectTimes.packed(),
       requestsPerConnection: { mean, max: this.requestsMax },
       byAddress: [...this.#byAddress].map(([address, use]) => ({ address, ...use })),
+      software: [...this.#software],
     };
   }
 

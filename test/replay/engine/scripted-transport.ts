@@ -73,6 +73,7 @@ export class ScriptedTransport implements Transport {
       connect: new Float64Array(),
       requestsPerConnection: { mean: 0, max: 0 },
       byAddress: [],
+      software: [],
     };
   }
 
