@@ -103,6 +103,8 @@ export const BODY_DROP_REASONS = [
   'bad_event_stream',
   'bad_multipart',
   'bad_form',
+  'not_protobuf',
+  'unknown_field',
   'failed',
 ] as const;
 export type BodyDropReason = (typeof BODY_DROP_REASONS)[number];

@@ -121,8 +121,13 @@ export interface TensorFields {
   /** Messages that describe the tensors, and the list of their bytes in the same order; 0 where they are one message. */
   readonly tensors: number;
   readonly data: number;
-  /** In the description: the type of data. */
+  /** In the description: the type of data, a text or an enum, and parameters. 0: it has none. */
   readonly datatype: number;
+  readonly parameters: number;
+  /** Fields beside the data that say how to read them. */
+  readonly structure: readonly number[];
+  /** The field that has the data of a type if they are not plain bytes; empty if there is none. */
+  readonly contents: Readonly<Record<string, string>>;
 }
 
 /** What is known of a message: its fields by number. */

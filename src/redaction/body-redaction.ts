@@ -4,10 +4,13 @@ import { BODY_DROP_REASONS, type BodyDropReason, UnreadableBody } from '../core/
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { boundaryOf } from '../core/multipart.ts';
-import { type BodyRules, bodyTreatments, strongerOf, type Treatment } from './body-rules.ts';
+import type { MessageType } from '../core/protobuf.ts';
+import { coverTensors } from './binary-tensors.ts';
+import { type BodyRules, bodyTreatments } from './body-rules.ts';
 import { coverForm, coverParts } from './forms.ts';
 import { JsonWalk } from './json-walk.ts';
 import { PointerState } from './pointer-states.ts';
+import { ProtobufWalk } from './protobuf-walk.ts';
 import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 import { UrlSecrets } from './url-secrets.ts';
 import { isLabel, ValueCover } from './value-masking.ts';
@@ -22,6 +25,19 @@ export interface BodyAbout {
   readonly inferenceHeaderLength: number | null;
   /** The keyed hash of all these bytes, if already computed. */
   readonly hash?: Uint8Array | null;
+  /** Set for the messages of a gRPC call. */
+  readonly call?: CallBody | null;
+}
+
+/** What the body of one side of a gRPC call is made of. */
+export interface CallBody {
+  /** What its messages are; null if that is not known. */
+  readonly type: MessageType | null;
+  /** `grpc-encoding`: how the compressed ones among its messages are compressed. */
+  readonly coding: string | null;
+  /** Where each message is, after its prefix of five bytes. */
+  readonly messages: readonly { readonly compressed: boolean; readonly from: number; readonly to: number }[];
+  readonly end: 'whole' | 'inside' | 'broken' | 'limit';
 }
 
 /** Prefix of the drop reason among the names of masked items. */
@@ -106,6 +122,7 @@ export class BodyRedaction {
   }
 
   #covered(bytes: Uint8Array, about: BodyAbout): RedactedBody {
+    if (about.call != null) return this.#coveredCall(bytes, about.call, about);
     const decoded = decodeContent(bytes, about.contentEncoding);
     if (decoded.bytes.length > LIMITS.maskedBodyBytes) throw new UnreadableBody('too_large');
     const plain = decoded.coded
@@ -118,6 +135,38 @@ export class BodyRedaction {
     // examined.
     if (names.length === 0 && !decoded.coded) return { kept: bytes, names: NOTHING, dropped: null };
     return { kept: decoded.encode(plain), names, dropped: null };
+  }
+
+  /** Messages of gRPC one by one. Compressed ones are compressed again, as bodies under a content coding are. */
+  #coveredCall(bytes: Uint8Array, { type, coding, messages, end }: CallBody, about: BodyAbout): RedactedBody {
+    if (bytes.length > LIMITS.maskedBodyBytes || end === 'limit') throw new UnreadableBody('too_large');
+    if (type === null) throw new UnreadableBody('unknown_type');
+    if (end !== 'whole') throw new UnreadableBody(end === 'inside' ? 'truncated' : 'not_protobuf');
+    const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes), this.#urls);
+    const walk = (message: Buffer, from: number, to: number) =>
+      new ProtobufWalk(message, cover).run(type, from, to, this.#root);
+    const plain = Buffer.from(bytes);
+    if (!messages.some(({ compressed }) => compressed)) {
+      for (const { from, to } of messages) walk(plain, from, to);
+      const { names } = cover;
+      return { kept: names.length === 0 ? bytes : plain, names, dropped: null };
+    }
+    const parts: Uint8Array[] = [];
+    let room = LIMITS.maskedBodyBytes;
+    for (const { compressed, from, to } of messages) {
+      const decoded = decodeContent(plain.subarray(from, to), compressed ? coding : null);
+      // The flag of a message is set, and its head does not say how it is compressed.
+      if (compressed && !decoded.coded) throw new UnreadableBody('bad_coding');
+      room -= decoded.bytes.length;
+      if (room < 0) throw new UnreadableBody('too_large');
+      const message = Buffer.from(decoded.bytes);
+      walk(message, 0, message.length);
+      const prefix = Buffer.of(compressed ? 1 : 0, 0, 0, 0, 0);
+      const content = decoded.encode(message);
+      prefix.writeUInt32BE(content.length, 1);
+      parts.push(prefix, content);
+    }
+    return { kept: Buffer.concat(parts), names: cover.names, dropped: null };
   }
 
   #cover(plain: Buffer, about: BodyAbout, cover: ValueCover): void {
@@ -263,113 +312,4 @@ function saysNothing(data: Buffer, from: number, to: number): boolean {
 
 function startOf(stream: Buffer): number {
   return stream.toString('utf8', 0, 3).codePointAt(0) === BYTE_ORDER_MARK ? 3 : 0;
-}
-
-/** Each element of a BYTES tensor follows its length: 32 bits, little-endian. */
-const ELEMENT_LENGTH_BYTES = 4;
-
-/** One binary tensor after the JSON of Triton's binary extension, in file order. */
-interface BinaryTensor {
-  readonly bytes: number;
-  readonly text: boolean;
-  readonly treatment: Treatment | null;
-}
-
-/**
- * Masks Triton's binary tensors in place, by the rules for `/inputs/N/data` and `/outputs/N/data`. The
- * lengths inside BYTES tensors stay and their elements become words. Other types become zeros.
- * @param json the JSON before them, with each tensor's size
- * @throws UnreadableBody when the sizes do not add up to `binary`
- */
-function coverTensors(json: Buffer, binary: Buffer, root: PointerState, cover: ValueCover): void {
-  let at = 0;
-  for (const tensor of tensorsOf(json, root)) {
-    const end = at + tensor.bytes;
-    if (end > binary.length) throw new UnreadableBody('bad_tensors');
-    if (tensor.treatment !== null && tensor.bytes > 0) {
-      if (tensor.text) coverElements(binary, at, end, tensor.treatment, cover);
-      else coverNumbers(binary, at, end, tensor.treatment, cover);
-    }
-    at = end;
-  }
-  if (at !== binary.length) throw new UnreadableBody('bad_tensors');
-}
-
-function tensorsOf(json: Buffer, root: PointerState): BinaryTensor[] {
-  const document = parsed(json);
-  return (['inputs', 'outputs'] as const).flatMap((side) => {
-    const tensors = document[side];
-    if (tensors === undefined) return [];
-    if (!Array.isArray(tensors)) throw new UnreadableBody('bad_tensors');
-    return tensors.flatMap((tensor: unknown, index) => {
-      const bytes = binarySize(tensor);
-      if (bytes === null) return [];
-      const found = treatmentAt(root, [side, `${index}`, 'data']);
-      const unlisted = found?.covering === 'mask_unlisted';
-      const treatment = unlisted ? { ...found, name: `/${side}/*/data` } : found;
-      return [{ bytes, text: member(tensor, 'datatype') === 'BYTES', treatment }];
-    });
-  });
-}
-
-/** The treatment of the value at a path, or of a value around it. */
-function treatmentAt(root: PointerState, path: readonly string[]): Treatment | null {
-  let state = root;
-  let treatment = state.treatment;
-  for (const name of path) {
-    state = state.member(name);
-    treatment = strongerOf(treatment, state.treatment);
-  }
-  return treatment;
-}
-
-/** @throws UnreadableBody when the size is invalid */
-function binarySize(tensor: unknown): number | null {
-  const size = member(member(tensor, 'parameters'), 'binary_data_size');
-  if (size === undefined) return null;
-  if (!Number.isSafeInteger(size) || (size as number) < 0) throw new UnreadableBody('bad_tensors');
-  return size as number;
-}
-
-function coverElements(
-  binary: Buffer,
-  from: number,
-  to: number,
-  treatment: Treatment,
-  cover: ValueCover,
-): void {
-  let at = from;
-  while (at < to) {
-    const start = at + ELEMENT_LENGTH_BYTES;
-    const end = start <= to ? start + binary.readUInt32LE(at) : to + 1;
-    if (end > to) throw new UnreadableBody('bad_tensors');
-    cover.string(binary, start, end, treatment, () => binary.subarray(start, end));
-    at = end;
-  }
-}
-
-function coverNumbers(
-  binary: Buffer,
-  from: number,
-  to: number,
-  treatment: Treatment,
-  cover: ValueCover,
-): void {
-  if (treatment.covering === 'keep') return;
-  cover.note(treatment);
-  binary.fill(0, from, to);
-}
-
-function parsed(json: Buffer): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(json.toString('utf8'));
-    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
-  } catch {
-    // For any error, the tensors cannot be separated.
-  }
-  throw new UnreadableBody('not_json');
-}
-
-function member(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }

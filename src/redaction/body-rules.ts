@@ -177,11 +177,23 @@ const CHAT: PresetRules = {
   ],
 };
 
-/** TensorFlow Serving, KServe V1 and compatible servers. */
-const V1: PresetRules = { mask: ['/instances', '/inputs', '/predictions', '/outputs', '/error'] };
+/** TensorFlow Serving, KServe V1 and compatible servers; over gRPC also examples and their results. */
+const V1: PresetRules = {
+  mask: [
+    ...['/instances', '/inputs', '/predictions', '/outputs', '/error', '/examples', '/context', '/input'],
+    ...['/result', '/results', '/client_id', '/request_options/client_id'],
+  ],
+};
 
-/** The Open Inference Protocol: tensors in JSON and, by the same pointers, in Triton's binary part. */
-const V2: PresetRules = { mask: ['/inputs/*/data', '/outputs/*/data', '/error'] };
+/**
+ * The Open Inference Protocol: tensors in JSON and, by the same pointers, in Triton's binary part and in the messages of
+ * gRPC.
+ */
+const V2: PresetRules = {
+  mask: [
+    ...['/inputs/*/data', '/outputs/*/data', '/error', '/error_message', '/infer_response/outputs/*/data'],
+  ],
+};
 
 /**
  * All protocols of language models, even unknown ones: everything that is not on the list of readable fields is masked.
@@ -248,6 +260,11 @@ const STRENGTH = {
   preset: { mask_unlisted: 0, hash: 1, mask: 2, mask_json: 3, drop: 4, keep: 5 },
   user: { hash: 6, mask: 7, drop: 8 },
 } as const;
+
+/** Whether a treatment is a preset's, and not of a rule that names the value or one around it. */
+export function isPresets({ strength }: Treatment): boolean {
+  return strength < STRENGTH.user.hash;
+}
 
 /** The stronger of two treatments; null means none. */
 export function strongerOf(one: Treatment | null, other: Treatment | null): Treatment | null {

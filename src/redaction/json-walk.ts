@@ -321,7 +321,7 @@ export class JsonWalk {
  * The treatment of values inside a treated value. `keep` applies only to a short word and `mask_json` only to
  * a text. Anything else inside is masked.
  */
-function innerOf(treatment: Treatment, outer: Treatment | null): Treatment {
+export function innerOf(treatment: Treatment, outer: Treatment | null): Treatment {
   const { covering, strength, name } = treatment;
   if (covering === 'keep' && outer !== null) return outer;
   return covering === 'keep' || covering === 'mask_json' ? { covering: 'mask', strength, name } : treatment;

@@ -54,14 +54,17 @@ export class PointerState {
     return this.#literals.size > 0;
   }
 
-  /** The state at the member with this name; for array elements, the index as text. */
-  member(name: string): PointerState {
+  /**
+   * The state at the member with this name; for array elements, the index as text.
+   * @param alias another name that rules may use for the member; always the same one for the same name
+   */
+  member(name: string, alias: string = name): PointerState {
     if (!this.readsNames) return this.other();
-    const key = folded(name);
-    if (!this.#literals.has(key)) return this.other();
+    const [key, other] = [folded(name), folded(alias)];
+    if (!this.#literals.has(key) && !this.#literals.has(other)) return this.other();
     const known = this.#members.get(key);
     if (known !== undefined) return known;
-    const next = this.#step((step) => step === ANY_MEMBER || folded(step) === key);
+    const next = this.#step((step) => step === ANY_MEMBER || folded(step) === key || folded(step) === other);
     if (this.#mayKeep()) this.#members.set(key, next);
     return next;
   }

@@ -131,7 +131,9 @@ export const STRUCTURAL_LABELS: readonly string[] = [
   ...membersOf(membersOf(REQUESTS, ['messages/*']), [...CALLS, 'function_call/name']),
   ...membersOf(membersOf(REQUESTS, ['messages/*/content/*', 'input/*']), PARTS),
   ...['/id', '/model_name', '/model_version', '/signature_name', '/adapter_id', '/parameters/adapter_id'],
-  ...['/inputs/*/name', '/outputs/*/name'],
+  ...['/inputs/*/name', '/outputs/*/name', '/output_filter/*'],
+  ...membersOf(['/infer_response'], ['id', 'model_name', 'model_version', 'outputs/*/name']),
+  ...membersOf(['/model_spec'], ['name', 'version', 'version_label', 'signature_name']),
   ...['/tool_outputs/*/tool_call_id', '/thread_id', '/run_id'],
   ...membersOf(
     ['/choices/*/message', '/choices/*/delta', '/message'],

@@ -15,6 +15,8 @@ const ESCAPE = byteSet('\\');
 /** Shorter values are masked instead of hashed: too few digits fit to distinguish them. */
 const HASHED_FROM_BYTES = 8;
 const HASH_DIGITS = 16;
+/** The same for a varint: 28 bits. */
+const HASHED_FROM_VARINT_BYTES = 4;
 /** Whole numbers keep this many leading digits, `1`, `10` or `100`, to stay in their type's range. */
 const FIXED_DIGITS = 3;
 
@@ -100,7 +102,8 @@ export class ValueCover {
     if (to <= from) return;
     this.note(treatment);
     if (covering === 'drop') text.fill(SPACE, from, to);
-    else if (this.#hashes(treatment, from, to)) this.#hashString(text, from, to, plain());
+    else if (this.#hashes(treatment, to - from >= HASHED_FROM_BYTES))
+      this.#hashString(text, from, to, plain());
     else if (covering === 'mask_json') this.#maskJson(text, from, to);
     else coverWithWords(text, from, to, this.#random);
   }
@@ -114,7 +117,7 @@ export class ValueCover {
   number(text: Buffer, from: number, to: number, treatment: Treatment): void {
     if (treatment.covering === 'keep') return;
     this.note(treatment);
-    const hashes = this.#hashes(treatment, from, to);
+    const hashes = this.#hashes(treatment, to - from >= HASHED_FROM_BYTES);
     const random = hashes ? maskRandom(this.#hash.ofValue(text.subarray(from, to))) : this.#random;
     const start = text[from] === MINUS ? from + 1 : from;
     const fixed = hashes ? FIXED_DIGITS - 1 : FIXED_DIGITS;
@@ -130,6 +133,21 @@ export class ValueCover {
       // A single digit before a point becomes 0, so values below 1 stay there.
       else text[at] = at === start && text[at + 1] !== POINT ? ONE : ZERO;
     }
+  }
+
+  /**
+   * Masks a varint of protobuf. Its length stays, and it is in its smallest form, so it remains a number of its kind; a
+   * dropped one becomes 0.
+   */
+  varint(bytes: Buffer, from: number, to: number, treatment: Treatment): void {
+    if (treatment.covering === 'keep') return;
+    this.note(treatment);
+    const last = to - 1;
+    const isDropped = treatment.covering === 'drop';
+    const hashes = this.#hashes(treatment, to - from >= HASHED_FROM_VARINT_BYTES);
+    const random = hashes ? maskRandom(this.#hash.ofValue(bytes.subarray(from, to))) : this.#random;
+    for (let at = from; at < last; at += 1) bytes[at] = 0x80 | (isDropped ? 0 : random.below(0x80));
+    bytes[last] = isDropped ? 0 : 1;
   }
 
   /**
@@ -152,9 +170,8 @@ export class ValueCover {
   }
 
   /** Whether to hash a value. It is masked instead if it is too short or one of too many. */
-  #hashes({ covering }: Treatment, from: number, to: number): boolean {
-    if (covering !== 'hash' || to - from < HASHED_FROM_BYTES || this.#hashed >= LIMITS.hashedValues)
-      return false;
+  #hashes({ covering }: Treatment, isLong: boolean): boolean {
+    if (covering !== 'hash' || !isLong || this.#hashed >= LIMITS.hashedValues) return false;
     this.#hashed += 1;
     return true;
   }

@@ -10,6 +10,26 @@ import { CallSchema, type MethodDefinition, type SchemaDefinition, shortMessages
  */
 const NO_ENUMS: SchemaDefinition['enums'] = new Map();
 
+/** Where requests and answers of the Open Inference Protocol have tensors as plain bytes. */
+const RAW_TENSORS = {
+  tensors: 5,
+  datatype: 2,
+  parameters: 4,
+  structure: [],
+  contents: {
+    BOOL: 'bool_contents',
+    ...Object.fromEntries(['INT8', 'INT16', 'INT32'].map((type) => [type, 'int_contents'])),
+    INT64: 'int64_contents',
+    ...Object.fromEntries(['UINT8', 'UINT16', 'UINT32'].map((type) => [type, 'uint_contents'])),
+    UINT64: 'uint64_contents',
+    FP32: 'fp32_contents',
+    FP64: 'fp64_contents',
+    BYTES: 'bytes_contents',
+    FP16: '',
+    BF16: '',
+  },
+} as const;
+
 const INFERENCE = shortMessages(
   'inference',
   {
@@ -104,8 +124,8 @@ const INFERENCE = shortMessages(
   },
   NO_ENUMS,
   {
-    ModelInferRequest: { tensors: { tensors: 5, data: 7, datatype: 2 } },
-    ModelInferResponse: { tensors: { tensors: 5, data: 6, datatype: 2 } },
+    ModelInferRequest: { tensors: { ...RAW_TENSORS, data: 7 } },
+    ModelInferResponse: { tensors: { ...RAW_TENSORS, data: 6 } },
     // Triton wraps the answers of streams, MLServer does not. Its answers have fields above 2.
     ModelStreamInferResponse: { otherwise: 'inference.ModelInferResponse' },
   },
@@ -180,7 +200,11 @@ const TENSORFLOW = shortMessages(
     Int64List: { 1: 'repeated int64 value' },
   },
   TENSORFLOW_ENUMS,
-  { TensorProto: { tensors: { tensors: 0, data: 4, datatype: 1 } } },
+  {
+    TensorProto: {
+      tensors: { tensors: 0, data: 4, datatype: 1, parameters: 0, structure: [1, 2, 3], contents: {} },
+    },
+  },
 );
 
 const SERVING = shortMessages(
