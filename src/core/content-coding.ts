@@ -77,9 +77,14 @@ interface DecodedBody {
 
 /**
  * Removes the codings of a `Content-Encoding` from a body, last one first.
+ * @param mostBytes the most that it may decode to
  * @throws UnreadableBody for an unknown coding, invalid data, or a decoded size over the limit
  */
-export function decodeContent(bytes: Uint8Array, contentEncoding: string | null): DecodedBody {
+export function decodeContent(
+  bytes: Uint8Array,
+  contentEncoding: string | null,
+  mostBytes: number = LIMITS.maskedBodyBytes,
+): DecodedBody {
   const names = codingNames(contentEncoding);
   if (names.length > LIMITS.contentCodings) throw new UnreadableBody('unknown_coding');
   const used: Coding[] = [];
@@ -88,7 +93,7 @@ export function decodeContent(bytes: Uint8Array, contentEncoding: string | null)
     const named = CODINGS.get(name);
     if (named === undefined) throw new UnreadableBody('unknown_coding');
     const coding = named === DEFLATE && !hasZlibHeader(decoded) ? RAW_DEFLATE : named;
-    decoded = unfold(coding, decoded);
+    decoded = unfold(coding, decoded, mostBytes);
     used.unshift(coding);
   }
   return {
@@ -105,10 +110,10 @@ function codingNames(contentEncoding: string | null): string[] {
     .filter((name) => name !== '' && name !== 'identity');
 }
 
-function unfold(coding: Coding, bytes: Uint8Array): Buffer {
+function unfold(coding: Coding, bytes: Uint8Array, mostBytes: number): Buffer {
   const share = Math.max(LIMITS.decodedBodyFloorBytes, bytes.length * LIMITS.decodedBodyRatio);
   try {
-    return coding.decode(bytes, Math.min(share, LIMITS.maskedBodyBytes));
+    return coding.decode(bytes, Math.min(share, mostBytes));
   } catch (error) {
     if (error instanceof UnreadableBody) throw error;
     const code = error instanceof Error && 'code' in error ? error.code : null;

@@ -16,6 +16,7 @@ export interface HeadFields {
   traceparent: string | null;
   grpcStatus: string | null;
   grpcTimeout: string | null;
+  grpcEncoding: string | null;
   /** Whether the request is marked as a replay's. */
   marked: boolean;
 }
@@ -58,6 +59,7 @@ const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> 
   traceparent: 'traceparent',
   'grpc-status': 'grpcStatus',
   'grpc-timeout': 'grpcTimeout',
+  'grpc-encoding': 'grpcEncoding',
 };
 
 /** Lengths of the names above and of the marker: this alone rules out most lines. */
@@ -125,6 +127,7 @@ export function scanFields(text: string, from: number, crlf: boolean): HeadField
     traceparent: null,
     grpcStatus: null,
     grpcTimeout: null,
+    grpcEncoding: null,
     marked: false,
   };
   let at = from;

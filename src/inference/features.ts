@@ -180,6 +180,8 @@ export type PayloadApi =
   | 'v2';
 
 const ENDINGS: readonly (readonly [RegExp, PayloadApi])[] = [
+  [/^POST \/inference\.GRPCInferenceService\/Model(?:Stream)?Infer$/, 'v2'],
+  [/^POST \/tensorflow\.serving\.PredictionService\/(?:Predict|Classify|Regress|MultiInference)$/, 'v1'],
   [/\/v2\/models\/\{model\}(?:\/versions\/\{version\})?\/infer$/, 'v2'],
   [/\/v2\/models\/\{model\}(?:\/versions\/\{version\})?\/generate(?:_stream)?$/, 'generate'],
   [

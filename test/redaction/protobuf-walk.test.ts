@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { MessageType } from '../../src/core/protobuf.ts';
 import { messageJson } from '../../src/inference/protobuf/message-json.ts';
 import { bodyRedaction, cover } from '../support/body-redaction.ts';
+import { grpcMessage } from '../support/grpc.ts';
 import { aboutCall, grpcBody, gzippedBody, typesOf } from '../support/grpc-body.ts';
 import {
   bytesField,
@@ -281,9 +282,7 @@ describe('masking messages of gRPC', () => {
     expect(plain.includes('secret')).toBe(false);
     expect(stored.subarray(-7)).toEqual(text(3, 'plain'));
     const deflated = Buffer.from(deflateSync(content));
-    const prefix = Buffer.of(1, 0, 0, 0, 0);
-    prefix.writeUInt32BE(deflated.length, 1);
-    const other = Buffer.concat([prefix, deflated]);
+    const other = grpcMessage(deflated, true);
     expect(cover(redaction, other, aboutCall(other, INFER.request, 'deflate')).dropped).toBeNull();
     // Not as the head says, or not said at all.
     expect(cover(redaction, body, aboutCall(body, INFER.request, 'deflate')).dropped).toBe('bad_coding');

@@ -4,6 +4,7 @@ import { grpcMessagesOf } from '../../src/inference/grpc.ts';
 import { callSchema } from '../../src/inference/protobuf/known-services.ts';
 import type { CallTypes } from '../../src/inference/protobuf/schema.ts';
 import type { BodyAbout } from '../../src/redaction/body-redaction.ts';
+import { grpcMessage } from './grpc.ts';
 
 const schema = callSchema();
 
@@ -15,19 +16,13 @@ export function typesOf(method: string): CallTypes {
   return types;
 }
 
-function prefixed(compressed: boolean, content: Buffer): Buffer {
-  const prefix = Buffer.of(compressed ? 1 : 0, 0, 0, 0, 0);
-  prefix.writeUInt32BE(content.length, 1);
-  return Buffer.concat([prefix, content]);
-}
-
 /** A body of messages, none of them compressed. */
 export function grpcBody(...messages: readonly Buffer[]): Buffer {
-  return Buffer.concat(messages.map((each) => prefixed(false, each)));
+  return Buffer.concat(messages.map((each) => grpcMessage(each)));
 }
 
 export function gzippedBody(...messages: readonly Buffer[]): Buffer {
-  return Buffer.concat(messages.map((each) => prefixed(true, gzipSync(each))));
+  return Buffer.concat(messages.map((each) => grpcMessage(gzipSync(each), true)));
 }
 
 /** What redaction is told of a body of these messages. */

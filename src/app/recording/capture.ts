@@ -8,6 +8,7 @@ import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
 import type { Labels } from '../../documents/parts.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
+import { callSchema } from '../../inference/protobuf/known-services.ts';
 import type { RecorderOrder } from '../../proxy/control/messages.ts';
 import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
@@ -127,7 +128,7 @@ export function openCapture(
     const mark = keepsWorkMark ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
     const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
-    const context = { ...parts, epochUsOf, budget, hash, heads, onFailure };
+    const context = { ...parts, epochUsOf, budget, hash, heads, calls: callSchema(), onFailure };
     const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),

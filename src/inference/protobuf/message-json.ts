@@ -17,8 +17,8 @@ import {
 const SHOWN_ELEMENTS = 64;
 const SHOWN_BYTES = 256;
 
-type Json = string | number | boolean | null | Json[] | JsonObject;
-interface JsonObject {
+export type Json = string | number | boolean | null | Json[] | JsonObject;
+export interface JsonObject {
   [name: string]: Json;
 }
 
@@ -31,8 +31,8 @@ export interface ShortMessage {
 
 /**
  * A message as protobuf's JSON, with the names of its fields as they are declared. Parameters and wrappers are their
- * values, as over HTTP. Long lists of numbers and bytes are given by their size. Fields of no known number have it
- * as their name, and their wire type as the value. Never throws.
+ * values, as over HTTP. Long lists and bytes are given by their size: `{"values": 1000}`. Fields of no known number have
+ * it as their name, and the size of their value. Never throws.
  * @param type null: no field is known
  */
 export function messageJson(
@@ -76,7 +76,7 @@ class MessageReading {
       else this.#add(json, counts, field, fields, depth);
     }
     this.stoppedAt ??= fields.stoppedAt;
-    for (const [name, count] of counts) json[name] = `${count} values`;
+    for (const [name, values] of counts) json[name] = { values };
     return json;
   }
 
@@ -147,7 +147,7 @@ class MessageReading {
     const text = to - from <= SHOWN_BYTES ? this.#bytes.subarray(from, to) : null;
     return text !== null && isUtf8(text) && !CONTROLS.test(text.toString('latin1'))
       ? text.toString('utf8')
-      : `${to - from} bytes`;
+      : { bytes: to - from };
   }
 }
 
@@ -160,8 +160,6 @@ function scalar(field: MessageField, bytes: Uint8Array, from: number, to: number
   return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
 }
 
-const WIRE_NAMES = { 0: 'varint', 1: '8 bytes', 5: '4 bytes' } as const;
-
-function unknownValue({ wire, from, to }: ProtobufCursor): string {
-  return wire === WIRE.bytes ? `${to - from} bytes` : WIRE_NAMES[wire];
+function unknownValue({ wire, from, to }: ProtobufCursor): Json {
+  return wire === WIRE.varint ? { varint: to - from } : { bytes: to - from };
 }

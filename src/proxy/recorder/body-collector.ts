@@ -5,7 +5,6 @@ import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { Framing } from '../../http1/framing.ts';
 import type { ScannedResponse } from '../../http1/heads.ts';
 import type { BodyTaker } from '../../http1/message-reader.ts';
-import type { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import { isEventStream, isJson, isJsonLines, type PayloadApi } from '../../inference/features.ts';
 import { GrpcMessages } from '../../inference/grpc.ts';
 import type { AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
@@ -48,8 +47,8 @@ export class BodyCollector implements BodyTaker {
   /** When the first message of a gRPC call was complete; null before. */
   firstMessageNs: number | null = null;
   scan: AnswerScan | null = null;
-  /** Searches an answer that is no stream for an error that its status does not show. */
-  errorScan: ErrorAnswerScan | null = null;
+  /** Searches an answer for an error that its status does not show. */
+  errorScan: ErrorScan | null = null;
 
   /**
    * @param expectedBytes The announced length, null if absent.
@@ -174,6 +173,12 @@ export class BodyCollector implements BodyTaker {
     this.#timesRoom += TIMES_STEP;
     return true;
   }
+}
+
+/** Searches what passes for an error; the result is null if it cannot be known. */
+interface ErrorScan {
+  write(bytes: Buffer): void;
+  finish(): boolean | null;
 }
 
 /** Which byte of a message its time is that of: a sender paces the first one, a reader waits for the last. */

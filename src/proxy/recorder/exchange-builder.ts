@@ -3,6 +3,7 @@ import type { Body, ChunkTimes, Exchange, KnownHead, Message, Outcome } from '..
 import { latin1, traceIdOf } from '../../core/headers.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { MessageType } from '../../core/protobuf.ts';
 import type { Route } from '../../core/routes.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import { type HeadFields, type ScannedRequest, type ScannedResponse, scanFields } from '../../http1/heads.ts';
@@ -17,11 +18,21 @@ import {
   requestFeatures,
 } from '../../inference/features.ts';
 import {
+  grpcMessagesOf,
   httpStatusOfGrpc,
+  isGrpc,
   parseGrpcStatus,
   parseGrpcTimeoutUs,
   streamsGrpcAnswer,
 } from '../../inference/grpc.ts';
+import {
+  CallErrorScan,
+  type CallFacts,
+  callFacts,
+  firstMessage,
+} from '../../inference/protobuf/call-facts.ts';
+import type { JsonObject } from '../../inference/protobuf/message-json.ts';
+import type { CallSchema, CallTypes } from '../../inference/protobuf/schema.ts';
 import { AnswerScan } from '../../inference/stream-timing.ts';
 import { type BodyAbout, type BodyRedaction, dropNote } from '../../redaction/body-redaction.ts';
 import type { RedactedBytes, Redaction } from '../../redaction/head-redaction.ts';
@@ -48,6 +59,8 @@ export interface AssemblyContext {
   readonly keys: ExchangeKeys;
   readonly selection: Selection;
   readonly heads: HeadCache;
+  /** The gRPC calls whose messages can be read. */
+  readonly calls: CallSchema;
   /** An error of our own cost a part of the recording; that part is counted as lost or dropped. */
   readonly onFailure: (what: 'a head' | 'a body', error: unknown) => void;
 }
@@ -71,6 +84,7 @@ export interface ExchangeOrigin {
 const NOTHING_KEPT: RedactedBytes = { bytes: new Uint8Array(0), names: [] };
 const NO_TIMES: ChunkTimes = [];
 const EMPTY = Buffer.alloc(0);
+const NO_FACTS: CallFacts = { model: null, batch: null };
 /**
  * What a client's deadline may lie before arrival and `grpc-timeout`: libraries round the field up to three digits, and
  * the head may be read late.
@@ -86,12 +100,15 @@ export class ExchangeBuilder {
   readonly #origin: ExchangeOrigin;
   readonly #scanned: ScannedRequest;
   readonly #isCall: boolean;
+  /** Of a gRPC call; null if its messages are not known. */
+  readonly #types: CallTypes | null;
   readonly #route: Route;
   readonly #judged: HeadJudgement;
   /** Values from its body. Each is read on first use, and before anything in the body is masked. */
   #text: Buffer | null = null;
   #session: Uint8Array | null | undefined;
   #features: RequestFeatures | null = null;
+  #first: Readonly<JsonObject> | null | undefined;
   /** Bytes to return to the budget. They include those that the creator reserved for the exchange itself. */
   #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
@@ -121,6 +138,7 @@ export class ExchangeBuilder {
     this.#scanned = reading.scanned;
     this.#route = reading.route;
     this.#isCall = reading.isCall;
+    this.#types = reading.isCall ? context.calls.of(reading.scanned.target) : null;
     reading.judged ??= judgeHead(context, reading.scanned, reading.route, head.bytes);
     this.#judged = reading.judged;
     this.omission = this.#judged.omission;
@@ -253,8 +271,14 @@ export class ExchangeBuilder {
       responseMessages: response?.messageCount ?? null,
       answerError: this.#answerError(),
       traceId: traceIdOf(this.#scanned.fields.traceparent, this.request.head.bytes),
-      request: request.finish(stored.request, this.#context, this.#scanned.fields),
-      response: response?.finish(stored.response, this.#context, this.#answer?.fields ?? null) ?? null,
+      request: request.finish(stored.request, this.#context, this.#scanned.fields, this.#types?.request),
+      response:
+        response?.finish(
+          stored.response,
+          this.#context,
+          this.#answer?.fields ?? null,
+          this.#types?.response,
+        ) ?? null,
       requestChunks: request.body.times,
       responseChunks: response?.body.times ?? NO_TIMES,
     };
@@ -316,12 +340,17 @@ export class ExchangeBuilder {
   /** Most bytes of the request's body that are kept until it is settled: to store them, or to read facts from them. */
   #requestCap(): number | null {
     const stored = storedBytes(this.#context.policy).request;
-    return this.#judged.readsBody ? Math.max(FACT_BYTES, stored ?? 0) : stored;
+    return this.#judged.readsBody || this.#types !== null ? Math.max(FACT_BYTES, stored ?? 0) : stored;
   }
 
   /** The beginning of its body, if it can be read: not compressed, and without Triton's binary tensors. */
   #readable(): Buffer {
     if (this.#text !== null) return this.#text;
+    if (this.#isCall) {
+      const first = this.#firstMessage();
+      this.#text = first === null ? EMPTY : Buffer.from(JSON.stringify(first));
+      return this.#text;
+    }
     const { contentEncoding, inferenceHeaderLength } = this.#scanned.fields;
     const body = this.request.body.beginning(FACT_BYTES);
     const json = inferenceHeaderLength === null ? body.length : Number(inferenceHeaderLength);
@@ -329,8 +358,22 @@ export class ExchangeBuilder {
     return this.#text;
   }
 
+  /** The first message of a gRPC call in short; null if it cannot be read. */
+  #firstMessage(): Readonly<JsonObject> | null {
+    if (this.#first === undefined) {
+      const body = this.request.body.beginning(FACT_BYTES);
+      this.#first = firstMessage(this.#types?.request ?? null, body, this.#scanned.fields.grpcEncoding);
+    }
+    return this.#first;
+  }
+
+  #callFacts(): CallFacts {
+    const first = this.#firstMessage();
+    return first === null ? NO_FACTS : callFacts(first);
+  }
+
   #keyOf(kind: 'client' | 'session'): Uint8Array | null {
-    const text = this.#readable();
+    const text = this.#judged[kind].inBody.length === 0 ? EMPTY : this.#readable();
     const body = text.length === 0 ? null : text;
     return this.#context.keys.of(kind, this.#judged[kind], body, this.#origin.peer);
   }
@@ -343,14 +386,19 @@ export class ExchangeBuilder {
   /** The model that the path names, or else the body. */
   #model(): string | null {
     if (this.#route.model !== null) return this.#route.model;
-    const text = this.#readable();
-    if (!this.#judged.namesModel || text.length === 0) return null;
-    const type = this.#scanned.fields.contentType ?? '';
-    const named = MULTIPART.test(type) ? modelOfForm(text, type) : modelOfJson(text);
+    const named = this.#isCall ? this.#callFacts().model : this.#modelOfBody();
     return named === null ? null : this.#context.bodyRedaction.shownModel(named);
   }
 
+  #modelOfBody(): string | null {
+    const text = this.#readable();
+    if (!this.#judged.namesModel || text.length === 0) return null;
+    const type = this.#scanned.fields.contentType ?? '';
+    return MULTIPART.test(type) ? modelOfForm(text, type) : modelOfJson(text);
+  }
+
   #asked(): RequestFeatures {
+    if (this.#isCall) return { batch: this.#callFacts().batch, stream: false };
     const { ended, body } = this.request;
     const whole = ended && body.beginning(FACT_BYTES).length === body.bytes;
     this.#features ??= requestFeatures(this.#judged.api, this.#readable(), whole);
@@ -359,7 +407,12 @@ export class ExchangeBuilder {
 
   /** Starts the scans of a response, for token counts and for errors. */
   #watch(body: BodyCollector, { scanned, framing, type }: ResponseReading): void {
-    if (this.#unwanted || this.#isCall || !isReadable(scanned, framing)) return;
+    if (this.#unwanted || !isReadable(scanned, framing)) return;
+    if (this.#isCall) {
+      if (this.#types !== null && isGrpc(scanned.fields.contentType))
+        this.#watchCall(body, this.#types, scanned);
+      return;
+    }
     const asksStream = (): boolean => this.request.ended && this.#asked().stream;
     const { fields } = scanned;
     const isCoded = !isPlain(fields.contentEncoding);
@@ -378,9 +431,17 @@ export class ExchangeBuilder {
     body.errorScan = new ErrorAnswerScan(expectedBytes, mustBe, fields.contentEncoding);
   }
 
+  #watchCall(body: BodyCollector, types: CallTypes, { fields }: ScannedResponse): void {
+    const heldBytes = CallErrorScan.heldBytes(types);
+    if (!this.#context.budget.reserve(heldBytes)) return;
+    this.#chargedBytes += heldBytes;
+    body.errorScan = new CallErrorScan(types, fields.grpcEncoding);
+  }
+
   /** Whether a complete 2xx reports an error; null for any other answer, and for one that was not scanned. */
   #answerError(): boolean | null {
     if (!this.answered || this.response === null) return null;
+    if (this.#isCall && this.#grpcStatus !== 0) return null;
     const { scan, errorScan } = this.response.body;
     if (errorScan !== null) return errorScan.finish();
     return scan?.streams === true ? scan.tellsError : null;
@@ -468,16 +529,23 @@ class MessageDraft {
   /**
    * The message as it may be stored, with a redacted body.
    * @param storedBytes Most bytes of its body that the policy stores; null for none.
+   * @param type what the messages of a gRPC call are, if that is known
    */
   finish(
     storedBytes: number | null,
     { bodyRedaction: redaction, onFailure }: AssemblyContext,
     fields: HeadFields | null,
+    type: MessageType | null = null,
   ): Message {
     const names = this.trailers === null ? this.head.names : union(this.head.names, this.trailers.names);
     const body = this.body.finish(this.ended, storedBytes);
     if (!redaction.active || body.kept === null || fields === null) return this.#message(names, body);
-    const { kept, names: covered, dropped, error } = redaction.redact(body.kept, aboutBody(body, fields));
+    const {
+      kept,
+      names: covered,
+      dropped,
+      error,
+    } = redaction.redact(body.kept, aboutBody(body, fields, type));
     if (dropped === 'failed') onFailure('a body', error);
     const said = dropped === null ? covered : [dropNote(dropped)];
     return this.#message(union(names, said), { ...body, kept });
@@ -492,9 +560,12 @@ class MessageDraft {
 
 function aboutBody(
   body: Body,
-  { contentType, contentEncoding, inferenceHeaderLength }: HeadFields,
+  { contentType, contentEncoding, inferenceHeaderLength, grpcEncoding }: HeadFields,
+  type: MessageType | null,
 ): BodyAbout {
+  const isCall = body.kept !== null && isGrpc(contentType);
   return {
+    call: isCall ? { type, coding: grpcEncoding, ...grpcMessagesOf(body.kept) } : null,
     contentType,
     contentEncoding,
     truncated: body.truncated,

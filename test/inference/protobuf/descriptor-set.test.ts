@@ -28,7 +28,7 @@ describe('parseDescriptorSet', () => {
       stoppedAt: null,
       json: {
         user_id: 'ü-7',
-        parts: [{ text: 'a', blob: '2 bytes' }, { text: 'b' }],
+        parts: [{ text: 'a', blob: { bytes: 2 } }, { text: 'b' }],
         labels: { '-1': 'neg', '7': 'seven' },
         mode: 'FAST',
         deltas: [-1, 2, '-4611686018427387904'],

@@ -73,11 +73,14 @@ describe('messageJson', () => {
     const { json, stoppedAt } = messageJson(INFER.request, bytes);
     expect(stoppedAt).toBeNull();
     expect(json).toMatchObject({
-      inputs: [{ contents: { int_contents: '1000 values' } }, { contents: { fp32_contents: '500 values' } }],
-      raw_input_contents: ['14 bytes', '4096 bytes'],
+      inputs: [
+        { contents: { int_contents: { values: 1_000 } } },
+        { contents: { fp32_contents: { values: 500 } } },
+      ],
+      raw_input_contents: [{ bytes: 14 }, { bytes: 4_096 }],
     });
     const lists = messageJson(INFER.request, joined(...many.map(() => bytesField(7, [1]))));
-    expect(lists.json).toEqual({ raw_input_contents: '1000 values' });
+    expect(lists.json).toEqual({ raw_input_contents: { values: 1_000 } });
   });
 
   test('tells the wrapped answers of Triton from the plain ones of MLServer', () => {
@@ -120,12 +123,12 @@ describe('messageJson', () => {
     const bytes = joined(text(1, 'm'), text(99, 'later'), int(98, 5), float(97, 1), int(3, 7));
     expect(messageJson(INFER.request, bytes).json).toEqual({
       model_name: 'm',
-      '99': '5 bytes',
-      '98': 'varint',
-      '97': '4 bytes',
-      '3': 'varint',
+      '99': { bytes: 5 },
+      '98': { varint: 1 },
+      '97': { bytes: 4 },
+      '3': { varint: 1 },
     });
-    expect(messageJson(null, text(2, 'x')).json).toEqual({ '2': '1 bytes' });
+    expect(messageJson(null, text(2, 'x')).json).toEqual({ '2': { bytes: 1 } });
   });
 
   test('says where a message stops, and bounds what it reads', () => {

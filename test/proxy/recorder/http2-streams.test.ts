@@ -86,7 +86,7 @@ describe('a gRPC call', () => {
       firstByteOffsetUs: 4,
       firstTokenOffsetUs: 5,
       lastByteOffsetUs: 7,
-      answerError: null,
+      answerError: false,
       model: null,
       // The first byte of each message of the request, the last byte of each of the answer.
       requestChunks: [1, 8, 3, 12, 3, 5],
