@@ -72,8 +72,23 @@ export async function startPipe(targetPort: number): Promise<Contender> {
   };
 }
 
-/** nginx with one worker that forwards everything, streams and large bodies unbuffered. Null without nginx. */
-export async function startNginx(targetPort: number, directory: string): Promise<Contender | null> {
+/** Locations of nginx that forward everything, streams and large bodies unbuffered. */
+const HTTP_LOCATIONS = `
+    location / {
+      proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+    }
+    location /unbuffered/ {
+      proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_request_buffering off; proxy_buffering off;
+    }`;
+const GRPC_LOCATIONS = 'location / { grpc_pass grpc://model; }';
+
+/** nginx with one worker. Null without nginx. */
+export async function startNginx(
+  targetPort: number,
+  directory: string,
+  protocol: 'http' | 'grpc' = 'http',
+): Promise<Contender | null> {
   const port = await freePort();
   const configuration = join(directory, 'nginx.conf');
   writeFileSync(
@@ -86,14 +101,9 @@ http {
   keepalive_requests 100000000; client_max_body_size 0;
   upstream model { server 127.0.0.1:${targetPort}; keepalive 64; keepalive_requests 100000000; }
   server {
-    listen 127.0.0.1:${port};
-    location / {
-      proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
-    }
-    location /unbuffered/ {
-      proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_request_buffering off; proxy_buffering off;
-    }
+    listen 127.0.0.1:${port}${protocol === 'grpc' ? ' http2' : ''};
+    http2_max_concurrent_streams 1000;
+    ${protocol === 'grpc' ? GRPC_LOCATIONS : HTTP_LOCATIONS}
   }
 }`,
   );

@@ -21,6 +21,13 @@ const FLAG = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 0x20 } 
 
 const HEADER_TABLE_SIZE = 1;
 
+/** Whether a server's first bytes may be HTTP/2: its settings, which it may send before the client has said anything. */
+export function mayBeginWithSettings(bytes: Buffer): boolean {
+  if (bytes.length >= FRAME_HEAD_BYTES && (bytes.readUIntBE(0, 3) % 6 !== 0 || bytes.readUInt32BE(5) !== 0))
+    return false;
+  return (bytes[3] ?? TYPE.settings) === TYPE.settings && (bytes[4] ?? 0) === 0;
+}
+
 /** What frames contain, in their order. Views of bytes are valid only during the call. */
 export interface FrameListener {
   /** A whole header block. @returns false if it cannot be decoded, which ends the reading */

@@ -226,6 +226,38 @@ describe('what is no HTTP/1.1', () => {
     balanced(wire);
   });
 
+  it.each([
+    [
+      'HTTP/2',
+      Buffer.concat([
+        PREFACE,
+        settingsFrame(),
+        headerFrames(1, Buffer.from([0x83, 0x84]), { endStream: true }),
+      ]),
+    ],
+    ['another protocol', Buffer.from('AUTH me\r\n')],
+  ])('is %s whose server speaks first', async (what, first) => {
+    // An entry of the static table: the status 200.
+    const answer = headerFrames(1, Buffer.from([0x88]), { endStream: true });
+    const port = await upstreamServer((socket) => {
+      const settings = settingsFrame([3, 100]);
+      socket.write(settings.subarray(0, 4));
+      setTimeout(() => socket.write(settings.subarray(4)), 20);
+      socket.once('data', () => socket.end(answer));
+    });
+    const wire = await startRecordedWire({ target: local(port) });
+    const socket = await client(wire.port);
+    const received = everything(socket);
+    await sleep(60);
+    socket.end(first);
+    expect((await received).equals(Buffer.concat([settingsFrame([3, 100]), answer]))).toBe(true);
+    await wire.settled();
+    expect(wire.sink.exchanges.map(({ protocol, status }) => [protocol, status])).toEqual(
+      what === 'HTTP/2' ? [['h2', 200]] : [],
+    );
+    balanced(wire);
+  });
+
   it('is HTTP/2 that cannot be read on: its bytes pass, and the rest is counted', async () => {
     const port = await upstreamServer((socket) => {
       const chunks: Buffer[] = [];

@@ -1,5 +1,6 @@
+import { LIMITS } from '../../core/limits.ts';
 import type { Guard } from '../../core/ports.ts';
-import { PREFACE } from '../../http2/frames.ts';
+import { mayBeginWithSettings, PREFACE } from '../../http2/frames.ts';
 import type { Counters, CountersReading, Fate, Passed } from './counters.ts';
 import { type CloseCause, type ConnectionOrigin, UNKNOWN_ORIGIN } from './frames.ts';
 import { Http2Streams, type StreamsHost } from './http2-streams.ts';
@@ -162,6 +163,8 @@ export class BorderTap {
   }
 }
 
+const NO_BYTES: Buffer = Buffer.alloc(0);
+
 /** The bytes of one client connection, and its ends. */
 export type ByteTap = Pick<BorderTap, 'client' | 'server' | 'clientEnd' | 'serverEnd' | 'close'>;
 
@@ -176,8 +179,9 @@ export class WireTap implements ByteTap, StreamsHost {
   /** What the connection, or the rest of it, is fed to as it is. */
   #raw: BorderTap | null = null;
   #http2: Http2Streams | null = null;
-  /** The client's first bytes, while they may be the beginning of the preface. */
-  #held: Buffer | null = null;
+  /** The first bytes of both sides, while they may be the beginning of HTTP/2. */
+  #ofClient = NO_BYTES;
+  #ofServer = NO_BYTES;
 
   constructor(border: Border, origin: ConnectionOrigin) {
     this.#border = border;
@@ -192,13 +196,17 @@ export class WireTap implements ByteTap, StreamsHost {
   client(bytes: Buffer): void {
     if (this.#raw !== null) this.#raw.client(bytes);
     else if (this.#http2 !== null) this.#follow(this.#http2, 'client', bytes);
-    else this.#begin(this.#held === null ? bytes : Buffer.concat([this.#held, bytes]));
+    else this.#begin(this.#ofClient.length === 0 ? bytes : Buffer.concat([this.#ofClient, bytes]));
   }
 
   server(bytes: Buffer): void {
-    if (this.#http2 === null) this.#asItIs().server(bytes);
-    else if (this.#raw !== null) this.#raw.server(bytes);
-    else this.#follow(this.#http2, 'server', bytes);
+    if (this.#raw !== null) this.#raw.server(bytes);
+    else if (this.#http2 !== null) this.#follow(this.#http2, 'server', bytes);
+    else {
+      const first = Buffer.concat([this.#ofServer, bytes]);
+      if (first.length <= LIMITS.unprefacedBytes && mayBeginWithSettings(first)) this.#ofServer = first;
+      else this.#asItIs().server(bytes);
+    }
   }
 
   clientEnd(): void {
@@ -219,22 +227,26 @@ export class WireTap implements ByteTap, StreamsHost {
   #begin(first: Buffer): void {
     const compared = Math.min(first.length, PREFACE.length);
     if (first[0] !== PREFACE[0] || PREFACE.compare(first, 0, compared, 0, compared) !== 0) {
-      this.#held = null;
+      this.#ofClient = NO_BYTES;
       this.#asItIs().client(first);
-    } else if (compared < PREFACE.length) this.#held = Buffer.from(first);
+    } else if (compared < PREFACE.length) this.#ofClient = Buffer.from(first);
     else {
-      this.#held = null;
       this.#http2 = new Http2Streams(this);
-      this.#follow(this.#http2, 'client', first.subarray(compared));
+      // What the server announced may already hold for the client's first headers.
+      if (this.#ofServer.length > 0) this.server(this.#ofServer);
+      this.#ofClient = NO_BYTES;
+      this.#ofServer = NO_BYTES;
+      this.client(first.subarray(compared));
     }
   }
 
   #asItIs(): BorderTap {
-    if (this.#raw === null) {
-      this.#raw = this.#border.open(this.#origin);
-      if (this.#held !== null) this.#raw.client(this.#held);
-      this.#held = null;
-    }
+    if (this.#raw !== null) return this.#raw;
+    this.#raw = this.#border.open(this.#origin);
+    if (this.#ofServer.length > 0) this.#raw.server(this.#ofServer);
+    if (this.#ofClient.length > 0) this.#raw.client(this.#ofClient);
+    this.#ofClient = NO_BYTES;
+    this.#ofServer = NO_BYTES;
     return this.#raw;
   }
 

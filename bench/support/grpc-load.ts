@@ -1,0 +1,92 @@
+import { once } from 'node:events';
+import { type ClientHttp2Session, connect } from 'node:http2';
+
+/**
+ * Unary calls in a closed loop. No two requests have the same body.
+ *
+ * Message in: `GrpcJob`. Message out: `GrpcReport`.
+ */
+export interface GrpcJob {
+  readonly port: number;
+  readonly connections: number;
+  /** Calls under way at one time, over all connections. */
+  readonly inFlight: number;
+  readonly count: number;
+  readonly requestBytes: number;
+  readonly answerBytes: number;
+}
+
+export interface GrpcReport {
+  readonly answers: number;
+  readonly failures: number;
+  readonly durationMs: number;
+}
+
+const HEADERS = {
+  ':method': 'POST',
+  ':path': '/inference.GRPCInferenceService/ModelInfer',
+  'content-type': 'application/grpc',
+  te: 'trailers',
+  'user-agent': 'bench',
+  authorization: 'Bearer not-a-real-token',
+};
+
+let serial = 0;
+
+function requestOf(bytes: number): Buffer {
+  const message = Buffer.alloc(5 + bytes, 'r');
+  message.fill(0, 0, 5);
+  message.writeUInt32BE(bytes, 1);
+  serial += 1;
+  message.write(String(serial), 5);
+  return message;
+}
+
+/** @returns whether the whole answer came, with its status */
+function call(session: ClientHttp2Session, { requestBytes, answerBytes }: GrpcJob): Promise<boolean> {
+  return new Promise((resolve) => {
+    const stream = session.request(HEADERS);
+    let bytes = 0;
+    let status: unknown;
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    stream.on('trailers', (trailers) => {
+      status = trailers['grpc-status'];
+    });
+    stream.on('error', () => undefined);
+    stream.on('close', () => resolve(status === '0' && bytes === 5 + answerBytes));
+    stream.end(requestOf(requestBytes));
+  });
+}
+
+async function run(job: GrpcJob): Promise<GrpcReport> {
+  const sessions = await Promise.all(
+    Array.from({ length: job.connections }, async () => {
+      const session = connect(`http://127.0.0.1:${job.port}`);
+      session.on('error', () => undefined);
+      await once(session, 'connect');
+      return session;
+    }),
+  );
+  const startedNs = process.hrtime.bigint();
+  let begun = 0;
+  let answers = 0;
+  await Promise.all(
+    Array.from({ length: job.inFlight }, async (_, at) => {
+      const session = sessions[at % sessions.length] as ClientHttp2Session;
+      while (begun < job.count) {
+        begun += 1;
+        if (await call(session, job)) answers += 1;
+      }
+    }),
+  );
+  const durationMs = Number(process.hrtime.bigint() - startedNs) / 1e6;
+  for (const session of sessions) session.close();
+  return { answers, failures: job.count - answers, durationMs };
+}
+
+process.on('message', async (job: GrpcJob) => {
+  process.send?.(await run(job));
+});
+process.on('disconnect', () => process.exit());
