@@ -4,7 +4,7 @@
  *
  *   node bench/grpc.ts [--rounds 7] [--calls 20000]
  *
- * Unary calls with a message of 2 KB, no two alike, in a closed loop with 32 calls under way: on 32 connections, and on
+ * Unary calls with a message of 2 KB (2,000 of them in turn), in a closed loop with 32 calls under way: on 32 connections, and on
  * one. CPU per call is user and system time of the contender's own processes until they are idle. Before the
  * measurement, each contender must answer every call. With five rounds or more, every figure must be within its bound,
  * and the recording must contain every call.

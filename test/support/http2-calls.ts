@@ -1,11 +1,11 @@
 import { once } from 'node:events';
-import { type ClientHttp2Session, connect, createServer, type Http2Server } from 'node:http2';
+import { type ClientHttp2Session, connect, createSecureServer, createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { afterwards } from './leftovers.ts';
 
 /** A server in the form of gRPC that answers each request with its own body. @returns its port */
-export async function echoServer(): Promise<number> {
-  const server: Http2Server = createServer();
+export async function echoServer(tls?: { readonly cert: string; readonly key: string }): Promise<number> {
+  const server = tls === undefined ? createServer() : createSecureServer(tls);
   server.on('sessionError', () => undefined);
   server.on('stream', (stream) => {
     const chunks: Buffer[] = [];
@@ -23,8 +23,10 @@ export async function echoServer(): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-export async function http2Session(port: number): Promise<ClientHttp2Session> {
-  const session = connect(`http://127.0.0.1:${port}`);
+/** @param ca of a server with TLS, which has the name of this machine */
+export async function http2Session(port: number, ca?: string): Promise<ClientHttp2Session> {
+  const session =
+    ca === undefined ? connect(`http://127.0.0.1:${port}`) : connect(`https://localhost:${port}`, { ca });
   session.on('error', () => undefined);
   await once(session, 'connect');
   afterwards(() => session.destroy());

@@ -272,8 +272,9 @@ function readHeader(socket: Socket): Promise<ProxyHeader | 'proxy_header' | null
 }
 
 /**
- * Chooses HTTP/1.1 if the client offers it, because that can be recorded. A client that offers only other protocols
- * (gRPC, say) gets its first one: the upstream probably speaks what its clients speak.
+ * Chooses HTTP/1.1 if the client offers it: what the upstream speaks is not known yet, and nearly all of them speak
+ * that. A client that offers only other protocols (gRPC, say) gets its first one: the upstream probably speaks what its
+ * clients speak.
  */
 function chooseProtocol({ protocols }: { protocols: string[] }): string | undefined {
   return protocols.includes('http/1.1') ? 'http/1.1' : protocols[0];
@@ -323,7 +324,7 @@ export function openUpstream(target: Endpoint, { security, preamble, protocol }:
     host: target.host,
     ...(name === null ? {} : { servername: name }),
     rejectUnauthorized: security.verify,
-    // Over plain TCP, a wire cannot ask the client for its protocol. HTTP/1.1 can be recorded.
+    // Over plain TCP, a wire cannot ask the client for its protocol. Nearly all targets speak HTTP/1.1.
     ALPNProtocols: [protocol ?? 'http/1.1'],
   });
   return { side: new PeerSocket(stream, socket, true), ready: 'secureConnect' };

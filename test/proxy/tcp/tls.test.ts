@@ -11,8 +11,10 @@ import {
   LOCAL_CERTIFICATE_KEY_PEM,
   LOCAL_CERTIFICATE_PEM,
 } from '../../support/certificate.ts';
+import { callOnce, echoServer, grpcMessage, http2Session } from '../../support/http2-calls.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { standstillOf } from '../../support/readings.ts';
+import { startRecordedWire } from '../../support/recorded-wire.ts';
 import { caFile, tlsClient, tlsUpstream, VERIFIED } from '../../support/tls-stage.ts';
 import { client, everything, failure, local, startWire, upstreamServer } from '../../support/wire-stage.ts';
 import { shorten } from '../shorten.ts';
@@ -80,6 +82,32 @@ describe('TLS at the listener', () => {
       agreed.push((await tlsClient(wire.port, ALPNProtocols ? { ALPNProtocols } : {})).alpnProtocol);
     }
     expect(agreed).toEqual(['http/1.1', 'h2', false]);
+  });
+
+  it('records the calls of clients that know only HTTP/2, to servers with TLS and without', async () => {
+    const secure = { cert: LOCAL_CERTIFICATE_PEM, key: LOCAL_CERTIFICATE_KEY_PEM };
+    for (const target of [local(await echoServer()), local(await echoServer(secure), true)]) {
+      const wire = await startRecordedWire({
+        listen: local(0, true),
+        target,
+        tls: mountedSecret(),
+        upstreamTls: VERIFIED(),
+      });
+      const session = await http2Session(wire.port, LOCAL_CERTIFICATE_PEM);
+      const bodies = [grpcMessage(randomBytes(10)), grpcMessage(randomBytes(300_000))];
+      const answers = await Promise.all(bodies.map((body) => callOnce(session, body)));
+      expect(answers).toEqual(bodies);
+      session.close();
+      await wire.settled();
+      const recorded = wire.sink.exchanges.map(({ protocol, outcome, grpcStatus, response }) => {
+        return [protocol, outcome, grpcStatus, response?.body?.bytes];
+      });
+      expect(recorded.sort()).toEqual([
+        ['h2', 'completed', 0, 15],
+        ['h2', 'completed', 0, 300_005],
+      ]);
+      expect(wire.ledger.read().omitted).toEqual({});
+    }
   });
 
   it('counts a client that speaks none, and one that never goes on; one that only looks is no failure', async () => {
