@@ -191,7 +191,7 @@ export class FrameReader {
   }
 
   #gather(bytes: Buffer, from: number, to: number): void {
-    const piece = bytes.subarray(from, to);
+    const piece = from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
     this.#left -= piece.length;
     if (this.#left === 0 && this.#payload.length === 0) {
       this.#whole(piece);
@@ -245,7 +245,7 @@ export class FrameReader {
       return;
     }
     const endsStream = !isPush && (this.#flags & FLAG.endStream) !== 0;
-    const block = payload.subarray(from, to);
+    const block = from === 0 && to === payload.length ? payload : payload.subarray(from, to);
     if ((this.#flags & FLAG.endHeaders) !== 0) {
       this.#blockEnds(this.#type, this.#stream, block, endsStream);
       return;

@@ -2,6 +2,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { Guard } from '../../core/ports.ts';
 import { mayBeginWithSettings, PREFACE } from '../../http2/frames.ts';
 import type { Counters, CountersReading, Fate, Passed } from './counters.ts';
+import { QueueShare } from './frame-queue.ts';
 import { type CloseCause, type ConnectionOrigin, UNKNOWN_ORIGIN } from './frames.ts';
 import { Http2Streams, type StreamsHost } from './http2-streams.ts';
 import type { ConnectionTap, RecorderClient } from './recorder-client.ts';
@@ -43,11 +44,12 @@ export class Border {
   /**
    * A client connection begins, or an exchange that is fed as a separate connection.
    * @param resumes whether it may be recorded again after a loss; false for a single exchange
+   * @param share what it uses of the queue, together with others of its client
    */
-  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true): BorderTap {
+  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true, share?: QueueShare): BorderTap {
     let tap: ConnectionTap | null = null;
     try {
-      tap = this.#deps.client.open(origin, resumes);
+      tap = this.#deps.client.open(origin, resumes, share);
     } catch (error) {
       this.lose(error, () => true);
     }
@@ -176,6 +178,10 @@ export class WireTap implements ByteTap, StreamsHost {
   readonly streams: Border['streams'];
   readonly #border: Border;
   readonly #origin: ConnectionOrigin;
+  /** The origin of each of its streams. */
+  #ofStreams: ConnectionOrigin;
+  /** Of the queue: a client that fills it is shed before the others, however many streams it opens. */
+  #share: QueueShare | null = null;
   /** What the connection, or the rest of it, is fed to as it is. */
   #raw: BorderTap | null = null;
   #http2: Http2Streams | null = null;
@@ -186,11 +192,15 @@ export class WireTap implements ByteTap, StreamsHost {
   constructor(border: Border, origin: ConnectionOrigin) {
     this.#border = border;
     this.#origin = origin;
+    this.#ofStreams = origin;
     this.streams = border.streams;
   }
 
   open(clientConnection: number | null): BorderTap {
-    return this.#border.open({ ...this.#origin, clientConnection }, false);
+    if (clientConnection !== this.#ofStreams.clientConnection)
+      this.#ofStreams = { ...this.#origin, clientConnection };
+    this.#share ??= new QueueShare();
+    return this.#border.open(this.#ofStreams, false, this.#share);
   }
 
   client(bytes: Buffer): void {

@@ -96,19 +96,23 @@ export class FrameQueue {
    * @returns false if the budget or the connection's share of it is used up, or if no recorder is connected
    */
   append(head: FrameHead, payload: Buffer, share: QueueShare): boolean {
-    const kept = payload.length >= REFERENCED_BYTES && ownsMemory(payload) ? payload : null;
-    const keptCost = kept === null ? 0 : keptCostOf(kept);
-    const cost = this.#costOf(kept === null ? payload.length : 0) + keptCost;
-    const free = this.#budgetBytes - this.#heldBytes;
-    if (this.#pipe === null) return false;
-    // Bytes that fit into the current block cost nothing.
-    if (cost > 0 && (cost > free || share.heldBytes > free)) return false;
+    if (!this.takes(payload, share)) return false;
+    const kept = keptAs(payload);
     this.#add(head, payload, kept);
-    const bytes = FRAME_HEADER_BYTES + (kept === null ? payload.length : keptCost);
+    const bytes = FRAME_HEADER_BYTES + (kept === null ? payload.length : keptCostOf(kept));
     if (share.collectedBytes === 0) this.#shares.push(share);
     share.collectedBytes += bytes;
     share.heldBytes += bytes;
     return true;
+  }
+
+  /** Whether `append` would take this payload now. */
+  takes(payload: Buffer, share: QueueShare): boolean {
+    const kept = keptAs(payload);
+    const cost = kept === null ? this.#costOf(payload.length) : this.#costOf(0) + keptCostOf(kept);
+    const free = this.#budgetBytes - this.#heldBytes;
+    // Bytes that fit into the current block cost nothing.
+    return this.#pipe !== null && (cost === 0 || (cost <= free && share.heldBytes <= free));
   }
 
   /** Takes a small frame even over the budget, because frames that close accounts must always get through. */
@@ -238,6 +242,11 @@ export class FrameQueue {
     if (this.#heldBytes === 0) this.#spare.pop();
     if (this.#pieces.length > 0) this.#flushSoon();
   }
+}
+
+/** The payload if it is kept by reference; null if it is copied. */
+function keptAs(payload: Buffer): Buffer | null {
+  return payload.length >= REFERENCED_BYTES && ownsMemory(payload) ? payload : null;
 }
 
 function keptCostOf(chunk: Buffer): number {

@@ -84,23 +84,29 @@ export class Http2Streams {
   }
 
   fields(side: Side, number: number, fields: FieldList, endsStream: boolean): void {
-    const known = this.#streams.get(number);
-    if (known !== undefined) this.#feed(side, known, () => known.fields(side, fields, endsStream));
-    else if (side === 'client' && number > this.#latest && number % 2 === 1) {
+    let stream = this.#streams.get(number);
+    if (stream === undefined) {
+      if (side === 'server' || number <= this.#latest || number % 2 === 0) return;
       this.#latest = number;
-      const stream = this.#begin(number);
-      this.#feed(side, stream, () => stream.fields(side, fields, endsStream));
+      stream = this.#begin(number);
     }
+    const full =
+      this.#streams.size > LIMITS.connectionStreams || this.#host.streams.open > LIMITS.openStreams;
+    if (full || !stream.fields(side, fields, endsStream)) this.#giveUp(stream, side);
+    else this.#touch(stream);
   }
 
   /** The stream with this number, if it is followed. What is added to it is fed after the current read. */
   touch(number: number): Stream | undefined {
     const stream = this.#streams.get(number);
-    if (stream !== undefined && !stream.touched) {
-      stream.touched = true;
-      this.#touched.push(stream);
-    }
+    if (stream !== undefined) this.#touch(stream);
     return stream;
+  }
+
+  #touch(stream: Stream): void {
+    if (stream.touched) return;
+    stream.touched = true;
+    this.#touched.push(stream);
   }
 
   reset(side: Side, number: number): void {
@@ -125,14 +131,6 @@ export class Http2Streams {
     this.#streams.set(number, stream);
     this.#host.streams.open += 1;
     return stream;
-  }
-
-  /** @param pass returns false if what came cannot be a part of the exchange */
-  #feed(side: Side, stream: Stream, pass: () => boolean): void {
-    const full =
-      this.#streams.size > LIMITS.connectionStreams || this.#host.streams.open > LIMITS.openStreams;
-    if (full || !pass()) this.#giveUp(stream, side);
-    else this.touch(stream.number);
   }
 
   /** Nothing more of the stream can be read. The recorder counts what it has of it as unparsed. */
@@ -217,7 +215,7 @@ class Direction implements FrameListener {
 /** A request or an answer, as far as it came, and what of it is still to be fed. */
 class Message {
   state: 'head' | 'body' | 'ended' = 'head';
-  #parts: (string | Buffer)[] = [];
+  readonly #parts: (string | Buffer)[] = [];
   #bytes = 0;
 
   add(part: string | Buffer): void {
@@ -232,15 +230,17 @@ class Message {
 
   /** Everything added since the last call, in one piece; null if nothing was. Texts are latin1. */
   take(): Buffer | null {
-    const [first] = this.#parts;
+    const parts = this.#parts;
+    const [first] = parts;
     if (first === undefined) return null;
-    const taken =
-      this.#parts.length === 1 && typeof first !== 'string' ? first : Buffer.allocUnsafe(this.#bytes);
-    let at = 0;
-    if (taken !== first)
-      for (const part of this.#parts)
+    let taken = first;
+    if (parts.length > 1 || typeof taken === 'string') {
+      taken = Buffer.allocUnsafe(this.#bytes);
+      let at = 0;
+      for (const part of parts)
         at += typeof part === 'string' ? taken.write(part, at, 'latin1') : part.copy(taken, at);
-    this.#parts = [];
+    }
+    parts.length = 0;
     this.#bytes = 0;
     return taken;
   }

@@ -73,11 +73,12 @@ export class RecorderClient {
   /**
    * A client connection begins, or an exchange that is fed as a separate connection.
    * @param resumes whether it may be recorded again after a loss; false for a single exchange
+   * @param share what it uses of the queue, together with others of its client
    */
-  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true): ConnectionTap {
+  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true, share = new QueueShare()): ConnectionTap {
     const connection = this.#nextConnection;
     const account = this.#counters.open();
-    const tap = new ConnectionTap({ connection, origin, account, resumes }, this, this.#clock);
+    const tap = new ConnectionTap({ connection, origin, account, resumes, share }, this, this.#clock);
     this.#taps.set(connection, tap);
     do {
       this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
@@ -194,6 +195,7 @@ interface TapIdentity {
   readonly account: ConnectionAccount;
   /** Whether it may be recorded again after a loss: it carries more than one request. */
   readonly resumes: boolean;
+  readonly share: QueueShare;
 }
 
 /**
@@ -208,7 +210,7 @@ export class ConnectionTap {
   readonly #host: RecorderClient;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
-  readonly #share = new QueueShare();
+  readonly #share: QueueShare;
   #turnDue = true;
   /** How many recorders were gone when it was announced to the next one; null if it never was. */
   #announcedAt: number | null = null;
@@ -220,11 +222,16 @@ export class ConnectionTap {
   #failed = false;
   #gap: Gap | null = null;
 
-  constructor({ connection, origin, account, resumes }: TapIdentity, host: RecorderClient, clock: Clock) {
+  constructor(
+    { connection, origin, account, resumes, share }: TapIdentity,
+    host: RecorderClient,
+    clock: Clock,
+  ) {
     this.connection = connection;
     this.#requests = resumes ? new OpenRequests() : null;
     this.#origin = origin;
     this.account = account;
+    this.#share = share;
     this.#host = host;
     this.#clock = clock;
     if (!host.attached) this.#gap = newGap('writer_down');
@@ -394,7 +401,7 @@ export class ConnectionTap {
   /** @returns false if there is no room for it. Nothing is announced to a full queue: that would fill it further. */
   #hand(start: FrameStart, bytes: Buffer): boolean {
     if (!this.#announced) {
-      if (this.#host.queue.fill >= 1) return false;
+      if (!this.#host.queue.takes(bytes, this.#share)) return false;
       this.#announce();
     }
     const head = { ...start, connection: this.connection, atNs: this.#clock.nowNs() };

@@ -6,6 +6,7 @@ import { LIMITS } from '../../../src/core/limits.ts';
 import type { CommittingSink } from '../../../src/core/ports.ts';
 import { type Answer, FedConnection } from '../../../src/proxy/recorder/pipe-server.ts';
 import { Counters, type CountersReading } from '../../../src/proxy/tap/counters.ts';
+import { QueueShare } from '../../../src/proxy/tap/frame-queue.ts';
 import {
   type ConnectionStart,
   decodeMessage,
@@ -46,9 +47,16 @@ class TappedRecording {
       piped(head, bytes);
       return [];
     };
-    const queue = { append, appendControl: piped, hasRoomFor: () => !this.shedding };
+    const queue = {
+      append,
+      appendControl: piped,
+      takes: () => !this.shedding,
+      hasRoomFor: () => !this.shedding,
+    };
     const link = { retire: () => undefined, attached: true, queue } as unknown as RecorderClient;
-    const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open(), resumes: true };
+    const account = this.#ledger.open();
+    const share = new QueueShare();
+    const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account, resumes: true, share };
     this.#tap = new ConnectionTap(identity, link, this.#clock);
   }
 

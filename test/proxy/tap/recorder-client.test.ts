@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NO_PROGRESS } from '../../../src/core/accounting.ts';
 import { systemClock } from '../../../src/core/clock.ts';
+import { PREFACE } from '../../../src/http2/frames.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
 import {
@@ -16,6 +17,8 @@ import {
   FrameReader,
 } from '../../../src/proxy/tap/frames.ts';
 import type { ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import { HpackEncoder } from '../../support/hpack-encoder.ts';
+import { dataFrame, headerFrames, settingsFrame } from '../../support/http2-frames.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { repeated } from '../../support/long-form.ts';
 import { socketPair } from '../../support/socket-pair.ts';
@@ -336,7 +339,7 @@ it('announces nothing to a full queue, whose announcements would fill it further
     tap.server(Buffer.alloc(1_000, 'b'));
     tap.close('client_end');
   };
-  while (queue.fill < 1) feed();
+  while (counters.read().lost.queue_bytes === undefined) feed();
   const { heldBytes } = queue;
   const unsettled = counters.read().unsettledConnections;
   for (let nth = 0; nth < 2_000; nth += 1) feed();
@@ -345,6 +348,40 @@ it('announces nothing to a full queue, whose announcements would fill it further
   expect(reading.unsettledConnections - unsettled).toBeLessThan(5);
   expect(reading.lost.queue_bytes?.turns).toBeGreaterThan(1_990);
   expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
+  forwarderEnd.destroy();
+  recorderEnd.destroy();
+});
+
+it('a client of HTTP/2 that fills the queue is shed before the others, however many streams it opens', async () => {
+  const [forwarderEnd, recorderEnd] = await socketPair();
+  const counters = new Counters();
+  const queue = new FrameQueue(RETHROWING, 16 * BLOCK_BYTES);
+  const { link, border } = tapSide({ clock: systemClock, counters, queue });
+  recorderEnd.pause();
+  forwarderEnd.cork();
+  link.attach(forwarderEnd);
+  const caller = () => {
+    const wire = border.openWire();
+    const encoder = new HpackEncoder();
+    wire.client(Buffer.concat([PREFACE, settingsFrame()]));
+    let stream = -1;
+    return () => {
+      stream += 2;
+      const head = encoder.encode([
+        [':method', 'POST'],
+        [':path', '/'],
+      ]);
+      const data = dataFrame(stream, Buffer.alloc(5_000), { endStream: true });
+      wire.client(Buffer.concat([headerFrames(stream, head), data]));
+    };
+  };
+  const [floods, calls] = [caller(), caller()];
+  for (let nth = 0; nth < 1_000; nth += 1) floods();
+  const lost = counters.read().lost.queue_bytes?.turns ?? 0;
+  expect(lost).toBeGreaterThan(800);
+  for (let nth = 0; nth < 20; nth += 1) calls();
+  expect(counters.read().lost.queue_bytes?.turns).toBe(lost);
+  expect(imbalance(counters.read())).toEqual({ bytes: 0, turns: 0 });
   forwarderEnd.destroy();
   recorderEnd.destroy();
 });
