@@ -330,13 +330,22 @@ function linesOf(fields: FieldList): string | null {
   let lines = '';
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at]!;
-    const value = fields[at + 1]!;
+    const value = encoded(name, fields[at + 1]!);
     if (LINE_ENDS.test(value)) return null;
     if (name.startsWith(':')) continue;
     if (!NAME.test(name)) return null;
     if (name !== 'host' || !hasAuthority) lines += `${name}: ${value}\r\n`;
   }
   return lines;
+}
+
+/**
+ * Two peers of gRPC's C library send binary metadata as it is, after a NUL, instead of in base64 (`-bin`). Such a value
+ * would be no line.
+ */
+function encoded(name: string, value: string): string {
+  if (value.charCodeAt(0) !== 0 || !name.endsWith('-bin')) return value;
+  return Buffer.from(value.slice(1), 'latin1').toString('base64');
 }
 
 function fieldOf(fields: FieldList, name: string): string | null {

@@ -179,6 +179,16 @@ describe('a stream is fed as an exchange', () => {
     });
   });
 
+  it('with binary metadata in base64, though it comes as it is', () => {
+    const scene = new Scene();
+    const fields: Fields = [
+      ['x-raw-bin', '\0\0\r\n\xff'],
+      ['x-coded-bin', 'AP8='],
+    ];
+    scene.read('client', scene.ask(1, {}, fields));
+    expect(scene.fed[0]?.client).toContain('x-raw-bin: AA0K/w==\r\nx-coded-bin: AP8=\r\n\r\n');
+  });
+
   it('with repeated lines, and the authority in place of a host', () => {
     const scene = new Scene();
     scene.read(
