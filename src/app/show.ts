@@ -3,22 +3,26 @@ import { join } from 'node:path';
 import { decodeContent } from '../core/content-coding.ts';
 import { AppError, UnreadableBody } from '../core/errors.ts';
 import { type ChunkTimes, type ExchangeRow, hasExchangeFailed, type Message } from '../core/exchange.ts';
-import { headerPairsOf, headerValue, latin1 } from '../core/headers.ts';
+import { headerPairsOf, headerValue, latin1, parseRequestHead } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
 import { picked } from '../core/picked.ts';
+import type { MessageType } from '../core/protobuf.ts';
 import { checkWord, hasFailed, type Run, type Send } from '../core/run.ts';
 import { formatBytes, formatInstantUs, parseCount, refused } from '../core/units.ts';
 import { isOfRoute } from '../documents/metrics/slices.ts';
 import type { ReplayDocument } from '../documents/replay.ts';
 import type { ShownDocument, ShownMessage, ShownRequest } from '../documents/shown.ts';
 import { grpcMessagesOf, grpcStatusName, isGrpc } from '../inference/grpc.ts';
+import { plainMessage } from '../inference/protobuf/call-facts.ts';
+import { messageJson } from '../inference/protobuf/message-json.ts';
 import { resolveCaptureDirectory, segmentsOf } from '../storage/capture/directory.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import { RUN_DATABASE } from '../storage/runs/schema.ts';
 import { TraceSample } from '../telemetry/traces.ts';
 import { capturePlaces, encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
+import { loadCallSchema, PROTO_OPTION } from './recording/proto-files.ts';
 import { damagedRows, sendsOf } from './run-files.ts';
 
 const LISTED = 20;
@@ -42,6 +46,7 @@ export const SHOW_OPTIONS = {
     '--capture <directory>',
     'the capture with the payloads of a run (default: the one it names)',
   ),
+  ...PROTO_OPTION,
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture, for --payload'),
 };
 type ShowOptions = ResolvedOptions<typeof SHOW_OPTIONS>;
@@ -289,18 +294,25 @@ function payloadsOf(directory: string, run: Run | null, sends: readonly Send[], 
 function payloadOf(
   reader: CaptureReader,
   row: Pick<ExchangeRow, 'segment' | 'id'>,
-  { payload, full }: ShowOptions,
+  { payload, full, proto }: ShowOptions,
 ): ShownRequest['payload'] {
   if (!payload) return null;
   const found = reader.payload(row);
   const most = full ? LIMITS.shownBodyBytes : SHOWN_BODY_BYTES;
+  const head = found?.request?.head ?? null;
+  const types = head === null ? null : loadCallSchema(proto).of(parseRequestHead(head).target);
   return {
-    request: shownMessage(found?.request ?? null, found?.requestChunks ?? [], most),
-    response: shownMessage(found?.response ?? null, found?.responseChunks ?? [], most),
+    request: shownMessage(found?.request ?? null, found?.requestChunks ?? [], most, types?.request),
+    response: shownMessage(found?.response ?? null, found?.responseChunks ?? [], most, types?.response),
   };
 }
 
-function shownMessage(message: Message | null, times: ChunkTimes, most: number): ShownMessage | null {
+function shownMessage(
+  message: Message | null,
+  times: ChunkTimes,
+  most: number,
+  type: MessageType | null = null,
+): ShownMessage | null {
   if (message === null) return null;
   const { head, body } = message;
   const plain = body.kept === null ? null : withoutCoding(body.kept, head);
@@ -312,18 +324,28 @@ function shownMessage(message: Message | null, times: ChunkTimes, most: number):
     encoding: shown !== null && utf8 === null ? 'base64' : 'utf8',
     bytes: plain !== null && !body.truncated ? plain.length : body.bytes,
     shown: shown?.length ?? 0,
-    ...shownMessages(message, times),
+    ...shownMessages(message, times, type),
     ...(message.trailers === null ? {} : { trailers: latin1(message.trailers) }),
   };
 }
 
 /** The messages of a gRPC call, as far as they were kept. */
-function shownMessages({ head, body }: Message, times: ChunkTimes): Pick<ShownMessage, 'messages'> {
-  if (body.kept === null || !isGrpc(headerValue(headerPairsOf(head), 'content-type'))) return {};
-  const { messages, end } = grpcMessagesOf(body.kept, LIMITS.shownRequests);
+function shownMessages(
+  { head, body }: Message,
+  times: ChunkTimes,
+  type: MessageType | null,
+): Pick<ShownMessage, 'messages'> {
+  const headers = headerPairsOf(head);
+  const { kept } = body;
+  if (kept === null || !isGrpc(headerValue(headers, 'content-type'))) return {};
+  const coding = headerValue(headers, 'grpc-encoding');
+  const { messages, end } = grpcMessagesOf(kept, LIMITS.shownRequests);
   const list = messages.map(({ compressed, from, to }, at) => {
     const offsetUs = times[2 * at];
-    return { offsetMs: offsetUs === undefined ? null : offsetUs / 1e3, bytes: to - from, compressed };
+    const plain = plainMessage(kept.subarray(from, to), compressed, coding);
+    const read = plain === null ? null : messageJson(type, plain);
+    const json = read?.stoppedAt === null ? read.json : null;
+    return { offsetMs: offsetUs === undefined ? null : offsetUs / 1e3, bytes: to - from, compressed, json };
   });
   return { messages: { list, end } };
 }

@@ -16,6 +16,12 @@ const message = z.object({
           ),
           bytes: count.describe('Without its prefix of five bytes.'),
           compressed: z.boolean(),
+          json: z
+            .record(z.string(), z.unknown())
+            .nullable()
+            .describe(
+              'The message in short. Fields that are not known have their number as name; null if it is no protobuf.',
+            ),
         }),
       ),
       end: z

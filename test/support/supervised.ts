@@ -51,6 +51,7 @@ export function recordingDeps(
       fleetSize: null,
       mirror: null,
       serverDetails: null,
+      proto: [],
       onSeal: onSeal ?? null,
     },
     version: '0',

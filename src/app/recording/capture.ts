@@ -8,7 +8,6 @@ import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
 import type { Labels } from '../../documents/parts.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
-import { callSchema } from '../../inference/protobuf/known-services.ts';
 import type { RecorderOrder } from '../../proxy/control/messages.ts';
 import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
@@ -34,6 +33,7 @@ import type { CaptureOrigin } from '../../storage/capture/schema.ts';
 import { CaptureWriter, type CaptureWriterOptions } from '../../storage/capture/writer.ts';
 import { memoryBudget } from './memory-budget.ts';
 import type { MirrorSettings } from './mirror-options.ts';
+import { loadCallSchema } from './proto-files.ts';
 import type { ServerWatchSettings } from './server-watch.ts';
 
 /** The settings of a recorder process. Plain data, because it is sent between processes. */
@@ -46,6 +46,8 @@ export interface RecorderSettings {
   /** Of the build that serves. */
   readonly labels: Labels;
   readonly policy: RecordingPolicy;
+  /** Descriptor sets of gRPC services besides those that are known. */
+  readonly proto: readonly string[];
   /** Null: the capture has its own key. */
   readonly hashKeyFile: string | null;
   /** Null: payloads are not encrypted. */
@@ -100,7 +102,7 @@ export function openCapture(
     takeInAccounts(directory, id);
     removeExpiredAccounts(directory, id);
     const written = writtenBy(directory, id);
-    const parts = recordingParts(settings.policy, hash, id);
+    const parts = { ...recordingParts(settings.policy, hash, id), calls: loadCallSchema(settings.proto) };
     const maxDiskBytes = settings.maxDiskBytes ?? defaultMaxDiskBytes(directory);
     const writer = new CaptureWriter(
       {
@@ -128,7 +130,7 @@ export function openCapture(
     const mark = keepsWorkMark ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
     const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
-    const context = { ...parts, epochUsOf, budget, hash, heads, calls: callSchema(), onFailure };
+    const context = { ...parts, epochUsOf, budget, hash, heads, onFailure };
     const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),

@@ -5,6 +5,7 @@ import { LIMITS, SUPERVISION, WIRE } from '../../core/limits.ts';
 import {
   type Asked,
   choice,
+  fileName,
   grouped,
   kebab,
   list,
@@ -51,6 +52,7 @@ import { LISTEN_TLS_OPTION, listenerTls, TARGET_TLS_OPTION, upstreamTls } from '
 import { LISTEN, pairsOf, routeSetting, routesOf } from './addresses.ts';
 import type { RecorderSettings } from './capture.ts';
 import { MIRROR_OPTIONS, mirrorOf } from './mirror-options.ts';
+import { loadCallSchema } from './proto-files.ts';
 
 /** The default address of probes and metrics. */
 export const PROBE_LISTEN = '127.0.0.1:9464';
@@ -121,12 +123,13 @@ const BODY_PARTS = {
   store: part(word(STORED_BODIES), 'requests'),
   maxRequest: part(parseBytes, formatBytes(LIMITS.requestBodyBytes)),
   maxResponse: part(parseBytes, formatBytes(LIMITS.responseBodyBytes)),
+  proto: part(fileName),
 };
 
 const STORED_OPTIONS = grouped('What is stored', {
   bodies: value(
     '--bodies <which|parts>',
-    `which bodies to store: ${STORED_BODIES.join(', ')}; at most max-request=SIZE of a request body and max-response=SIZE of a response body`,
+    `which bodies to store: ${STORED_BODIES.join(', ')}; at most max-request=SIZE of a request body and max-response=SIZE of a response body; proto=FILE is the descriptor set of gRPC services that are not known`,
     partsOf(BODY_PARTS, 'store'),
     { default: partDefaults(BODY_PARTS) },
   ),
@@ -475,6 +478,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   const given = (flag: keyof RecordFlags) => asked.originOf(flag) !== null;
   const plane = planeOf(flags, given, problems);
   const policy = policyOf(flags, problems);
+  problems.attempt(() => loadCallSchema(protoOf(flags)), null);
   const labels = problems.attempt(() => labelsOf(flags, process.env), {});
   const mirror = mirrorOf(flags, { pairs: plane.pairs, targets: endpointsOf(plane) }, problems);
   problems.throwIfAny();
@@ -488,6 +492,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
     recorder: {
       ...picked(flags, 'dir', 'append', 'hashKeyFile', 'encryptionKeyFile', 'fleetSize', 'onSeal'),
       policy,
+      proto: protoOf(flags),
       mirror,
       targets: targetsOf(plane),
       serverDetails: serverWatchOf(flags, plane),
@@ -496,6 +501,10 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
       retainMs: flags.retain,
     },
   };
+}
+
+function protoOf({ bodies: { proto } }: RecordFlags): readonly string[] {
+  return proto === null ? [] : [proto];
 }
 
 /** Whom the recorder asks; null for nobody. */

@@ -126,19 +126,27 @@ function callText({ status, requestMessages, responseMessages }: NonNullable<Sho
 /** Messages of a call that are listed as text. `--json` has more. */
 const MESSAGES_LISTED = 20;
 
+/** What of a message is shown as text. `--json` has all. */
+const MESSAGE_CHARS = 400;
+
+function cut(text: string): string {
+  return text.length <= MESSAGE_CHARS ? text : `${text.slice(0, MESSAGE_CHARS)}…`;
+}
+
 function listedMessages({ messages }: ShownMessage): string[] {
   if (messages === undefined) return [];
   const { list, end } = messages;
   const more = list.length - MESSAGES_LISTED;
   const rows = list
     .slice(0, MESSAGES_LISTED)
-    .map(({ offsetMs, bytes, compressed }, at) => [
+    .map(({ offsetMs, bytes, compressed, json }, at) => [
       `message ${at + 1}`,
       msText(offsetMs),
       `${bytes} bytes${compressed ? ', compressed' : ''}`,
+      json === null ? '' : cut(JSON.stringify(json)),
     ]);
   return [
-    ...tableLines(columnsOf(['', '', ''], []), rows).slice(1),
+    ...tableLines(columnsOf(['', '', '', ''], []), rows).slice(1),
     ...(more > 0 ? [`… ${more} more (--json shows them)`] : []),
     ...(end === 'broken' ? ['then bytes that are no message'] : []),
     ...(end === 'inside' ? ['then a message that was cut'] : []),

@@ -28,13 +28,16 @@ export function firstMessage(
 ): Readonly<JsonObject> | null {
   if (type === null || body.length < GRPC_PREFIX_BYTES || (body[0] as number) > 1) return null;
   const content = body.subarray(GRPC_PREFIX_BYTES, GRPC_PREFIX_BYTES + body.readUInt32BE(1));
-  const plain = body[0] === 1 ? unpacked(content, coding) : content;
+  const plain = plainMessage(content, body[0] === 1, coding);
   return plain === null ? null : messageJson(type, plain).json;
 }
 
-function unpacked(content: Buffer, coding: string | null): Buffer | null {
+/** A message without its compression; null if that is unknown or wrong, or hides more than is read. */
+export function plainMessage(content: Uint8Array, compressed: boolean, coding: string | null): Buffer | null {
+  if (!compressed) return asBuffer(content);
   try {
-    return asBuffer(decodeContent(content, coding, LIMITS.decodedBodyFloorBytes).bytes);
+    const { bytes, coded } = decodeContent(content, coding, LIMITS.decodedBodyFloorBytes);
+    return coded ? asBuffer(bytes) : null;
   } catch (error) {
     if (error instanceof UnreadableBody) return null;
     throw error;
@@ -133,7 +136,7 @@ export class CallErrorScan {
 
   #isError(message: Buffer): boolean {
     const content = message.subarray(GRPC_PREFIX_BYTES);
-    const plain = message[0] === 1 ? unpacked(content, this.#coding) : content;
+    const plain = plainMessage(content, message[0] === 1, this.#coding);
     if (plain === null || typeOf(this.#type, plain, 0, plain.length) !== this.#type) return false;
     const fields = new ProtobufCursor(plain);
     while (fields.next()) if (fields.number === this.#errorField && fields.to > fields.from) return true;
