@@ -17,6 +17,8 @@ const CONNECTIONS = 3;
 const RATE = repeated(100, 300);
 const KILLS = repeated(3, 10);
 const RECORDED_AGAIN_MS = 2_000;
+/** Bytes that each connection sends a second, while the queue is filled: no more than Node takes of a session. */
+const FILLING_BYTES = 20_100_000;
 
 /** Calls at a rate on connections that are never closed. Each has its own number, in its path and in its body. */
 class SteadyCalls {
@@ -107,7 +109,7 @@ it('calls on open connections are recorded again after each death of the recorde
   // It stands still, and meanwhile its queue is filled.
   const { recorder } = recording.children();
   process.kill(recorder, 'SIGSTOP');
-  bodyBytes = 200_000;
+  bodyBytes = FILLING_BYTES / RATE;
   await untilStatus(directory, ({ lost }) => (lost.queue_bytes?.turns ?? 0) > 20);
   bodyBytes = 200;
   process.kill(recorder, 'SIGCONT');
