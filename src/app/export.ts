@@ -401,6 +401,7 @@ class ExportPlan {
         builder: new RequestBuilder({
           ...options,
           addedHeaders: [],
+          http2: true,
           runId: `${RUN_PREFIX}${randomBytes(4).toString('hex')}`,
           identity: copyIdentityOf(overview, scaling),
         }),

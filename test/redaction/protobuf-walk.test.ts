@@ -291,7 +291,8 @@ describe('masking messages of gRPC', () => {
   });
 
   test('whatever the message, lengths and fields stay; no byte outside the rule changes; nothing throws', () => {
-    const word = fc.string({ minLength: 1, maxLength: 20 });
+    // A value that looks like a user's name in a URL is masked in every body.
+    const word = fc.string({ minLength: 1, maxLength: 20 }).filter((value) => !value.includes('@'));
     const field = fc.oneof(
       word.map((value) => text(1, value)),
       word.map((value) => text(3, value)),

@@ -211,11 +211,6 @@ export function durationNsOf({ lastByteOffsetUs }: ExchangeRow): number | null {
 /** The request of a send; null (and counted) if it cannot be built. */
 function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): ReadyRequest | null {
   const { source, builder, audit, tally, scaling } = parts;
-  // The client speaks HTTP/1.1. Sent by it, a stream of HTTP/2 would be another request than the recorded one.
-  if (send.row.protocol === 'h2') {
-    audit.refuse('http2');
-    return null;
-  }
   const built = builder.build(source.payload(send.row), as);
   if (built.kind === 'no_payload') {
     audit.skip('no_payload');

@@ -54,6 +54,11 @@ export interface RequestRules {
   /** Applied to the recorded path, before the base path is prepended. */
   readonly pathMappings?: readonly PathMapping[];
   readonly runId: string;
+  /**
+   * Whether requests of HTTP/2 are built. A file can hold them. Our clients speak HTTP/1.1, and what they would send is
+   * another request than the recorded one.
+   */
+  readonly http2?: boolean;
   /** Renames copies. Without it, every request keeps its recorded identity. */
   readonly identity?: CopyIdentity;
 }
@@ -102,7 +107,8 @@ export class RequestBuilder {
     const message = payload?.request ?? null;
     if (message === null || message.body.truncated) return { kind: 'no_payload' };
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
-    const { method, target, headers } = parseRequestHead(message.head);
+    const { method, target, version, headers } = parseRequestHead(message.head);
+    if (version === 'HTTP/2' && this.#rules.http2 !== true) return { kind: 'unreplayable', reason: 'http2' };
     const hasTrailers = message.trailers !== null && message.trailers.length > 0;
     // Checks the recorded headers, because a request without its Upgrade or Expect would be a different request.
     const reason = unreplayableReason({ method, target, headers, hasTrailers });
@@ -193,6 +199,7 @@ export function maskedPartsOf(redacted: readonly string[]): MaskedParts {
  * than an answer (a tunnel, an upgrade, `100 Continue`) cannot be replayed.
  */
 const UNREPLAYABLE_REASONS = [
+  'http2',
   'connect_method',
   'invalid_method',
   'invalid_target',

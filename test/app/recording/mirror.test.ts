@@ -242,6 +242,13 @@ describe('a mirror', () => {
     });
   });
 
+  test('sends nothing of HTTP/2, because it speaks HTTP/1.1', async () => {
+    const mirror = await mirrorTo(1);
+    const head = Buffer.from('POST /inference.GRPCInferenceService/ModelInfer HTTP/2\r\nhost: h\r\n\r\n');
+    mirror.offer(exchangeOf({ protocol: 'h2', request: { ...requestMessage(), head } }));
+    expect(mirror.reading()).toMatchObject({ chosen: 1, inFlight: 0, dropped: { not_replayable: 1 } });
+  });
+
   test('chooses whole sessions of those that are recorded, by its share of them', () => {
     const settings = settingsOf(1, { share: 0.5, inFlight: 1 });
     const deps = { life: 'x', earlier: null, clock: systemClock, logger: new LogBook(), settings };
