@@ -132,7 +132,7 @@ describe('a search', () => {
     for (const compareAt1x of [calibrateBounds, 'off']) {
       known.clear();
       const found = await stepsOf(capture, server.url, 9, { compareAt1x, slo: 'latency: p(90)<2000' });
-      expect(found).toMatchObject({
+      expect(found, JSON.stringify(found.steps)).toMatchObject({
         endedBy: 'repeats_cached',
         limitedBy: 'repeats_cached',
         noise: { source: 'none' },
