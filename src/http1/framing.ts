@@ -19,10 +19,11 @@ const TUNNEL: Framing = { kind: 'tunnel' };
 
 /**
  * Framing of a request by RFC 9112 section 6.3. Null if implementations could disagree: a wrong guess would
- * pair every later exchange of the connection wrongly. A stream of HTTP/2 is fed with all of its DATA as chunks.
+ * pair every later exchange of the connection wrongly. A stream of HTTP/2 is fed with all of its DATA as chunks. The
+ * DATA of its CONNECT are another protocol, such as WebSocket (RFC 8441).
  */
 export function requestFraming(request: ScannedRequest): Framing | null {
-  if (request.protocol === 'h2') return CHUNKED;
+  if (request.protocol === 'h2') return request.method === 'CONNECT' ? null : CHUNKED;
   const { contentLength, transferEncoding } = request.fields;
   if (transferEncoding !== null) {
     // With Content-Length, or in HTTP/1.0, this is a request smuggling pattern.

@@ -60,6 +60,24 @@ describe('a stream of HTTP/2', () => {
   });
 });
 
+describe('a tunnel in a stream of HTTP/2 is no exchange', () => {
+  it.each([
+    ['CONNECT db:5432', ''],
+    ['CONNECT /chat', 'sec-websocket-version: 13\r\n'],
+  ])('%s', (line, more) => {
+    const feed = new Feed()
+      .client(`${line} HTTP/2\r\nhost: m\r\n${more}\r\n`)
+      .server('HTTP/2 200\r\n\r\n')
+      .client(fedData(Buffer.from('what a frame of WebSocket says')))
+      .server(fedData(Buffer.from('and its answer')))
+      .client(fedEnd())
+      .server(fedEnd());
+    feed.close().assertSettled();
+    expect(feed.exchanges).toEqual([]);
+    expect(new Set(feed.fates)).toEqual(new Set(['omitted unparsed']));
+  });
+});
+
 describe('a gRPC call', () => {
   it('has the HTTP status of its grpc-status, its messages and their times', () => {
     const feed = new Feed()
