@@ -66,12 +66,16 @@ export const LIMITS = {
    * - the fields of one header list, each with 32 bytes on top (RFC 9113 section 6.5.2), and a coded header block
    * - continuations of one header block
    * - the dynamic header table of one direction
+   * - header lists of one direction together, as a multiple of all its bytes: one byte can name a field of kilobytes; and
+   *   the most of that which is left for later
    * - a server's first bytes that are held back from the recorder until the client has begun too
    * - streams of one connection that are followed at one time, and of all connections together
    */
   headerListBytes: 256 * KIB,
   headerContinuations: 1_024,
   headerTableBytes: 64 * KIB,
+  headerGrowth: 256,
+  headerCreditBytes: 16 * MIB,
   unprefacedBytes: 16 * KIB,
   connectionStreams: 2_048,
   openStreams: 32_768,

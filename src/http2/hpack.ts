@@ -81,6 +81,8 @@ export class HpackDecoder {
   #bytes: Buffer = NO_BYTES;
   #at = 0;
   #failed = false;
+  /** Size of the last list, with what each field counts besides its bytes. */
+  listBytes = 0;
 
   /**
    * The receiver of these blocks announced this SETTINGS_HEADER_TABLE_SIZE. The sender says in its blocks what it uses
@@ -106,7 +108,7 @@ export class HpackDecoder {
 
   #readFields(fields: string[]): boolean {
     const bytes = this.#bytes;
-    let listBytes = 0;
+    this.listBytes = 0;
     while (this.#at < bytes.length) {
       const first = bytes[this.#at]!;
       if ((first & 0xe0) === 0x20) {
@@ -114,8 +116,8 @@ export class HpackDecoder {
         continue;
       }
       if (first >= 0x80 ? !this.#readIndexed(fields) : !this.#readLiteral(first, fields)) return false;
-      listBytes += fields.at(-2)!.length + fields.at(-1)!.length + FIELD_BYTES;
-      if (listBytes > LIMITS.headerListBytes) return false;
+      this.listBytes += fields.at(-2)!.length + fields.at(-1)!.length + FIELD_BYTES;
+      if (this.listBytes > LIMITS.headerListBytes) return false;
     }
     return true;
   }

@@ -62,7 +62,9 @@ export class Http2Streams {
    * read, and no stream is open any more.
    */
   read(side: Side, bytes: Buffer): number {
-    const { reader } = this.#directions[side];
+    const direction = this.#directions[side];
+    const { reader } = direction;
+    direction.earn(bytes.length);
     const end = reader.read(bytes);
     for (const stream of this.#touched) {
       stream.flush(side);
@@ -83,7 +85,8 @@ export class Http2Streams {
     this.#directions[side === 'client' ? 'server' : 'client'].decoder.allowTable(bytes);
   }
 
-  fields(side: Side, number: number, fields: FieldList, endsStream: boolean): void {
+  /** @param fields null if they are too many for what came, so that the stream is given up */
+  fields(side: Side, number: number, fields: FieldList | null, endsStream: boolean): void {
     let stream = this.#streams.get(number);
     if (stream === undefined) {
       if (side === 'server' || number <= this.#latest || number % 2 === 0) return;
@@ -92,7 +95,7 @@ export class Http2Streams {
     }
     const full =
       this.#streams.size > LIMITS.connectionStreams || this.#host.streams.open > LIMITS.openStreams;
-    if (full || !stream.fields(side, fields, endsStream)) this.#giveUp(stream, side);
+    if (full || fields === null || !stream.fields(side, fields, endsStream)) this.#giveUp(stream, side);
     else this.#touch(stream);
   }
 
@@ -161,6 +164,8 @@ class Direction implements FrameListener {
   #stream = 0;
   /** A chunk without bytes would end the body, so an empty frame gives none. */
   #isEmpty = true;
+  /** How large the next header lists may be. Otherwise few bytes could keep the proxy busy, and all its clients wait. */
+  #credit = LIMITS.headerListBytes;
 
   constructor(side: Side, streams: Http2Streams) {
     this.#side = side;
@@ -169,8 +174,17 @@ class Direction implements FrameListener {
 
   headers(stream: number, block: Buffer, endsStream: boolean): boolean {
     const fields = this.decoder.decode(block);
-    if (fields !== null) this.#streams.fields(this.#side, stream, fields, endsStream);
-    return fields !== null;
+    if (fields === null) return false;
+    const { listBytes } = this.decoder;
+    const affords = listBytes <= this.#credit;
+    if (affords) this.#credit -= listBytes;
+    this.#streams.fields(this.#side, stream, affords ? fields : null, endsStream);
+    return true;
+  }
+
+  /** This many bytes came. */
+  earn(bytes: number): void {
+    this.#credit = Math.min(LIMITS.headerCreditBytes, this.#credit + LIMITS.headerGrowth * bytes);
   }
 
   promised(block: Buffer): boolean {

@@ -386,6 +386,31 @@ it('follows a bounded number of streams, and counts those above it as unread', (
   expect(scene.fed.at(-1)?.closed).toBe('client_end');
 });
 
+describe('a head of few bytes that names large fields of the table', () => {
+  /** Streams whose fields, but the first time, are a byte each. */
+  const asks = (scene: Scene, count: number, more: Fields) =>
+    Array.from({ length: count }, (_, nth) => scene.ask(2 * nth + 1, { endStream: true }, more));
+
+  it('is fed, as a call with a token of 3 KB on a connection that lasts', () => {
+    const scene = new Scene();
+    for (const ask of asks(scene, 10_000, [['authorization', 'x'.repeat(3_000)]])) scene.read('client', ask);
+    expect(scene.fed.slice(0, LIMITS.connectionStreams).every(({ closed }) => closed === null)).toBe(true);
+  });
+
+  it('is unread beyond a multiple of the bytes that came: what it costs would stop all other clients', () => {
+    const scene = new Scene();
+    const wire = Buffer.concat(asks(scene, 800, Array(60).fill(['x', 'y'.repeat(3_000)])));
+    scene.read('client', wire);
+    const fed = scene.fed.reduce((sum, { client }) => sum + client.length, 0);
+    expect(fed).toBeLessThan(LIMITS.headerListBytes + LIMITS.headerGrowth * wire.length);
+    expect(scene.fed.at(-1)).toMatchObject({ client: '\0\r\n', closed: 'client_end' });
+    // The table goes on, and so does the connection.
+    scene.read('client', frame(FRAME_TYPE.reset, 0, 1, uint32(8)), dataFrame(3, Buffer.alloc(16_000)));
+    scene.read('client', scene.ask(9_999, { endStream: true }));
+    expect(scene.fed.at(-1)).toMatchObject({ client: `${HEAD}${END}`, closed: null });
+  });
+});
+
 const body = fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes));
 const call = fc.record({
   request: fc.array(body, { maxLength: 3 }),
