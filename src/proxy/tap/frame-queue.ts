@@ -96,28 +96,38 @@ export class FrameQueue {
    * @returns false if the budget or the connection's share of it is used up, or if no recorder is connected
    */
   append(head: FrameHead, payload: Buffer, share: QueueShare): boolean {
-    if (!this.takes(payload, share)) return false;
+    if (!this.#takes(payload, share)) return false;
     const kept = keptAs(payload);
     this.#add(head, payload, kept);
-    const bytes = FRAME_HEADER_BYTES + (kept === null ? payload.length : keptCostOf(kept));
-    if (share.collectedBytes === 0) this.#shares.push(share);
-    share.collectedBytes += bytes;
-    share.heldBytes += bytes;
+    this.#charge(share, kept === null ? payload.length : keptCostOf(kept));
     return true;
   }
 
+  /**
+   * Whether a connection with this payload may be announced now. Announcements are taken over the budget, so many of one
+   * client would fill the queue beyond it.
+   */
+  takesFirst(payload: Buffer, share: QueueShare): boolean {
+    return share.heldBytes <= this.#budgetBytes - this.#heldBytes && this.#takes(payload, share);
+  }
+
   /** Whether `append` would take this payload now. */
-  takes(payload: Buffer, share: QueueShare): boolean {
+  #takes(payload: Buffer, share: QueueShare): boolean {
     const kept = keptAs(payload);
     const cost = kept === null ? this.#costOf(payload.length) : this.#costOf(0) + keptCostOf(kept);
     const free = this.#budgetBytes - this.#heldBytes;
-    // Bytes that fit into the current block cost nothing.
-    return this.#pipe !== null && (cost === 0 || (cost <= free && share.heldBytes <= free));
+    // Bytes that fit into the current block cost nothing. But control frames may have begun it over the budget.
+    return this.#pipe !== null && cost <= free && (cost === 0 || share.heldBytes <= free);
   }
 
-  /** Takes a small frame even over the budget, because frames that close accounts must always get through. */
-  appendControl(head: FrameHead, payload: Buffer): void {
-    if (this.#pipe !== null) this.#add(head, payload, null);
+  /**
+   * Takes a small frame even over the budget, because frames that close accounts must always get through.
+   * @param share whose it is; null if it is of no connection
+   */
+  appendControl(head: FrameHead, payload: Buffer, share: QueueShare | null = null): void {
+    if (this.#pipe === null) return;
+    this.#add(head, payload, null);
+    if (share !== null) this.#charge(share, payload.length);
   }
 
   flush(): void {
@@ -159,7 +169,7 @@ export class FrameQueue {
     } else {
       this.#sealPiece();
       this.#pieces.push(kept);
-      this.#charge(keptCostOf(kept));
+      this.#reserve(keptCostOf(kept));
     }
     this.#collectedBytes += FRAME_HEADER_BYTES + payload.length;
     this.#flushSoon();
@@ -173,10 +183,18 @@ export class FrameQueue {
     this.#block = block;
     this.#begin = 0;
     this.#end = 0;
-    this.#charge(block.length);
+    this.#reserve(block.length);
   }
 
-  #charge(bytes: number): void {
+  /** A frame with this much payload belongs to the share. */
+  #charge(share: QueueShare, payloadBytes: number): void {
+    const bytes = FRAME_HEADER_BYTES + payloadBytes;
+    if (share.collectedBytes === 0) this.#shares.push(share);
+    share.collectedBytes += bytes;
+    share.heldBytes += bytes;
+  }
+
+  #reserve(bytes: number): void {
     this.#heldBytes += bytes;
     this.#collectedCost += bytes;
     const room = Math.max(0, Math.floor((this.#budgetBytes - this.#heldBytes) / BLOCK_BYTES));

@@ -401,7 +401,7 @@ export class ConnectionTap {
   /** @returns false if there is no room for it. Nothing is announced to a full queue: that would fill it further. */
   #hand(start: FrameStart, bytes: Buffer): boolean {
     if (!this.#announced) {
-      if (!this.#host.queue.takes(bytes, this.#share)) return false;
+      if (!this.#host.queue.takesFirst(bytes, this.#share)) return false;
       this.#announce();
     }
     const head = { ...start, connection: this.connection, atNs: this.#clock.nowNs() };
@@ -412,7 +412,7 @@ export class ConnectionTap {
     const { connection } = this;
     const atNs = this.#clock.nowNs();
     const head = { type: FRAME.message, turnStart: false, allAnswered: false, connection, atNs };
-    this.#host.queue.appendControl(head, encodeMessage(message));
+    this.#host.queue.appendControl(head, encodeMessage(message), this.#share);
   }
 
   #retireIfSettled(): void {

@@ -50,7 +50,7 @@ class TappedRecording {
     const queue = {
       append,
       appendControl: piped,
-      takes: () => !this.shedding,
+      takesFirst: () => !this.shedding,
       hasRoomFor: () => !this.shedding,
     };
     const link = { retire: () => undefined, attached: true, queue } as unknown as RecorderClient;

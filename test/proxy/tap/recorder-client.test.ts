@@ -18,7 +18,14 @@ import {
 } from '../../../src/proxy/tap/frames.ts';
 import type { ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { HpackEncoder } from '../../support/hpack-encoder.ts';
-import { dataFrame, headerFrames, settingsFrame } from '../../support/http2-frames.ts';
+import {
+  dataFrame,
+  FRAME_TYPE,
+  frame,
+  headerFrames,
+  settingsFrame,
+  uint32,
+} from '../../support/http2-frames.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { repeated } from '../../support/long-form.ts';
 import { socketPair } from '../../support/socket-pair.ts';
@@ -352,36 +359,46 @@ it('announces nothing to a full queue, whose announcements would fill it further
   recorderEnd.destroy();
 });
 
-it('a client of HTTP/2 that fills the queue is shed before the others, however many streams it opens', async () => {
-  const [forwarderEnd, recorderEnd] = await socketPair();
-  const counters = new Counters();
-  const queue = new FrameQueue(RETHROWING, 16 * BLOCK_BYTES);
-  const { link, border } = tapSide({ clock: systemClock, counters, queue });
-  recorderEnd.pause();
-  forwarderEnd.cork();
-  link.attach(forwarderEnd);
-  const caller = () => {
-    const wire = border.openWire();
-    const encoder = new HpackEncoder();
-    wire.client(Buffer.concat([PREFACE, settingsFrame()]));
-    let stream = -1;
-    return () => {
-      stream += 2;
-      const head = encoder.encode([
-        [':method', 'POST'],
-        [':path', '/'],
-      ]);
-      const data = dataFrame(stream, Buffer.alloc(5_000), { endStream: true });
-      wire.client(Buffer.concat([headerFrames(stream, head), data]));
+it.each([
+  ['large', 5_000, 1_000],
+  ['reset before they have sent anything', 0, 20_000],
+])(
+  'a client of HTTP/2 that fills the queue is shed before the others, by streams that are %s',
+  async (_, bytes, streams) => {
+    const [forwarderEnd, recorderEnd] = await socketPair();
+    const counters = new Counters();
+    const queue = new FrameQueue(RETHROWING, 16 * BLOCK_BYTES);
+    const { link, border } = tapSide({ clock: systemClock, counters, queue });
+    recorderEnd.pause();
+    forwarderEnd.cork();
+    link.attach(forwarderEnd);
+    const caller = () => {
+      const wire = border.openWire();
+      const encoder = new HpackEncoder();
+      wire.client(Buffer.concat([PREFACE, settingsFrame()]));
+      let stream = -1;
+      return () => {
+        stream += 2;
+        const head = encoder.encode([
+          [':method', 'POST'],
+          [':path', '/'],
+        ]);
+        const rest =
+          bytes > 0
+            ? dataFrame(stream, Buffer.alloc(bytes), { endStream: true })
+            : frame(FRAME_TYPE.reset, 0, stream, uint32(8));
+        wire.client(Buffer.concat([headerFrames(stream, head), rest]));
+      };
     };
-  };
-  const [floods, calls] = [caller(), caller()];
-  for (let nth = 0; nth < 1_000; nth += 1) floods();
-  const lost = counters.read().lost.queue_bytes?.turns ?? 0;
-  expect(lost).toBeGreaterThan(800);
-  for (let nth = 0; nth < 20; nth += 1) calls();
-  expect(counters.read().lost.queue_bytes?.turns).toBe(lost);
-  expect(imbalance(counters.read())).toEqual({ bytes: 0, turns: 0 });
-  forwarderEnd.destroy();
-  recorderEnd.destroy();
-});
+    const [floods, calls] = [caller(), caller()];
+    for (let nth = 0; nth < streams; nth += 1) floods();
+    const lost = counters.read().lost.queue_bytes?.turns ?? 0;
+    expect(lost).toBeGreaterThan(bytes > 0 ? 800 : 2_000);
+    expect(queue.fill).toBeLessThan(0.7);
+    for (let nth = 0; nth < 20; nth += 1) calls();
+    expect(counters.read().lost.queue_bytes?.turns).toBe(lost);
+    expect(imbalance(counters.read())).toEqual({ bytes: 0, turns: 0 });
+    forwarderEnd.destroy();
+    recorderEnd.destroy();
+  },
+);
