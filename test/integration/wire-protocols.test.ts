@@ -258,6 +258,31 @@ describe('what is no HTTP/1.1', () => {
     balanced(wire);
   });
 
+  it.each([
+    ['client_aborted', 'client'],
+    ['upstream_failed', 'server'],
+  ] as const)(
+    'is HTTP/2 with an open call, which is %s if its %s ends first, whatever follows',
+    async (outcome, first) => {
+      const port = await upstreamServer((socket) => {
+        socket.once('data', () => {
+          socket.write(settingsFrame());
+          if (first === 'server') socket.end();
+        });
+        socket.on('end', () => socket.resetAndDestroy());
+      });
+      const wire = await startRecordedWire({ target: local(port) });
+      const socket = await client(wire.port);
+      socket.on('error', () => undefined).resume();
+      socket.on('end', () => socket.resetAndDestroy());
+      socket.write(Buffer.concat([PREFACE, settingsFrame(), headerFrames(1, Buffer.from([0x83, 0x84]))]));
+      if (first === 'client') socket.end();
+      await wire.settled();
+      expect(wire.sink.exchanges.map((exchange) => exchange.outcome)).toEqual([outcome]);
+      balanced(wire);
+    },
+  );
+
   it('is HTTP/2 that cannot be read on: its bytes pass, and the rest is counted', async () => {
     const port = await upstreamServer((socket) => {
       const chunks: Buffer[] = [];

@@ -220,18 +220,27 @@ export class WireTap implements ByteTap, StreamsHost {
   }
 
   clientEnd(): void {
-    if (this.#http2 === null) this.#asItIs().clientEnd();
+    const streams = this.#followed;
+    if (streams === null) this.#asItIs().clientEnd();
+    else this.#attempt(streams, () => streams.end('client'));
   }
 
   serverEnd(): void {
-    if (this.#http2 === null) this.#asItIs().serverEnd();
+    const streams = this.#followed;
+    if (streams === null) this.#asItIs().serverEnd();
+    else this.#attempt(streams, () => streams.end('server'));
   }
 
   close(cause: CloseCause): void {
-    const streams = this.#http2;
+    const streams = this.#followed;
     if (streams === null) this.#asItIs();
-    else if (this.#raw === null) this.#attempt(streams, () => streams.close(cause));
+    else this.#attempt(streams, () => streams.close(cause));
     this.#raw?.close(cause);
+  }
+
+  /** Its streams, while they can be read. */
+  get #followed(): Http2Streams | null {
+    return this.#raw === null ? this.#http2 : null;
   }
 
   #begin(first: Buffer): void {

@@ -10,6 +10,8 @@ export interface StreamTap {
   client(bytes: Buffer): void;
   restOfTurn(bytes: Buffer): void;
   server(bytes: Buffer): void;
+  clientEnd(): void;
+  serverEnd(): void;
   close(cause: CloseCause): void;
 }
 
@@ -73,6 +75,13 @@ export class Http2Streams {
     this.#touched.length = 0;
     if (reader.broken) for (const stream of this.#streams.values()) this.#giveUp(stream, side);
     return end;
+  }
+
+  /** A side ended the connection. Who did so first decides how its open streams end, and when. */
+  end(side: Side): void {
+    for (const { tap } of this.#streams.values())
+      if (side === 'client') tap.clientEnd();
+      else tap.serverEnd();
   }
 
   /** The connection is over. */

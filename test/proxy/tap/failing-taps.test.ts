@@ -109,7 +109,9 @@ it('the clock of the recording may fail as well', async () => {
 });
 
 const PARTS_OF_HTTP2 = [
-  ...(['read', 'fields', 'touch', 'reset', 'close'] as const).map((name) => [Http2Streams, name] as const),
+  ...(['read', 'fields', 'touch', 'reset', 'end', 'close'] as const).map(
+    (name) => [Http2Streams, name] as const,
+  ),
   [FrameReader, 'read'] as const,
   [HpackDecoder, 'decode'] as const,
 ];

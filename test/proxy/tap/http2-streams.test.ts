@@ -23,7 +23,7 @@ interface Fed {
   clientConnection: number | null;
   client: string;
   server: string;
-  /** Calls of `client`, `restOfTurn` and `server`. */
+  /** Calls of `client`, `restOfTurn` and `server`, and of the ends of both sides. */
   calls: string;
   closed: string | null;
 }
@@ -58,11 +58,16 @@ class Scene {
       fed[side] += bytes.toString('latin1');
       fed.calls += call;
     };
+    const note = (call: string) => () => {
+      fed.calls += call;
+    };
     return {
       connection: fed.connection,
       client: take('client', 'c'),
       restOfTurn: take('client', 'r'),
       server: take('server', 's'),
+      clientEnd: note('>'),
+      serverEnd: note('<'),
       close: (cause: string) => {
         expect(fed.closed).toBeNull();
         fed.closed = cause;
@@ -268,6 +273,14 @@ describe('a stream ends', () => {
     const early = begun();
     early.read('server', early.answer(1, { endStream: true }), reset(0));
     expect(early.fed[0]).toMatchObject({ server: ANSWER + END, closed: 'server_end' });
+  });
+
+  it('knowing which side ended the connection first', () => {
+    const scene = begun();
+    scene.streams.end('server');
+    scene.streams.end('client');
+    scene.streams.close('client_reset');
+    expect(scene.fed).toMatchObject([{ calls: 'c<>', closed: 'client_reset' }]);
   });
 
   it('by a GOAWAY that names an earlier one', () => {
