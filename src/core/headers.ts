@@ -2,8 +2,8 @@ import { AppError } from './errors.ts';
 import { refused } from './units.ts';
 
 /**
- * Heads in the form of HTTP/1.1 as bytes and as pairs, also those of HTTP/2. Always latin1, never normalised: order, case, duplicates and inner
- * white space stay as received.
+ * Heads in the form of HTTP/1.1 as bytes and as pairs, also those of HTTP/2. Always latin1, never normalised: order,
+ * case, duplicates and inner white space stay as received.
  */
 
 /** A header line: name and value, without white space around the value. */
