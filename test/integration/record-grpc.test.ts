@@ -1,10 +1,12 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import type { ExchangePayload, ExchangeRow } from '../../src/core/exchange.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runCommand } from '../support/command-here.ts';
+import { ACME_MESSAGE, ACME_SET } from '../support/descriptor-set.ts';
 import { grpcMessage } from '../support/grpc.ts';
 import {
   answer,
@@ -158,3 +160,33 @@ it('gRPC is recorded beside HTTP/1.1 and HTTP/2: every message, how each call en
     protocols: { h2: { connections: 1 }, 'http/1.1': { connections: 1 } },
   });
 });
+
+it.each([
+  { described: true, redacted: ['/user_id'], kept: ACME_MESSAGE.length + 5 },
+  { described: false, redacted: ['!unknown_type'], kept: null },
+])(
+  "a rule for a service of one's own holds with its descriptor set: $described",
+  async ({ described, redacted, kept }) => {
+    const directory = temporaryDirectory();
+    const set = `${directory}/acme.pb`;
+    writeFileSync(set, ACME_SET);
+    const server = await startGrpcServer({ '/acme.v1.Oracle/Ask': answer });
+    const capture = `${directory}/capture`;
+    const bodies = described ? `all,proto=${set}` : 'all';
+    const flags = ['--bodies', bodies, '--redact', '/user_id=mask'];
+    const recording = await startRecording(server.port, capture, flags);
+    const client = new GrpcClient(recording.port);
+    const { messages } = await client.call('/acme.v1.Oracle/Ask', [grpcMessage(ACME_MESSAGE)]);
+    expect(messages).toHaveLength(1);
+    await client.close();
+    await recording.stop();
+
+    const reader = openCapture(capture);
+    const [row] = [...reader.rows()];
+    const { request } = (row && reader.payload(row)) ?? {};
+    expect(request?.redacted).toEqual(expect.arrayContaining(redacted));
+    expect(request?.body.kept?.length ?? null).toBe(kept);
+    expect(Buffer.from(request?.body.kept ?? []).includes('ü-7')).toBe(false);
+    reader.close();
+  },
+);
