@@ -14,8 +14,6 @@ const OLDER: Readonly<Record<number, string>> = {
   4: `*, NULL AS finish_reason, ${WITHOUT_GRPC}`,
   5: `*, ${WITHOUT_GRPC}`,
 };
-/** The last columns of `exchange`, which only gRPC calls have. */
-export const GRPC_COLUMNS = 3;
 
 /** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
 const APPLICATION_ID = 0x52505253;

@@ -16,14 +16,7 @@ import { sizeOf, syncPath } from './directory.ts';
 import type { BlockCipher } from './encryption.ts';
 import type { Expiry } from './quota.ts';
 import { rollUpsOf } from './roll-ups.ts';
-import {
-  createSchema,
-  GRPC_COLUMNS,
-  type NewSegmentMeta,
-  setMeta,
-  UNKNOWN_OUTCOME,
-  writeMeta,
-} from './schema.ts';
+import { createSchema, type NewSegmentMeta, setMeta, UNKNOWN_OUTCOME, writeMeta } from './schema.ts';
 import {
   addInto,
   type Connection,
@@ -65,8 +58,6 @@ export class SegmentWriter {
   readonly #bodies: BodyStore;
   readonly #names: TextIds;
   readonly #insert;
-  /** Fewer values for most rows: to bind them is most of the cost of a row. */
-  readonly #insertHttp;
   readonly #rollUp;
   readonly #writeRecords;
   #lastId: number;
@@ -90,7 +81,6 @@ export class SegmentWriter {
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
       this.#names = new TextIds(this.#connection, 'name');
       this.#insert = insertInto<Bound[]>(this.#connection, 'exchange');
-      this.#insertHttp = insertInto<Bound[]>(this.#connection, 'exchange', GRPC_COLUMNS);
       this.#rollUp = rollUpsOf(this.#connection);
       this.#writeRecords = recordsOf(this.#connection, baseline);
     } catch (error) {
@@ -130,7 +120,7 @@ export class SegmentWriter {
   write({ exchanges, records, expiries, progress, committedUs }: Batch): void {
     this.#transact(false, () => {
       const afterId = this.#lastId;
-      for (const packed of exchanges) this.#insertRow(packed);
+      for (const packed of exchanges) this.#insert.run(...this.#valuesOf(packed));
       if (exchanges.length > 0) this.#rollUp(afterId, committedUs);
       this.#writeRecords(records, expiries);
       if (progress !== null) setMeta(this.#connection, { progress: JSON.stringify(progress) });
@@ -197,15 +187,7 @@ export class SegmentWriter {
     }
   }
 
-  #insertRow(packed: PackedExchange): void {
-    const { grpcStatus = null, requestMessages = null, responseMessages = null } = packed.exchange;
-    const values = this.#valuesOf(packed);
-    if (grpcStatus === null && requestMessages === null && responseMessages === null)
-      this.#insertHttp.run(...values);
-    else this.#insert.run(...values, grpcStatus, requestMessages, responseMessages);
-  }
-
-  /** The next row of `exchange`, in the order of the schema, without the columns of gRPC. */
+  /** The next row of `exchange`, in the order of the schema. */
   #valuesOf({ exchange, heads }: PackedExchange): Bound[] {
     const { request, response, streamed, answerError } = exchange;
     this.#lastId += 1;
@@ -240,6 +222,9 @@ export class SegmentWriter {
       request === null ? null : this.#bodies.idOf(request.body),
       response === null ? null : this.#bodies.idOf(response.body),
       this.#names.idOf(exchange.finish ?? null),
+      exchange.grpcStatus ?? null,
+      exchange.requestMessages ?? null,
+      exchange.responseMessages ?? null,
     ];
   }
 

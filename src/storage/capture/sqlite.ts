@@ -84,15 +84,12 @@ function open(path: string, options: Database.Options, pragmas: readonly string[
   }
 }
 
-/** Prepares an insert that binds every column of a table except the last `unbound`, in the order of its schema. */
+/** Prepares an insert that binds every column of a table, in the order of its schema. */
 export function insertInto<Bound extends unknown[]>(
   connection: Connection,
   table: string,
-  unbound = 0,
 ): Database.Statement<Bound> {
-  const columns = columnsOf(connection, table);
-  const bound = columns.slice(0, columns.length - unbound);
-  return connection.prepare<Bound>(`INSERT INTO ${table} (${bound.join(', ')}) ${boundRow(bound)}`);
+  return connection.prepare<Bound>(`INSERT INTO ${table} ${boundRow(columnsOf(connection, table))}`);
 }
 
 /**
