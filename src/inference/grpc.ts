@@ -85,9 +85,8 @@ export class GrpcMessages {
   /** Bytes of the current prefix, then the length of its message that is still to come. */
   #prefixBytes = 0;
   #lengthBytes = 0;
-  /** Messages that have begun, and those that were compressed. */
+  /** Messages that have begun. */
   begun = 0;
-  compressed = 0;
   /** Whole messages. */
   ended = 0;
   /** A prefix was none: the rest is not read. */
@@ -131,10 +130,7 @@ export class GrpcMessages {
       else if (byte > 1) {
         this.broken = true;
         return at;
-      } else {
-        this.begun += 1;
-        this.compressed += byte;
-      }
+      } else this.begun += 1;
       this.#prefixBytes += 1;
       at += 1;
     }

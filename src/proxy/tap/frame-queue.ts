@@ -104,8 +104,8 @@ export class FrameQueue {
   }
 
   /**
-   * Whether a connection with this payload may be announced now. Announcements are taken over the budget, so many of one
-   * client would fill the queue beyond it.
+   * Whether the recorder may be told of a new connection, with this as its first payload. Such a message is small, but it
+   * is taken even if the budget is used up: without this check, many of them would fill the queue without bound.
    */
   takesFirst(payload: Buffer, share: QueueShare): boolean {
     return share.heldBytes <= this.#budgetBytes - this.#heldBytes && this.#takes(payload, share);

@@ -186,7 +186,7 @@ export class HttpClient {
   }
 
   /** The head of an answer came. */
-  isAnswered(headers: Headers): void {
+  noteAnswer(headers: Headers): void {
     const software = firstOf(headers['server']);
     if (software !== null) this.#use.noteSoftware(software);
   }
@@ -389,8 +389,8 @@ class Connection {
   }
 
   /** The head of the answer to its request came. */
-  begins(headers: Headers): void {
-    this.#host.isAnswered(headers);
+  answerBegins(headers: Headers): void {
+    this.#host.noteAnswer(headers);
   }
 
   /** Its request has a complete answer. */
@@ -515,7 +515,7 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
     if (this.#over || status < 200) return;
     this.isAnswering = true;
     this.silentSinceNs = this.#loopTime.nowNs();
-    this.#connection.begins(headers);
+    this.#connection.answerBegins(headers);
     this.#events.onStatus(status, answerHeadOf(headers));
   }
 
