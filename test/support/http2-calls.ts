@@ -53,10 +53,3 @@ export function callOnce(
     stream.end(body);
   });
 }
-
-/** A body of one gRPC message. */
-export function grpcMessage(content: Buffer): Buffer {
-  const head = Buffer.alloc(5);
-  head.writeUInt32BE(content.length, 1);
-  return Buffer.concat([head, content]);
-}

@@ -11,7 +11,8 @@ import {
   LOCAL_CERTIFICATE_KEY_PEM,
   LOCAL_CERTIFICATE_PEM,
 } from '../../support/certificate.ts';
-import { callOnce, echoServer, grpcMessage, http2Session } from '../../support/http2-calls.ts';
+import { grpcMessage } from '../../support/grpc.ts';
+import { callOnce, echoServer, http2Session } from '../../support/http2-calls.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { standstillOf } from '../../support/readings.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
