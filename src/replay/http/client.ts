@@ -1,14 +1,15 @@
 import { isIP, type Socket } from 'node:net';
 import { buildConnector, Client, type Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
-import { LIMITS, SERVER_DETAILS } from '../../core/limits.ts';
+import { LIMITS } from '../../core/limits.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
-import { Durations, type SenderConnections } from '../engine/health.ts';
+import type { SenderConnections } from '../engine/health.ts';
 import { LoopTime } from '../engine/loop-time.ts';
 import type { ConnectionOptions, PreparedRequest } from '../engine/messages.ts';
 import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
 import type { AddressBook } from './addresses.ts';
 import { brokenErrorOf, connectErrorOf, type SendEnd } from './errors.ts';
+import { Use } from './use.ts';
 
 /** Model servers close idle connections after 2 to 5 s. We close them earlier, so that no request meets this close. */
 const IDLE_NS = 1_500_000_000;
@@ -605,69 +606,4 @@ function dialer(options: ConnectionOptions): Dial {
     // The connector returns the socket, but undici's types do not say so.
     return connect({ ...asked, hostname: address, ...named }, callback) as unknown as Socket;
   };
-}
-
-/** Connection counts over the life of a run. */
-class Use {
-  failed = 0;
-  openedAhead = 0;
-  readonly #connectTimes = new Durations();
-  #opened = 0;
-  #open = 0;
-  #openMax = 0;
-  #used = 0;
-  #requests = 0;
-  /** The most requests on one connection. */
-  requestsMax = 0;
-  readonly #byAddress = new Map<string, { connections: number; requests: number; firstNs: number | null }>();
-  readonly #software = new Set<string>();
-
-  noteOpened(address: string, tookNs: number): void {
-    this.#connectTimes.record(tookNs);
-    this.#opened += 1;
-    this.#open += 1;
-    this.#openMax = Math.max(this.#openMax, this.#open);
-    this.#useOf(address).connections += 1;
-  }
-
-  noteClosed(): void {
-    this.#open -= 1;
-  }
-
-  /** A request was written. `nth` is its number on its connection, from 1. */
-  noteRequest(address: string, nth: number, clock: Clock): void {
-    if (nth === 1) this.#used += 1;
-    this.#requests += 1;
-    this.requestsMax = Math.max(this.requestsMax, nth);
-    const use = this.#useOf(address);
-    use.requests += 1;
-    use.firstNs ??= clock.nowNs();
-  }
-
-  /** An answer names the software of its server. */
-  noteSoftware(name: string): void {
-    if (this.#software.size < SERVER_DETAILS.servers)
-      this.#software.add(name.slice(0, SERVER_DETAILS.valueChars));
-  }
-
-  figures(): SenderConnections {
-    const mean = this.#used === 0 ? 0 : this.#requests / this.#used;
-    return {
-      opened: this.#opened,
-      openedAhead: this.openedAhead,
-      failed: this.failed,
-      openMax: this.#openMax,
-      used: this.#used,
-      connect: this.#connectTimes.packed(),
-      requestsPerConnection: { mean, max: this.requestsMax },
-      byAddress: [...this.#byAddress].map(([address, use]) => ({ address, ...use })),
-      software: [...this.#software],
-    };
-  }
-
-  #useOf(address: string) {
-    const use = this.#byAddress.get(address) ?? { connections: 0, requests: 0, firstNs: null };
-    this.#byAddress.set(address, use);
-    return use;
-  }
 }
