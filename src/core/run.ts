@@ -19,6 +19,11 @@ export const SEND_ERRORS = [
   'total_timeout',
   'protocol',
   'broken_stream',
+  'deadline',
+  'no_status',
+  'no_message',
+  'refused_stream',
+  'goaway',
   'stopped',
   'other',
 ] as const;

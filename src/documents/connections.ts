@@ -8,6 +8,12 @@ const connectionsOfRun = z.object({
   opened: count,
   openedAhead: count.describe('Of these, opened before a request needed them.'),
   failed: count,
+  openedAtLimit: count
+    .optional()
+    .describe('Of HTTP/2: opened because the others had as many streams as the target allows.'),
+  overtaken: count
+    .optional()
+    .describe('Messages of request streams sent before an answer that they had followed in the recording.'),
   openMax: count.describe('Most connections open at one time.'),
   used: count.describe('Connections that carried a request.'),
   connect: z.object({ count, p50Ns: z.number(), p90Ns: z.number(), p99Ns: z.number(), maxNs: z.number() }),

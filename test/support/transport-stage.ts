@@ -6,8 +6,14 @@ import {
   packBatch,
 } from '../../src/replay/engine/messages.ts';
 import { AddressBook } from '../../src/replay/http/addresses.ts';
-import { HttpClient, type SendEvents, type SendHandle } from '../../src/replay/http/client.ts';
+import {
+  HttpClient,
+  type SendEvents,
+  type SendHandle,
+  type Transport,
+} from '../../src/replay/http/client.ts';
 import type { SendEnd } from '../../src/replay/http/errors.ts';
+import { Http2Client } from '../../src/replay/http/http2-client.ts';
 import { afterwards } from './leftovers.ts';
 import { prepared } from './prepared.ts';
 import { RawServer, type Respond } from './raw-server.ts';
@@ -26,25 +32,40 @@ export function transportTo(
   addresses?: readonly string[],
   clock: Clock = systemClock,
 ): HttpClient {
-  const resolve = async (): Promise<readonly string[]> => addresses ?? [];
-  const book = new AddressBook(new URL(origin).hostname, resolve, clock);
-  const client = new HttpClient(
-    {
-      origin,
-      socketPath: null,
-      connectTimeoutMs: 2_000,
-      firstByteTimeoutMs: 5_000,
-      idleTimeoutMs: 5_000,
-      maxConnectionAgeMs: null,
-      caPem: null,
-      acceptAnyCertificate: false,
-      ...options,
-    },
-    book,
-    clock,
-  );
+  const client = new HttpClient(optionsFor(origin, options), bookOf(origin, addresses, clock), clock);
   afterwards(() => client.close());
   return client;
+}
+
+/** The same by HTTP/2. */
+export function http2To(
+  origin: string,
+  options: Partial<ConnectionOptions> = {},
+  addresses?: readonly string[],
+): Http2Client {
+  const book = bookOf(origin, addresses, systemClock);
+  const client = new Http2Client(optionsFor(origin, options), book, systemClock);
+  afterwards(() => client.close());
+  return client;
+}
+
+function bookOf(origin: string, addresses: readonly string[] | undefined, clock: Clock): AddressBook {
+  const resolve = async (): Promise<readonly string[]> => addresses ?? [];
+  return new AddressBook(new URL(origin).hostname, resolve, clock);
+}
+
+function optionsFor(origin: string, options: Partial<ConnectionOptions>): ConnectionOptions {
+  return {
+    origin,
+    socketPath: null,
+    connectTimeoutMs: 2_000,
+    firstByteTimeoutMs: 5_000,
+    idleTimeoutMs: 5_000,
+    maxConnectionAgeMs: null,
+    caPem: null,
+    acceptAnyCertificate: false,
+    ...options,
+  };
 }
 
 /** A request as a sender has it when it is due. */
@@ -58,6 +79,8 @@ export interface Outcome {
   readonly bytes: number;
   readonly error: SendEnd | null;
   readonly reused: boolean;
+  /** Of a gRPC call: its status code, or null if it ended without one. */
+  readonly grpcStatus?: number | null;
 }
 
 /** Listens to the events of one request, from its start to its end. */
@@ -67,7 +90,8 @@ export function hearing(): { readonly listener: SendEvents; readonly outcome: Pr
   let status: number | null = null;
   let bytes = 0;
   let reused = false;
-  const over = (error: SendEnd | null): void => outcome.resolve({ events, status, bytes, error, reused });
+  const over = (error: SendEnd | null, call: Pick<Outcome, 'grpcStatus'> = {}): void =>
+    outcome.resolve({ events, status, bytes, error, reused, ...call });
   const listener: SendEvents = {
     onStart: (reusedConnection) => {
       events.push('start');
@@ -83,9 +107,9 @@ export function hearing(): { readonly listener: SendEvents; readonly outcome: Pr
     onData: (got) => {
       bytes += got.length;
     },
-    onEnd: () => {
+    onEnd: (grpcStatus) => {
       events.push('end');
-      over(null);
+      over(null, grpcStatus === undefined ? {} : { grpcStatus });
     },
     onError: (error) => {
       events.push('error');
@@ -97,7 +121,7 @@ export function hearing(): { readonly listener: SendEvents; readonly outcome: Pr
 
 /** Sends one request and waits for its end. */
 export function play(
-  transport: HttpClient,
+  transport: Transport,
   request: PreparedRequest,
   onHandle?: (handle: SendHandle) => void,
 ): Promise<Outcome> {

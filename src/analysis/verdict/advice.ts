@@ -74,12 +74,33 @@ const FAILURES: Readonly<
     advice: queueAdvice,
   },
   protocol: {
-    words: 'an answer that is no HTTP/1.1',
+    words: 'an answer in another protocol',
     advice: 'Check what listens at --target: a port of TLS, gRPC or another protocol.',
   },
   broken_stream: {
     words: 'a broken stream',
     advice: 'See the log of the target: it ended streams before their end mark.',
+  },
+  deadline: {
+    words: 'past the deadline of the call',
+    advice: queueAdvice,
+  },
+  no_status: {
+    words: 'no grpc-status',
+    advice: 'Check what listens at the target: a proxy without gRPC, or a server that ends streams early.',
+  },
+  no_message: {
+    words: 'OK without a message',
+    advice: 'See the log of the target: it ended calls with OK and sent nothing.',
+  },
+  refused_stream: {
+    words: 'stream refused',
+    advice: 'See the log of the target: it refuses streams when it is overloaded or shuts down.',
+  },
+  goaway: {
+    words: 'connection ended with GOAWAY',
+    advice:
+      'See the log of the target, and of a proxy before it: it restarts, or limits the age of connections.',
   },
 };
 

@@ -426,6 +426,8 @@ function connectionsOf(senders: readonly SenderOver[], startNs: number): Connect
   return {
     opened: sum('opened'),
     openedAhead: sum('openedAhead'),
+    openedAtLimit: sum('openedAtLimit'),
+    overtaken: sum('overtaken'),
     failed: sum('failed'),
     openMax: sum('openMax'),
     used,

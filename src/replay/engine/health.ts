@@ -8,7 +8,12 @@ export type ConnectionUse = Omit<ConnectionsDocument, 'policy' | 'recorded'>;
 export type DurationsNs = ConnectionUse['connect'];
 
 /** The connections of one sender, with set-up times in the form that goes to another thread. */
-export type SenderConnections = Omit<ConnectionUse, 'connect' | 'byAddress'> & {
+export type SenderConnections = Omit<
+  ConnectionUse,
+  'connect' | 'byAddress' | 'openedAtLimit' | 'overtaken'
+> & {
+  readonly openedAtLimit: number;
+  readonly overtaken: number;
   readonly connect: PackedDurations;
   readonly byAddress: readonly AddressUse[];
   /** Names of software in the `Server` headers of its answers. */

@@ -18,6 +18,23 @@ export interface FollowUp {
   readonly delayNs: number;
 }
 
+/** How a request is sent by HTTP/2. */
+export interface Http2Part {
+  /** Whether it is a gRPC call, whose answer ends with a status of its own. */
+  readonly grpc: boolean;
+  /** Number of the recorded connection that carries it; null if it may share any. */
+  readonly connection: number | null;
+  /** How long after the send its client gives up, its `grpc-timeout`; null if it has none. */
+  readonly deadlineNs: number | null;
+  /** Whether the recorded answer had a message. Then an OK without one is no answer. */
+  readonly wantsMessage: boolean;
+  /**
+   * When the parts of the body leave: flat triples of nanoseconds after the head, bytes, and messages of the answer that
+   * came before it when it was recorded. The last part ends the request. Empty if everything leaves with the head.
+   */
+  readonly parts: readonly number[];
+}
+
 /**
  * One request ready to be sent: everything has been read, decompressed and decided. The client adds only what the
  * connection needs (`host` first if absent, `connection`, framing).
@@ -46,8 +63,10 @@ export interface PreparedRequest {
   readonly headers: readonly string[];
   /** Null for a request without a body. */
   readonly body: Uint8Array | null;
-  /** Sent with `transfer-encoding: chunked` rather than a content-length. */
+  /** Sent with `transfer-encoding: chunked` rather than a content-length. By HTTP/2: sent without a content-length. */
   readonly chunked: boolean;
+  /** Null or absent for a request that is sent by HTTP/1.1. */
+  readonly http2?: Http2Part | null | undefined;
   readonly answer: ExpectedAnswer;
   /** How long it took when it was recorded; null or absent if unknown. */
   readonly recordedNs?: number | null;

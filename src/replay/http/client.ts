@@ -38,7 +38,8 @@ export interface SendEvents {
   onStatus(status: number, head: AnswerHead): void;
   /** A piece of the body as received. */
   onData(bytes: Buffer): void;
-  onEnd(): void;
+  /** @param grpcStatus of a gRPC call: its status code, or null if the answer ended without one */
+  onEnd(grpcStatus?: number | null): void;
   onError(end: SendEnd): void;
 }
 
@@ -565,7 +566,7 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
-function answerHeadOf(headers: Headers): AnswerHead {
+export function answerHeadOf(headers: Headers): AnswerHead {
   const contentLength = firstOf(headers['content-length']);
   return {
     contentType: firstOf(headers['content-type']),
@@ -576,7 +577,7 @@ function answerHeadOf(headers: Headers): AnswerHead {
   };
 }
 
-function firstOf(value: string | string[] | undefined): string | null {
+export function firstOf(value: string | string[] | undefined): string | null {
   return (Array.isArray(value) ? value[0] : value) ?? null;
 }
 

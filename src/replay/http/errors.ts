@@ -1,3 +1,4 @@
+import { constants } from 'node:http2';
 import type { SendError } from '../../core/run.ts';
 
 /** The end of a send without a complete answer: an error, or the recorded client left. */
@@ -54,6 +55,38 @@ export function brokenErrorOf(error: unknown, progress: SendProgress): SendError
   if (error instanceof Error && PARSER_ERRORS.has(error.name)) return progress.ended ? ended : 'protocol';
   if (code !== 'UND_ERR_SOCKET') return 'other';
   return UNASKED_ANSWER.test((error as Error).message) ? 'protocol' : ended;
+}
+
+/** What is known when a stream of HTTP/2 ended without a complete answer. */
+export interface StreamProgress extends SendProgress {
+  /** Code of the RST_STREAM frame, sent or received. */
+  readonly code: number;
+  /** Whether the connection had a GOAWAY frame that excludes the stream, or that ended the whole connection. */
+  readonly goneAway: boolean;
+}
+
+const { NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL } = constants;
+/** The target reset the stream for its own reasons, not because of what either side sent. */
+const RESET_CODES: ReadonlySet<number> = new Set([
+  NGHTTP2_NO_ERROR,
+  NGHTTP2_INTERNAL_ERROR,
+  NGHTTP2_CANCEL,
+  constants.NGHTTP2_STREAM_CLOSED,
+  constants.NGHTTP2_ENHANCE_YOUR_CALM,
+]);
+
+/** A stream of HTTP/2 failed. @param error the error of Node; null if there was only a code, or nothing */
+export function streamErrorOf(error: unknown, progress: StreamProgress): SendError {
+  if (progress.goneAway) return 'goaway';
+  const code = codeOf(error);
+  if (BROKEN_CODES.has(code) || LOST_CODES.has(code)) return brokenErrorOf(error, progress);
+  if (code === 'ERR_HTTP2_ERROR') return 'protocol';
+  if (progress.code === constants.NGHTTP2_REFUSED_STREAM) return 'refused_stream';
+  // Node cancels the streams of a connection that was closed.
+  if (progress.ended)
+    return progress.reusedConnection && !progress.answered ? 'reset_on_reuse' : 'closed_early';
+  if (code !== '' && code !== 'ERR_HTTP2_STREAM_ERROR') return 'other';
+  return RESET_CODES.has(progress.code) ? 'reset' : 'protocol';
 }
 
 function codeOf(error: unknown): string {

@@ -6,6 +6,10 @@ import { Durations, type SenderConnections } from '../engine/health.ts';
 export class Use {
   failed = 0;
   openedAhead = 0;
+  /** Opened because all others had as many streams as the target allows. */
+  openedAtLimit = 0;
+  /** Parts of request streams that left before an answer that they had followed when they were recorded. */
+  overtaken = 0;
   readonly #connectTimes = new Durations();
   #opened = 0;
   #open = 0;
@@ -50,6 +54,8 @@ export class Use {
     return {
       opened: this.#opened,
       openedAhead: this.openedAhead,
+      openedAtLimit: this.openedAtLimit,
+      overtaken: this.overtaken,
       failed: this.failed,
       openMax: this.#openMax,
       used: this.#used,

@@ -66,6 +66,8 @@ export class ScriptedTransport implements Transport {
   use(): SenderConnections {
     return {
       opened: 0,
+      openedAtLimit: 0,
+      overtaken: 0,
       openedAhead: 0,
       failed: 0,
       openMax: 0,
