@@ -96,8 +96,13 @@ export function headerValue(headers: readonly HeaderPair[], lowerName: string): 
 }
 
 /** Builds the head of a request that was never on the network, for imports. */
-export function buildRequestHead(method: string, target: string, headers: readonly HeaderPair[]): Uint8Array {
-  const lines = [`${method} ${target} HTTP/1.1`, ...headers.map(([name, value]) => `${name}: ${value}`)];
+export function buildRequestHead(
+  method: string,
+  target: string,
+  headers: readonly HeaderPair[],
+  version = 'HTTP/1.1',
+): Uint8Array {
+  const lines = [`${method} ${target} ${version}`, ...headers.map(([name, value]) => `${name}: ${value}`)];
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
 }
 

@@ -94,6 +94,8 @@ export class Replay {
   readonly #chains: SessionChains | null;
   #startUs: number | null = null;
   #engine: Engine | null = null;
+  /** Absent before the check. */
+  #expected: EngineOptions['expected'] = undefined;
   #abortError: AppError | null = null;
   #isEnough = false;
   #endedEarly = false;
@@ -118,8 +120,9 @@ export class Replay {
   async check(): Promise<void> {
     const { source, window, overview, target, options } = this.#parts;
     if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
-    const recorded = probeCapture(source, window, options.filters);
-    await this.#fence.check([...overview.targets, ...recorded], this.#parts.resolveHost);
+    const { authorities, protocols } = probeCapture(source, window, options.filters);
+    this.#expected = protocols;
+    await this.#fence.check([...overview.targets, ...authorities], this.#parts.resolveHost);
     await assertReachable(target, options, this.#fence.fenced);
   }
 
@@ -135,6 +138,7 @@ export class Replay {
       ...engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
       ...closedLoopOf(options, window),
       fenced: this.#fence.fenced,
+      ...(this.#expected === undefined ? {} : { expected: this.#expected }),
       ...(checks === null ? {} : { keeping: checks.keeping }),
     });
     const openSessions = OpenSessions.before(overview, source, window);
@@ -247,6 +251,7 @@ export class Replay {
       builder: new RequestBuilder({
         ...options,
         target,
+        http2: true,
         runId,
         identity: copyIdentityOf(overview, scaling),
       }),

@@ -1,4 +1,3 @@
-import { GapCounts } from '../../core/gap-counts.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { SendAnswer } from '../../core/run.ts';
 import { isEventStream, isJson, isJsonLines, isPlain } from '../../inference/features.ts';
@@ -7,6 +6,7 @@ import { type AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../../inference/token-usage.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import { StreamEnd } from './stream-end.ts';
+import { TokenTimes } from './token-times.ts';
 
 /** The facts about the body in the head of an answer. */
 export interface AnswerHead {
@@ -43,18 +43,10 @@ export class AnswerReader {
   #called: CalledJson | null;
   #streamed: boolean;
   readonly #read: boolean;
-  #gaps = new GapCounts();
-  /** The gaps less the pauses of the sender. */
-  #unpausedGaps = new GapCounts();
+  #times = new TokenTimes();
   #usage: TokenUsage = NO_USAGE;
   #atNs = 0;
   #pausedNs = 0;
-  #wasPaused = false;
-  #firstTokenPausedNs = 0;
-  #lastTokenPausedNs = 0;
-  #firstTokenNs: number | null = null;
-  #lastTokenNs: number | null = null;
-  #contentEvents = 0;
 
   private constructor(form: ReadForm | 'unread', ends: boolean) {
     this.#streamed = form !== 'document';
@@ -100,16 +92,9 @@ export class AnswerReader {
     if (this.#called !== null) this.#proved(this.#called.atEnd(this.#events?.passedOver ?? 0));
     const { promptTokens, outputTokens } = this.#document?.finish() ?? this.#usage;
     return {
+      ...this.#times.facts(),
       streamed: this.#streamed,
       read: this.#read,
-      firstTokenNs: this.#firstTokenNs,
-      lastTokenNs: this.#lastTokenNs,
-      contentEvents: this.#contentEvents,
-      gapMaxNs: this.#gaps.maxNs,
-      gaps: this.#gaps.toBytes(),
-      firstTokenPausedNs: this.#firstTokenPausedNs,
-      lastTokenPausedNs: this.#lastTokenPausedNs,
-      unpausedGaps: this.#wasPaused ? this.#unpausedGaps.toBytes() : null,
       promptTokens,
       outputTokens,
       finish: this.#document === null ? this.#end.finish : this.#document.finishReason,
@@ -140,11 +125,11 @@ export class AnswerReader {
     if (this.#events === null) return;
     if (event === undefined) {
       // Plain text, from a custom server.
-      if (data.trim() !== '' && !isSignOfLife(name)) this.#token();
+      if (data.trim() !== '' && !isSignOfLife(name)) this.#times.add(this.#atNs, this.#pausedNs);
       return;
     }
     this.#end.see(event);
-    if (holdsContent(event) && !isSignOfLife(name)) this.#token();
+    if (holdsContent(event) && !isSignOfLife(name)) this.#times.add(this.#atNs, this.#pausedNs);
     if (MAY_COUNT.test(data)) this.#usage = laterUsage(this.#usage, usageIn(Buffer.from(data)));
   }
 
@@ -158,28 +143,7 @@ export class AnswerReader {
       this.#events = null;
       this.#streamed = false;
     }
-    this.#contentEvents = 0;
-    this.#gaps = new GapCounts();
-    this.#unpausedGaps = new GapCounts();
-    this.#wasPaused = false;
-    this.#firstTokenNs = null;
-    this.#lastTokenNs = null;
-  }
-
-  #token(): void {
-    this.#contentEvents += 1;
-    if (this.#firstTokenNs === null) {
-      this.#firstTokenNs = this.#atNs;
-      this.#firstTokenPausedNs = this.#pausedNs;
-    }
-    if (this.#lastTokenNs !== null) {
-      const gapNs = this.#atNs - this.#lastTokenNs;
-      this.#gaps.add(gapNs);
-      this.#unpausedGaps.add(Math.max(0, gapNs - this.#pausedNs));
-      this.#wasPaused ||= this.#pausedNs > 0;
-    }
-    this.#lastTokenNs = this.#atNs;
-    this.#lastTokenPausedNs = this.#pausedNs;
+    this.#times = new TokenTimes();
   }
 }
 

@@ -13,7 +13,12 @@ interface SendPlace {
   readonly stripe?: number | undefined;
   /** The recorded connection that it waits for; null if it may use any connection. */
   readonly lane: number | null;
+  /** The recorded connection of HTTP/2 that it shares; null if it may use any, and for HTTP/1.1. */
+  readonly shared: number | null;
 }
+
+/** `protocol` of an exchange that was recorded by HTTP/2. */
+const HTTP2 = 'h2';
 
 type Placed = Pick<PlannedSend, 'row' | 'copy' | 'layer'>;
 
@@ -22,10 +27,13 @@ type Placed = Pick<PlannedSend, 'row' | 'copy' | 'layer'>;
  * does. A copy counts as another client and may go to another sender.
  */
 export function placeOf(send: Placed, connections: ConnectionPolicy): SendPlace {
-  const lane = connections === 'recorded' ? laneOf(send) : null;
-  if (lane !== null) return { stripe: lane, lane };
+  const own = connections === 'recorded' ? laneOf(send) : null;
+  // A lane allows one request at a time, but a connection of HTTP/2 carries many.
+  const isShared = send.row.protocol === HTTP2;
+  const place = isShared ? { lane: null, shared: own } : { lane: own, shared: null };
+  if (own !== null) return { ...place, stripe: own };
   const name = sessionName(send.row);
-  return name === null ? { lane } : { stripe: fnv1a(name, identityOf(send.layer, send.copy)), lane };
+  return name === null ? place : { ...place, stripe: fnv1a(name, identityOf(send.layer, send.copy)) };
 }
 
 /**
@@ -121,8 +129,8 @@ export class ConnectionForecast {
    * Adds a request, in the order of the schedule.
    * @returns the requests that are then open if the target is as fast as recorded; 0 if this one has its own connection
    */
-  add({ intendedOffsetNs, recordedNs = null, lane = null }: PreparedRequest): number {
-    if (lane !== null) return 0;
+  add({ intendedOffsetNs, recordedNs = null, lane = null, http2 }: PreparedRequest): number {
+    if (lane !== null || http2 != null) return 0;
     this.#known.add(intendedOffsetNs, recordedNs);
     if (recordedNs === null) this.#unknown.add(intendedOffsetNs, UNKNOWN_NS);
     return this.#known.open + Math.min(MOST_UNKNOWN, this.#unknown.open);

@@ -414,12 +414,12 @@ function engineHealthOf({ senders, pacerLateness, niceness }: ThreadsReport, run
     inFlightMax: worst('inFlightMax'),
     followUps: { heldBack: sum('heldBack'), notHeld },
     connections: connectionsOf(senders, facts.startNs),
-    software: [...new Set(senders.flatMap(({ connections }) => connections.software))],
+    software: [...new Set(senders.flatMap(({ connections }) => connections.flatMap((use) => use.software)))],
   };
 }
 
 function connectionsOf(senders: readonly SenderOver[], startNs: number): ConnectionUse {
-  const uses = senders.map(({ connections }) => connections);
+  const uses = senders.flatMap(({ connections }) => connections);
   const sum = (key: CountOf<SenderConnections>) => sumOf(uses.map((use) => use[key]));
   const used = sum('used');
   const byAddress = uses.flatMap((use) => use.byAddress);
@@ -434,7 +434,7 @@ function connectionsOf(senders: readonly SenderOver[], startNs: number): Connect
     connect: Durations.merged(uses.map(({ connect }) => connect)).summary(),
     requestsPerConnection: {
       mean: used === 0 ? 0 : sumOf(byAddress.map(({ requests }) => requests)) / used,
-      max: Math.max(...uses.map(({ requestsPerConnection }) => requestsPerConnection.max)),
+      max: Math.max(0, ...uses.map(({ requestsPerConnection }) => requestsPerConnection.max)),
     },
     byAddress: [...Map.groupBy(byAddress, ({ address }) => address)].map(([address, parts]) => ({
       address,

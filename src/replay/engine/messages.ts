@@ -258,6 +258,14 @@ export interface ConnectionOptions extends CertificateRules {
   readonly fenced?: FencedAddresses;
 }
 
+/** What is expected to be sent. Its connections are opened before the start. */
+export interface ExpectedProtocols {
+  readonly http1: boolean;
+  /** Requests by HTTP/2 that are no gRPC calls. */
+  readonly http2: boolean;
+  readonly grpc: boolean;
+}
+
 /** A constant number of requests in flight. No request starts after an instant of the run. */
 interface ClosedLoop {
   readonly concurrency: number;
@@ -272,6 +280,10 @@ export interface SendingOptions extends ConnectionOptions {
   readonly drainDeadlineMs: number;
   /** Connections opened before the start, spread over the target's addresses. */
   readonly warmConnections: number;
+  /** Absent for requests by HTTP/1.1 alone. Others are sent too, but without open connections at their begin. */
+  readonly expected?: ExpectedProtocols;
+  /** Where gRPC calls go; null or absent if to the same target. */
+  readonly grpcTarget?: Pick<ConnectionOptions, 'origin' | 'socketPath' | 'fenced'> | null;
   /** Requests that each sender sends to our own listener before the run; absent for enough to warm up its code. */
   readonly rehearsed?: number;
   /** Faults of our own side count for sends intended from this instant of the run on. Earlier ones are warm-up. */
@@ -308,7 +320,8 @@ export type ToSender =
 export interface SenderOver {
   readonly kind: 'over';
   readonly health: SenderHealth;
-  readonly connections: SenderConnections;
+  /** Of each of its clients. */
+  readonly connections: readonly SenderConnections[];
   /** Niceness of its thread. */
   readonly niceness: number;
 }

@@ -3,6 +3,8 @@ import type { Clock } from '../../core/clock.ts';
 import type { SendAnswer } from '../../core/run.ts';
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import { isJson, isPlain, mustBeJson } from '../../inference/features.ts';
+import { httpStatusOfGrpc, isGrpc } from '../../inference/grpc.ts';
+import { GrpcAnswer } from '../answers/grpc-answer.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from '../answers/read-answer.ts';
 import { AnswerCopy, type KeepingBudget } from '../check/answer-copy.ts';
 import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
@@ -44,7 +46,7 @@ export class PendingSend implements SendEvents {
   sentNs = Number.POSITIVE_INFINITY;
   /** Set when the transport has taken the request. */
   handle: SendHandle | null = null;
-  readonly #planned: Pick<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer' | 'headers'>;
+  readonly #planned: Pick<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer' | 'headers' | 'http2'>;
   readonly #host: PendingHost;
   /** Null after the transport has taken it, so that the body is not kept until the answer ends. */
   #request: PreparedRequest | null;
@@ -64,6 +66,8 @@ export class PendingSend implements SendEvents {
   #status: number | null = null;
   #responseBytes = 0;
   #reader: AnswerReader | null = null;
+  /** Null for an answer that is none to a gRPC call. */
+  #grpc: GrpcAnswer | null = null;
   #copy: AnswerCopy | null = null;
   /** Of the body of a 2xx so far. It shows whether the target answers everything alike. */
   #bodyCrc: number | null = null;
@@ -71,8 +75,8 @@ export class PendingSend implements SendEvents {
   #errorScan: ErrorAnswerScan | null = null;
 
   constructor(request: PreparedRequest, host: PendingHost, readyNs = host.clock.nowNs()) {
-    const { index, intendedOffsetNs, answer, headers } = request;
-    this.#planned = { index, intendedOffsetNs, answer, headers };
+    const { index, intendedOffsetNs, answer, headers, http2 } = request;
+    this.#planned = { index, intendedOffsetNs, answer, headers, http2 };
     this.#request = request;
     this.#host = host;
     this.#requestBytes = request.body?.length ?? 0;
@@ -82,9 +86,14 @@ export class PendingSend implements SendEvents {
     this.#actualNs = readyNs;
   }
 
-  /** How long after the send the client leaves; null if it stays. */
-  get cancelAfterNs(): number | null {
-    return this.#planned.answer.cancelAfterNs;
+  /** When after the send its client ends it, and how: it leaves, or its own deadline passes. Null if it stays. */
+  get leaving(): { readonly afterNs: number; readonly end: SendEnd } | null {
+    const { answer, http2 } = this.#planned;
+    const { cancelAfterNs } = answer;
+    const deadlineNs = http2?.deadlineNs ?? null;
+    if (deadlineNs !== null && (cancelAfterNs === null || deadlineNs <= cancelAfterNs))
+      return { afterNs: deadlineNs, end: 'deadline' };
+    return cancelAfterNs === null ? null : { afterNs: cancelAfterNs, end: 'cancelled' };
   }
 
   /** Ends the wait for its connection, which was busy when the request was ready. */
@@ -135,6 +144,10 @@ export class PendingSend implements SendEvents {
   onStatus(status: number, head: AnswerHead): void {
     this.#host.events++;
     this.#status = status;
+    if (this.#planned.http2?.grpc === true && hasSucceeded(status)) {
+      this.#beginCall(head);
+      return;
+    }
     if (status < 400) this.#host.served();
     this.#reader = AnswerReader.of(status, head, this.#planned.answer);
     const isRead = hasSucceeded(status) && (isPlain(head.contentEncoding) || isJson(head.contentType));
@@ -146,27 +159,50 @@ export class PendingSend implements SendEvents {
     if (keeping !== null && this.#reader?.readsEvents !== true) this.#copy = new AnswerCopy(keeping, head);
   }
 
+  /** The answer to a gRPC call begins. Only its end shows whether the call succeeded, its first message that it may. */
+  #beginCall(head: AnswerHead): void {
+    if (!isGrpc(head.contentType)) return;
+    this.#grpc = new GrpcAnswer(this.#planned.answer.streams);
+    const { keeping } = this.#host;
+    if (keeping !== null && !this.#planned.answer.streams) this.#copy = new AnswerCopy(keeping, head);
+  }
+
   onData(bytes: Buffer): void {
     this.#host.events++;
     this.#responseBytes += bytes.length;
-    if (this.#reader !== null) {
+    const reader = this.#reader ?? this.#grpc;
+    if (reader !== null) {
       const nowNs = this.#host.clock.nowNs();
-      this.#reader.write(bytes, nowNs, this.#pausedNs(nowNs));
+      reader.write(bytes, nowNs, this.#pausedNs(nowNs));
+      if (this.#grpc?.hasMessage === true) this.#host.served();
     }
     this.#errorScan?.write(bytes);
     if (hasSucceeded(this.#status)) this.#bodyCrc = crc32(bytes, this.#bodyCrc ?? 0);
     this.#copy?.write(bytes);
   }
 
-  onEnd(): void {
+  onEnd(grpcStatus?: number | null): void {
     this.#host.events++;
+    if (grpcStatus !== undefined && hasSucceeded(this.#status)) {
+      this.#endCall(grpcStatus);
+      return;
+    }
     const facts = this.#reader?.finish() ?? null;
     this.#over(this.#reader?.broken === true ? 'broken_stream' : null, facts);
   }
 
+  /** The status of a gRPC call is that of its end, whatever the head of the answer promised. */
+  #endCall(code: number | null): void {
+    const wantsMessage = this.#planned.http2?.wantsMessage === true;
+    const error = this.#grpc === null ? 'no_status' : this.#grpc.errorOf(code, wantsMessage);
+    if (code !== null) this.#status = httpStatusOfGrpc(code);
+    if (error === null && hasSucceeded(this.#status)) this.#host.served();
+    this.#over(error, this.#grpc?.facts() ?? null);
+  }
+
   onError(end: SendEnd): void {
     this.#host.events++;
-    this.#over(end, this.#reader?.finish() ?? null);
+    this.#over(end, this.#reader?.finish() ?? this.#grpc?.facts() ?? null);
   }
 
   #over(end: SendEnd | null, facts: AnswerFacts | null): void {
@@ -200,7 +236,7 @@ export class PendingSend implements SendEvents {
       streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
       answer: facts?.read === true ? this.#answerOf(facts) : null,
       tellsError: end === null ? (this.#errorScan?.finish() ?? null) : null,
-      bodyCrc: end === null ? this.#bodyCrc : null,
+      bodyCrc: end === null && hasSucceeded(this.#status) ? this.#bodyCrc : null,
     };
   }
 

@@ -7,11 +7,15 @@ import type { Clock } from '../../core/clock.ts';
 import { KeepingBudget } from '../check/answer-copy.ts';
 import { AddressBook } from '../http/addresses.ts';
 import { HttpClient, type Transport } from '../http/client.ts';
+import { Http2Client } from '../http/http2-client.ts';
+import { TargetClients } from '../http/target-clients.ts';
 import { collectGarbage } from './garbage.ts';
 import type { SenderHealth } from './health.ts';
 import { BEAT_MS, Heartbeat } from './heartbeat.ts';
 import { afterAtLeast, afterHearing, LoopTime } from './loop-time.ts';
 import {
+  type ConnectionOptions,
+  type ExpectedProtocols,
   type FromSender,
   type PreparedRequest,
   packBatch,
@@ -24,6 +28,8 @@ import { createNullServer, syntheticRequest } from './rehearsal.ts';
 import { SENDER_TICK_MS, Sender, type SenderDeps, type SendingPriority } from './sender.ts';
 import { DueRing, InFlight } from './shared-memory.ts';
 
+const ONLY_HTTP1: ExpectedProtocols = Object.freeze({ http1: true, http2: false, grpc: false });
+
 /** How long before a set start connections are warmed again. Idle ones are closed after 1.5 s. */
 const WARM_BEFORE_START_NS = 1_000_000_000;
 
@@ -33,7 +39,7 @@ export class SenderThread {
   readonly #port: MessagePort;
   readonly #clock: Clock;
   readonly #takePriority: () => SendingPriority;
-  readonly #transport: HttpClient;
+  readonly #transport: TargetClients;
   #priority: SendingPriority | null = null;
   #sender: Sender | null = null;
 
@@ -43,13 +49,13 @@ export class SenderThread {
     this.#port = port;
     this.#clock = clock;
     this.#takePriority = takePriority;
-    this.#transport = this.#transportTo(setup.origin, setup.socketPath);
+    this.#transport = this.#clients();
   }
 
   async run(): Promise<void> {
     this.#port.on('message', (message: ToSender) => this.#receive(message));
     await rehearse(this.#setup.rehearsed ?? REHEARSED, (origin, onOver) => {
-      const transport = this.#transportTo(origin, null);
+      const transport = this.#clientTo(HttpClient, { ...this.#setup, origin, socketPath: null });
       const inFlight = InFlight.create(this.#setup.inFlight.limits);
       const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight };
       const sender = this.#senderFor(this.#clock.nowNs(), { ...aim, onResults: () => undefined, onOver });
@@ -95,12 +101,26 @@ export class SenderThread {
     afterAtLeast(this.#clock, again, waitNs / 1e6);
   }
 
-  #transportTo(origin: string, socketPath: string | null): HttpClient {
+  #clients(): TargetClients {
+    const { grpcTarget = null, expected = ONLY_HTTP1 } = this.#setup;
+    const makers = {
+      http1: () => this.#clientTo(HttpClient, this.#setup),
+      http2: () => this.#clientTo(Http2Client, this.#setup),
+      grpc: grpcTarget === null ? null : () => this.#clientTo(Http2Client, { ...this.#setup, ...grpcTarget }),
+    };
+    return new TargetClients(makers, expected);
+  }
+
+  #clientTo<Kind>(
+    Client: new (options: ConnectionOptions, book: AddressBook, clock: Clock) => Kind,
+    options: ConnectionOptions,
+  ): Kind {
+    const { origin, socketPath, fenced } = options;
     const book =
       socketPath === null
-        ? new AddressBook(new URL(origin).hostname, resolveAll, this.#clock, this.#setup.fenced)
+        ? new AddressBook(new URL(origin).hostname, resolveAll, this.#clock, fenced)
         : AddressBook.ofOne(`unix:${socketPath}`, this.#clock);
-    return new HttpClient({ ...this.#setup, origin, socketPath }, book, this.#clock);
+    return new Client(options, book, this.#clock);
   }
 
   #senderFor(
@@ -134,7 +154,7 @@ export class SenderThread {
   }
 
   #end(health: SenderHealth): void {
-    const connections = this.#transport.use();
+    const connections = this.#transport.uses();
     this.#transport.close();
     this.#post({ kind: 'over', health, connections, niceness: this.#priority?.highest ?? 0 });
     this.#setup.wakePort.close();

@@ -315,10 +315,11 @@ export class Sender {
     this.#pending.add(pending);
     heartbeat.opens();
     pending.dispatch(transport, this.#loopTime.nowNs());
-    if (pending.cancelAfterNs === null || !this.#pending.has(pending)) return;
-    const ms = Math.ceil(pending.cancelAfterNs / 1e6);
+    const { leaving } = pending;
+    if (leaving === null || !this.#pending.has(pending)) return;
+    const ms = Math.ceil(leaving.afterNs / 1e6);
     // If the delay is too long for a timer, the client is treated as staying.
-    if (ms <= LONGEST_MS) pending.forgetCancel = afterHearing(() => pending.handle?.abort('cancelled'), ms);
+    if (ms <= LONGEST_MS) pending.forgetCancel = afterHearing(() => pending.handle?.abort(leaving.end), ms);
   }
 
   readonly #onOver = (pending: PendingSend, result: SendResult): void => {

@@ -48,8 +48,8 @@ export interface SendHandle {
   abort(end: SendEnd): void;
 }
 
-/** Sends requests to the target: undici, or a script in tests. */
-export type Transport = Pick<HttpClient, 'send' | 'warm' | 'openAhead' | 'use' | 'close'>;
+/** Sends requests to the target: undici, `node:http2`, both by protocol, or a script in tests. */
+export type Transport = Pick<HttpClient, 'send' | 'warm' | 'openAhead' | 'close'>;
 
 /**
  * Sends requests with undici, with one `Client` per connection. So we choose the connection of a request, count its

@@ -1,4 +1,4 @@
-import type { ExchangeRow } from '../../core/exchange.ts';
+import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { AuditDocument, ScalingCounts } from '../../documents/replay.ts';
 import type { AnswerForecast } from '../answers/expected-answer.ts';
@@ -10,6 +10,7 @@ import type { ConnectionPolicy } from '../options/replay-flags.ts';
 import type { BodyChanges } from '../request/body-changes.ts';
 import type { BuildResult, MaskedParts, RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
+import { http2PartOf } from '../request/http2-part.ts';
 import type { TimeShift } from '../request/shift-time.ts';
 import { SKIP_REASONS, type SkipReason, skipReasonOf } from '../window/capture.ts';
 import type { Scaling } from './scaling.ts';
@@ -54,6 +55,10 @@ export interface WholePlanListener {
 export type TracedHeaders = (index: number, headers: readonly string[]) => readonly string[];
 
 type ReadyRequest = Extract<BuildResult, { kind: 'ready' }>;
+
+interface OwnRequest extends ReadyRequest {
+  readonly payload: ExchangePayload | null;
+}
 
 export interface PlanParts {
   readonly source: CaptureSource;
@@ -175,12 +180,13 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       const sizedAsSent = sizedRow(playedAsRow, moved.body);
       const sentRow = parts.changes.pinsLength ? { ...sizedAsSent, finish: null } : sizedAsSent;
       listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed, warmup });
-      const { stripe, lane } = placeOf(send, parts.connections ?? 'pooled');
+      const { stripe, lane, shared } = placeOf(send, parts.connections ?? 'pooled');
       const follows = parts.chains?.follow(send, index, intendedOffsetNs);
       const { method, path, body, chunked } = moved;
       const headers = parts.traced?.(index, moved.headers) ?? moved.headers;
       // Members are listed one by one, because spreading four objects would take longer than the rest of this loop.
       const recordedNs = durationNsOf(row);
+      const http2 = http2PartOf(row, built.payload, moved, shared);
       yield {
         index,
         intendedOffsetNs,
@@ -192,6 +198,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
         headers,
         body,
         chunked,
+        http2,
         answer,
         recordedNs,
       };
@@ -209,9 +216,10 @@ export function durationNsOf({ lastByteOffsetUs }: ExchangeRow): number | null {
 }
 
 /** The request of a send; null (and counted) if it cannot be built. */
-function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): ReadyRequest | null {
+function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): OwnRequest | null {
   const { source, builder, audit, tally, scaling } = parts;
-  const built = builder.build(source.payload(send.row), as);
+  const payload = source.payload(send.row);
+  const built = builder.build(payload, as);
   if (built.kind === 'no_payload') {
     audit.skip('no_payload');
     return null;
@@ -225,7 +233,7 @@ function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): Rea
   tally.planned(send);
   parts.recordedConnections?.add(send);
   tally.built(send, built, scaling.options.perturb.length);
-  return built;
+  return { ...built, payload };
 }
 
 /** Whether parts of the request's content are masked. Masked credentials do not count. */

@@ -55,8 +55,8 @@ export interface RequestRules {
   readonly pathMappings?: readonly PathMapping[];
   readonly runId: string;
   /**
-   * Whether requests of HTTP/2 are built. A file can hold them. Our clients speak HTTP/1.1, and what they would send is
-   * another request than the recorded one.
+   * Whether requests of HTTP/2 are built. Sent by HTTP/1.1, as a mirror does, they would be other requests than the
+   * recorded ones.
    */
   readonly http2?: boolean;
   /** Renames copies. Without it, every request keeps its recorded identity. */
@@ -65,6 +65,9 @@ export interface RequestRules {
 
 /** Headers that are left out besides the hop-by-hop ones, because the client or we write them again. */
 const WRITTEN_ANEW: readonly string[] = ['host', 'content-length', MARKER_HEADER, COPY_HEADER];
+
+/** The version in the head of a request that was recorded by HTTP/2. */
+const HTTP2 = 'HTTP/2';
 
 const NOTHING: readonly string[] = [];
 const NOTHING_MASKED: MaskedParts = { headers: NOTHING, queryKeys: NOTHING, bodyValues: NOTHING };
@@ -108,14 +111,18 @@ export class RequestBuilder {
     if (message === null || message.body.truncated) return { kind: 'no_payload' };
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
     const { method, target, version, headers } = parseRequestHead(message.head);
-    if (version === 'HTTP/2' && this.#rules.http2 !== true) return { kind: 'unreplayable', reason: 'http2' };
+    const isHttp2 = version === HTTP2;
+    if (isHttp2 && this.#rules.http2 !== true) return { kind: 'unreplayable', reason: 'http2' };
     const hasTrailers = message.trailers !== null && message.trailers.length > 0;
     // Checks the recorded headers, because a request without its Upgrade or Expect would be a different request.
     const reason = unreplayableReason({ method, target, headers, hasTrailers });
     if (reason !== null) return { kind: 'unreplayable', reason };
-    const chunked = listedBy(headers, 'transfer-encoding').includes('chunked');
+    const chunked = isHttp2
+      ? !headers.some(([name]) => name.toLowerCase() === 'content-length')
+      : listedBy(headers, 'transfer-encoding').includes('chunked');
     // For a chunked body without chunks, undici would send a length of 0. It refuses a second host.
-    if (chunked && message.body.bytes === 0) return { kind: 'unreplayable', reason: 'empty_chunked' };
+    if (chunked && !isHttp2 && message.body.bytes === 0)
+      return { kind: 'unreplayable', reason: 'empty_chunked' };
     const hosts = headers.filter(([name]) => name.toLowerCase() === 'host');
     if (this.#rules.host === 'recorded' && hosts.length > 1)
       return { kind: 'unreplayable', reason: 'duplicate_host' };
@@ -129,14 +136,19 @@ export class RequestBuilder {
       request: {
         method,
         path: (this.#rules.target?.basePath ?? '') + mapPath(target, this.#rules.pathMappings ?? []),
-        headers: this.#headersOf(headers, masked.headers, copy),
+        headers: this.#headersOf(headers, masked.headers, copy, isHttp2),
         body: message.body.bytes === 0 ? null : message.body.kept,
         chunked,
       },
     };
   }
 
-  #headersOf(recorded: readonly HeaderPair[], masked: readonly string[], copy: number | null): string[] {
+  #headersOf(
+    recorded: readonly HeaderPair[],
+    masked: readonly string[],
+    copy: number | null,
+    isHttp2: boolean,
+  ): string[] {
     const { host } = this.#rules;
     // Headers that a `Connection` header declares as hop-by-hop.
     const nominated = listedBy(recorded, 'connection');
@@ -154,7 +166,8 @@ export class RequestBuilder {
       else if (lower === 'host' && host === 'recorded') {
         const authority = masked.includes(lower) ? unmaskedHost(value) : value;
         if (authority !== null) flat.push(name, authority);
-      } else if (!this.#dropped.has(lower) && !nominated.includes(lower) && !masked.includes(lower))
+      } else if (lower === 'te' && value === 'trailers' && isHttp2) flat.push(name, value);
+      else if (!this.#dropped.has(lower) && !nominated.includes(lower) && !masked.includes(lower))
         flat.push(name, value);
     }
     if (host !== 'target' && host !== 'recorded') flat.push('Host', host);

@@ -104,7 +104,7 @@ export class CopyIdentity {
     }
     const request = {
       ...message,
-      head: buildRequestHead(head.method, this.#target(head.target, as.sessionSalt), headers),
+      head: buildRequestHead(head.method, this.#target(head.target, as.sessionSalt), headers, head.version),
       body: { ...message.body, kept, bytes: kept?.length ?? message.body.bytes },
     };
     return {

@@ -4,10 +4,18 @@ import { LIMITS } from '../../core/limits.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { UncheckedReason } from '../../core/run.ts';
 import { describeFilters } from '../../documents/replay-plan.ts';
+import { isGrpc } from '../../inference/grpc.ts';
 import { whyNoBody } from '../check/compared-fields.ts';
+import type { ExpectedProtocols } from '../engine/messages.ts';
 import type { Filters } from '../options/window-options.ts';
 import { SKIP_REASONS, type SkipReason, skipReasonOf } from './capture.ts';
 import { Playback } from './playback.ts';
+
+interface Probe {
+  /** Recorded names of servers. */
+  readonly authorities: ReadonlySet<string>;
+  readonly protocols: ExpectedProtocols;
+}
 
 /** Replayable requests whose `Host` is checked before a start. */
 const PROBED_REQUESTS = 64;
@@ -16,15 +24,16 @@ const PROBED_REQUESTS = 64;
  * Reads the first replayable requests of a window, so that an invalid start fails early with a clear message. It reads
  * a limited part of the window; if filters leave nothing there, it continues to the first such request.
  * @param filters for the error if they leave nothing
- * @returns the recorded authorities of this sample; the plan checks each request again
+ * @returns what this sample shows; the plan checks each request again
  * @throws AppError CAPTURE_EMPTY if the window has no request to send
  */
 export function probeCapture(
   source: CaptureSource,
   window: TimeRange & { readonly parts: readonly TimeRange[] },
   filters: Filters | null = null,
-): ReadonlySet<string> {
+): Probe {
   const authorities = new Set<string>();
+  const protocols = { http1: false, http2: false, grpc: false };
   const skipped = new Map<SkipReason, number>();
   let [probed, read] = [0, 0];
   for (const row of source instanceof Playback ? stretchesIn(source, window.parts) : source.rows(window)) {
@@ -37,13 +46,16 @@ export function probeCapture(
       continue;
     }
     const request = source.payload(row)?.request ?? null;
-    const host = request === null ? null : headerValue(parseRequestHead(request.head).headers, 'host');
+    const headers = request === null ? [] : parseRequestHead(request.head).headers;
+    const host = headerValue(headers, 'host');
+    const isCall = isGrpc(headerValue(headers, 'content-type'));
+    protocols[row.protocol !== 'h2' ? 'http1' : isCall ? 'grpc' : 'http2'] = true;
     if (host !== null) authorities.add(host);
     probed += 1;
     if (probed === PROBED_REQUESTS) break;
   }
   if (probed === 0) throw nothingToSend(skipped, source, filters);
-  return authorities;
+  return { authorities, protocols };
 }
 
 function* stretchesIn(source: Playback, parts: readonly TimeRange[]) {

@@ -137,7 +137,7 @@ describe('probeCapture', () => {
   const WINDOW = { ...RANGE, parts: [RANGE] };
 
   it('gives the hosts of the first replayable requests and reads no more than it needs', () => {
-    expect([...probeCapture(mixedCapture(), WINDOW)]).toEqual(['prod-0', 'prod-2', 'prod-4']);
+    expect([...probeCapture(mixedCapture(), WINDOW).authorities]).toEqual(['prod-0', 'prod-2', 'prod-4']);
     const many = Array.from({ length: 1_000 }, (_, id) => exchangeRow({ id }));
     const capture = new MemoryCapture(many, () => requestPayload('/'));
     probeCapture(capture, WINDOW);

@@ -1,0 +1,67 @@
+import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
+import { NS_PER_US } from '../../core/units.ts';
+import { isGrpc, parseGrpcTimeoutUs } from '../../inference/grpc.ts';
+import type { Http2Part } from '../engine/messages.ts';
+import { type BuiltRequest, flatValue } from './build.ts';
+
+/** What leaves less than this after the begin of a part belongs to it. */
+const PART_US = 1_000;
+
+/**
+ * How a request that was recorded by HTTP/2 is sent. The messages of a request stream leave at their recorded offsets.
+ * Null for another request.
+ * @param connection number of the recorded connection that carries it; null for any
+ */
+export function http2PartOf(
+  row: ExchangeRow,
+  payload: ExchangePayload | null,
+  request: BuiltRequest,
+  connection: number | null,
+): Http2Part | null {
+  if (row.protocol !== 'h2') return null;
+  const grpc = isGrpc(flatValue(request.headers, 'content-type'));
+  const timeoutUs = parseGrpcTimeoutUs(flatValue(request.headers, 'grpc-timeout'));
+  const bytes = request.body?.length ?? 0;
+  return {
+    grpc,
+    connection,
+    deadlineNs: grpc && timeoutUs !== null ? timeoutUs * NS_PER_US : null,
+    wantsMessage: grpc && (row.responseMessages ?? 0) > 0,
+    parts: grpc && payload !== null ? partsOf(row, payload, bytes) : [],
+  };
+}
+
+/** Empty if all leaves with the head, as of a unary call, or if it is unknown when its messages came. */
+function partsOf(
+  { requestEndOffsetUs }: ExchangeRow,
+  { requestChunks, responseChunks }: ExchangePayload,
+  bodyBytes: number,
+): number[] {
+  const answersBefore = (offsetUs: number): number => {
+    let answers = 0;
+    for (let at = 0; at < responseChunks.length; at += 2)
+      if ((responseChunks[at] ?? 0) < offsetUs) answers += 1;
+    return answers;
+  };
+  const parts: { fromUs: number; bytes: number; answers: number }[] = [];
+  const add = (fromUs: number, bytes: number): void => {
+    const answers = answersBefore(fromUs);
+    const last = parts.at(-1);
+    if (last !== undefined && fromUs - last.fromUs < PART_US && answers === last.answers) last.bytes += bytes;
+    else parts.push({ fromUs, bytes, answers });
+  };
+  let total = 0;
+  for (let at = 0; at < requestChunks.length; at += 2) {
+    const bytes = requestChunks[at + 1] ?? 0;
+    add(requestChunks[at] ?? 0, bytes);
+    total += bytes;
+  }
+  if (total !== bodyBytes) return [];
+  const endUs = requestEndOffsetUs ?? 0;
+  const isAnswered = answersBefore(endUs) > (parts.at(-1)?.answers ?? 0);
+  // The end of a single message came later only because the message was long, unless an answer came before it.
+  if (requestEndOffsetUs !== null && (requestChunks.length > 2 || isAnswered)) add(endUs, 0);
+  const [first] = parts;
+  if (parts.length <= 1 && (first?.fromUs ?? 0) < PART_US) return [];
+  return parts.flatMap(({ fromUs, bytes, answers }) => [fromUs * NS_PER_US, bytes, answers]);
+}
