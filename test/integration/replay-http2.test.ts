@@ -1,56 +1,209 @@
-import { expect, test } from 'vitest';
+import type { ServerHttp2Stream } from 'node:http2';
+import { describe, expect, test } from 'vitest';
+import type { Exchange } from '../../src/core/exchange.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US, wholeBody } from '../support/exchanges.ts';
-import { callHead, grpcMessage } from '../support/grpc.ts';
-import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
+import { ANSWER_HEAD, callHead, grpcMessage } from '../support/grpc.ts';
+import { answer, startGrpcServer, trailersOnly } from '../support/grpc-server.ts';
+import { documentOf, replay, requestsOf } from '../support/replaying.ts';
 
 const CALL_PATH = '/inference.GRPCInferenceService/ModelInfer';
+const STREAM_PATH = '/inference.GRPCInferenceService/ModelStreamInfer';
 
-/** Calls that were recorded by HTTP/2. */
-function callsOf(count: number) {
+/** Calls that were recorded by HTTP/2, unary by default. */
+function callsOf(
+  count: number,
+  parts: Partial<Exchange> = {},
+  path = CALL_PATH,
+  lines: readonly string[] = [],
+  body: Buffer | null = null,
+) {
+  const message = (head: string | Uint8Array, body: Uint8Array) => {
+    return { head: Buffer.from(head as string), redacted: [], body: wholeBody(body), trailers: null };
+  };
   return Array.from({ length: count }, (_, at) =>
     exchangeOf({
-      arrivalUs: TEST_EPOCH_US + at * 1_000,
+      arrivalUs: TEST_EPOCH_US + at * 20_000,
       protocol: 'h2',
-      route: `POST ${CALL_PATH}`,
-      request: {
-        head: callHead(CALL_PATH),
-        redacted: [],
-        body: wholeBody(grpcMessage('call')),
-        trailers: null,
-      },
+      route: `POST ${path}`,
+      request: message(callHead(path, ...lines), body ?? grpcMessage(`call ${at}`)),
+      response: message(ANSWER_HEAD, grpcMessage('answer')),
+      connection: 1,
+      status: 200,
       grpcStatus: 0,
       requestMessages: 1,
       responseMessages: 1,
+      requestChunks: [0, 11],
+      responseChunks: [3_000, 11],
+      ...parts,
     }),
   );
 }
 
-test('calls recorded by HTTP/2 are counted as left out, and are not sent by HTTP/1.1', async () => {
-  const server = await serverOf();
+const unary = (stream: ServerHttp2Stream) => answer(stream, grpcMessage('answer'));
+const ARGS = ['--json', '--slo', 'errors: rate<0.01'];
+
+test('calls recorded by HTTP/2 are sent by HTTP/2 beside requests of HTTP/1.1, to the same target', async () => {
+  const server = await startGrpcServer({ [CALL_PATH]: unary });
   const capture = captureOf([...callsOf(3), ...requestsOf(2)]);
-  const run = await replay(capture, server.url, ['--json']);
-  expect(documentOf(run)).toMatchObject({
-    planned: 2,
-    sent: 2,
-    unreplayable: 3,
-    audit: { unreplayableByReason: { http2: 3 } },
-  });
-  expect(server.requests.map(({ target }) => target)).toEqual([
-    '/v2/models/m/infer?n=0',
-    '/v2/models/m/infer?n=1',
+  const run = await replay(capture, `http://127.0.0.1:${server.port}`, ARGS);
+  expect(documentOf(run)).toMatchObject({ planned: 5, sent: 5, failed: 0, unreplayable: 0 });
+  expect(server.got.get(CALL_PATH)?.map(([message]) => message?.content)).toEqual([
+    'call 0',
+    'call 1',
+    'call 2',
   ]);
 });
 
-test('a window of HTTP/2 alone sends nothing and is no PASS', async () => {
-  const server = await serverOf();
-  const run = await replay(captureOf(callsOf(3)), server.url, ['--json', '--slo', 'errors: rate<0.1']);
-  expect(server.requests).toEqual([]);
-  const { verdict, planned, unreplayable } = documentOf(run);
-  expect({ verdict, planned, unreplayable, status: run.status }).toMatchObject({
-    verdict: 'INCONCLUSIVE',
-    planned: 0,
-    unreplayable: 3,
-    status: 4,
+test('a window of calls alone is judged', async () => {
+  const server = await startGrpcServer({ [CALL_PATH]: unary });
+  const run = await replay(captureOf(callsOf(30)), `http://127.0.0.1:${server.port}`, ARGS);
+  expect(documentOf(run)).toMatchObject({
+    planned: 30,
+    failed: 0,
+    sent: 30,
+    connections: { opened: 1, openedAtLimit: 0, overtaken: 0 },
   });
+  expect(documentOf(run).errors).toEqual({});
+});
+
+describe('a target that does not answer as recorded', () => {
+  test.each<[string, (stream: ServerHttp2Stream) => void, Record<string, number>, Record<string, number>]>([
+    ['OK without a message', (stream) => answer(stream, null), { no_message: 20 }, {}],
+    ['UNAVAILABLE', (stream) => trailersOnly(stream, 14), {}, { 503: 20 }],
+    ['RESOURCE_EXHAUSTED', (stream) => trailersOnly(stream, 8), {}, { 429: 20 }],
+    [
+      'no grpc-status',
+      (stream) => {
+        stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+        stream.end(grpcMessage('answer'));
+      },
+      { no_status: 20 },
+      {},
+    ],
+    [
+      'a page instead of a call',
+      (stream) => {
+        stream.respond({ ':status': 200, 'content-type': 'text/html' });
+        stream.end('<html>');
+      },
+      { no_status: 20 },
+      {},
+    ],
+    [
+      'half a message',
+      (stream) => answer(stream, grpcMessage('answer').subarray(0, 8)),
+      { broken_stream: 20 },
+      {},
+    ],
+    ['a refused stream', (stream) => stream.close(7), { refused_stream: 20 }, {}],
+  ])('with %s does not pass', async (_name, method, errors, statuses) => {
+    const server = await startGrpcServer({ [CALL_PATH]: method });
+    const run = await replay(captureOf(callsOf(20)), `http://127.0.0.1:${server.port}`, ARGS);
+    const document = documentOf(run);
+    expect(document.errors).toEqual(errors);
+    expect(document.statuses).toMatchObject(statuses);
+    expect(document.verdict).toBe('FAIL');
+  });
+
+  test('past the deadline of its calls does not pass, and the calls are cancelled', async () => {
+    let cancelled = 0;
+    const silent = (stream: ServerHttp2Stream): void => {
+      stream.on('close', () => {
+        if (stream.rstCode === 8) cancelled += 1;
+      });
+    };
+    const server = await startGrpcServer({ [CALL_PATH]: silent });
+    const calls = callsOf(20, {}, CALL_PATH, ['grpc-timeout: 100m']);
+    const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, ARGS);
+    expect(documentOf(run).errors).toEqual({ deadline: 20 });
+    expect(documentOf(run).verdict).toBe('FAIL');
+    expect(cancelled).toBe(20);
+  });
+});
+
+test('of a stream the first message is its first token, and the gaps are those between messages', async () => {
+  const server = await startGrpcServer({
+    [STREAM_PATH]: (stream) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+      const later = [30, 60, 90].map((ms) => setTimeout(() => stream.write(grpcMessage('token')), ms));
+      setTimeout(() => stream.end(), 110);
+      stream.on('close', () => later.map(clearTimeout));
+    },
+  });
+  const calls = callsOf(20, { streamed: true, responseMessages: 3 }, STREAM_PATH);
+  const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, [
+    '--json',
+    '--slo',
+    'ttft: p(90)<10000',
+    '--slo',
+    'itl: p(90)<10000',
+  ]);
+  const { completed, ttftMs, itlMs, streams } = documentOf(run);
+  expect(completed).toBe(20);
+  expect(streams).toMatchObject({ completed: 20, withoutContent: 0, gaps: 40 });
+  for (const { p50 } of [ttftMs, itlMs]) expect(p50).toBeGreaterThanOrEqual(29);
+});
+
+/** `ModelStreamInferResponse` with an `error_message`. */
+const STREAM_ERROR = Buffer.from([0x0a, 4, ...Buffer.from('busy')]);
+
+test('errors inside streams that end with OK do not pass', async () => {
+  const server = await startGrpcServer({
+    [STREAM_PATH]: (stream) => answer(stream, grpcMessage(STREAM_ERROR)),
+  });
+  const streams = callsOf(30, { streamed: true, answerError: false }, STREAM_PATH);
+  const run = await replay(captureOf(streams), `http://127.0.0.1:${server.port}`, ARGS);
+  const document = documentOf(run);
+  expect(document.statuses).toEqual({ 200: 30 });
+  expect(document.verdict).not.toBe('PASS');
+  expect(document.reasons.map(({ code }) => code)).toContain('not_comparable');
+});
+
+test('messages of a request stream arrive at their recorded gaps, and its end too', async () => {
+  const arrivals: number[][] = [];
+  const server = await startGrpcServer({ [STREAM_PATH]: unary });
+  server.onStream = (stream) => {
+    const times: number[] = [];
+    arrivals.push(times);
+    stream.on('data', () => times.push(performance.now()));
+    stream.on('end', () => times.push(performance.now()));
+  };
+  const body = Buffer.concat(['one', 'two'].map((text) => grpcMessage(text)));
+  const streams = callsOf(
+    10,
+    {
+      requestMessages: 2,
+      requestChunks: [0, 8, 40_000, 8],
+      requestEndOffsetUs: 70_000,
+      responseChunks: [71_000, 11],
+    },
+    STREAM_PATH,
+    [],
+    body,
+  );
+  const run = await replay(captureOf(streams), `http://127.0.0.1:${server.port}`, ARGS);
+  expect(documentOf(run)).toMatchObject({ completed: 10, connections: { overtaken: 0 } });
+  for (const [first = 0, second = 0, end = 0] of arrivals) {
+    expect(second - first).toBeGreaterThanOrEqual(35);
+    expect(end - second).toBeGreaterThanOrEqual(25);
+  }
+  expect(arrivals).toHaveLength(10);
+});
+
+test.each([
+  ['pooled', 1],
+  ['recorded', 3],
+])('connections are %s: %i of three recorded ones', async (how, count) => {
+  const server = await startGrpcServer({ [CALL_PATH]: unary });
+  const calls = callsOf(30).map((call, at) => ({ ...call, connection: 1 + (at % 3) }));
+  const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, [
+    ...ARGS,
+    '--connections',
+    how,
+    '--threads',
+    '1',
+  ]);
+  expect(documentOf(run)).toMatchObject({ completed: 30, connections: { used: count, openedAtLimit: 0 } });
 });

@@ -25,6 +25,8 @@ export interface GrpcServer {
   readonly port: number;
   /** Requests by path, in the order of their ends. */
   readonly got: Map<string, Messages[]>;
+  /** Called as soon as a stream begins. */
+  onStream: (stream: ServerHttp2Stream) => void;
 }
 
 const HEAD = { ':status': 200, 'content-type': 'application/grpc' };
@@ -43,11 +45,13 @@ export function trailersOnly(stream: ServerHttp2Stream, status: number): void {
 /** A server of gRPC over HTTP/2 with prior knowledge, and of HTTP/1.1, on one port. Plain requests get `plain`. */
 export async function startGrpcServer(methods: Readonly<Record<string, Method>>): Promise<GrpcServer> {
   const got = new Map<string, Messages[]>();
+  const stage = { port: 0, got, onStream: (_stream: ServerHttp2Stream): void => undefined };
   const http1 = createHttpServer((request, response) => {
     request.resume().on('end', () => response.end('one'));
   });
   const http2 = createHttp2Server();
   http2.on('stream', (stream, headers) => {
+    stage.onStream(stream);
     const path = String(headers[':path']);
     const chunks: Buffer[] = [];
     stream.on('error', () => undefined);
@@ -75,7 +79,8 @@ export async function startGrpcServer(methods: Readonly<Record<string, Method>>)
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   afterwards(() => void server.close());
-  return { port: (server.address() as AddressInfo).port, got };
+  stage.port = (server.address() as AddressInfo).port;
+  return stage;
 }
 
 export interface Called {

@@ -1,22 +1,40 @@
 import type { SendError } from '../../core/run.ts';
 import { GrpcMessages } from '../../inference/grpc.ts';
+import { CallErrorScan } from '../../inference/protobuf/call-facts.ts';
+import { callSchema } from '../../inference/protobuf/known-services.ts';
+import type { CallSchema } from '../../inference/protobuf/schema.ts';
 import type { AnswerFacts } from './read-answer.ts';
 import { TokenTimes } from './token-times.ts';
 
 /** The code of a call that succeeded. */
 const OK = 0;
 
+/** Service and method. */
+const METHOD = /\/[^/]+\/[^/]+$/;
+
+/** Made when the first call is answered. */
+let knownCalls: CallSchema | null = null;
+
 /** Reads the messages of a gRPC answer while they arrive, and judges how it ended. */
 export class GrpcAnswer {
   readonly #isStream: boolean;
   readonly #times = new TokenTimes();
   readonly #messages: GrpcMessages;
+  /** Null for a call whose messages cannot be read. */
+  readonly #errorScan: CallErrorScan | null;
   #atNs = 0;
   #pausedNs = 0;
 
-  /** @param isStream whether the answer is a stream even if it has one message */
-  constructor(isStream: boolean) {
+  /**
+   * @param path of the call, which may begin with a base path of the target
+   * @param isStream whether the answer is a stream even if it has one message
+   * @param coding `grpc-encoding` of the answer
+   */
+  constructor(path: string, isStream: boolean, coding: string | null) {
     this.#isStream = isStream;
+    knownCalls ??= callSchema();
+    const types = knownCalls.of(METHOD.exec(path)?.[0] ?? '');
+    this.#errorScan = types === null ? null : new CallErrorScan(types, coding);
     this.#messages = new GrpcMessages((_bytes, _begins, ends) => {
       if (ends) this.#times.add(this.#atNs, this.#pausedNs);
     });
@@ -31,6 +49,12 @@ export class GrpcAnswer {
     this.#atNs = atNs;
     this.#pausedNs = pausedNs;
     this.#messages.write(bytes);
+    this.#errorScan?.write(bytes);
+  }
+
+  /** Whether a complete answer with status OK reports an error in a message; null if that is unknown. */
+  tellsError(): boolean | null {
+    return this.#errorScan?.finish() ?? null;
   }
 
   /**

@@ -16,6 +16,8 @@ export interface AnswerHead {
   readonly contentLength?: string | null;
   /** `Inference-Header-Content-Length`: bytes of JSON before Triton's binary tensors. */
   readonly inferenceHeaderLength?: string | null;
+  /** `grpc-encoding` of an answer to a gRPC call. */
+  readonly grpcEncoding?: string | null;
 }
 
 /** The facts of an answer. Instants are those given to `write`. */

@@ -46,7 +46,10 @@ export class PendingSend implements SendEvents {
   sentNs = Number.POSITIVE_INFINITY;
   /** Set when the transport has taken the request. */
   handle: SendHandle | null = null;
-  readonly #planned: Pick<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer' | 'headers' | 'http2'>;
+  readonly #planned: Pick<
+    PreparedRequest,
+    'index' | 'intendedOffsetNs' | 'answer' | 'headers' | 'path' | 'http2'
+  >;
   readonly #host: PendingHost;
   /** Null after the transport has taken it, so that the body is not kept until the answer ends. */
   #request: PreparedRequest | null;
@@ -75,8 +78,8 @@ export class PendingSend implements SendEvents {
   #errorScan: ErrorAnswerScan | null = null;
 
   constructor(request: PreparedRequest, host: PendingHost, readyNs = host.clock.nowNs()) {
-    const { index, intendedOffsetNs, answer, headers, http2 } = request;
-    this.#planned = { index, intendedOffsetNs, answer, headers, http2 };
+    const { index, intendedOffsetNs, answer, headers, path, http2 } = request;
+    this.#planned = { index, intendedOffsetNs, answer, headers, path, http2 };
     this.#request = request;
     this.#host = host;
     this.#requestBytes = request.body?.length ?? 0;
@@ -162,9 +165,10 @@ export class PendingSend implements SendEvents {
   /** The answer to a gRPC call begins. Only its end shows whether the call succeeded, its first message that it may. */
   #beginCall(head: AnswerHead): void {
     if (!isGrpc(head.contentType)) return;
-    this.#grpc = new GrpcAnswer(this.#planned.answer.streams);
+    const { answer, path } = this.#planned;
+    this.#grpc = new GrpcAnswer(path, answer.streams, head.grpcEncoding ?? null);
     const { keeping } = this.#host;
-    if (keeping !== null && !this.#planned.answer.streams) this.#copy = new AnswerCopy(keeping, head);
+    if (keeping !== null && !answer.streams) this.#copy = new AnswerCopy(keeping, head);
   }
 
   onData(bytes: Buffer): void {
@@ -235,9 +239,14 @@ export class PendingSend implements SendEvents {
       cancelled,
       streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
       answer: facts?.read === true ? this.#answerOf(facts) : null,
-      tellsError: end === null ? (this.#errorScan?.finish() ?? null) : null,
+      tellsError: end === null ? this.#tellsError() : null,
       bodyCrc: end === null && hasSucceeded(this.#status) ? this.#bodyCrc : null,
     };
+  }
+
+  #tellsError(): boolean | null {
+    if (this.#grpc !== null) return hasSucceeded(this.#status) ? this.#grpc.tellsError() : null;
+    return this.#errorScan?.finish() ?? null;
   }
 
   /** Adds the copy of the answer. An incomplete answer is not compared, so its copy is dropped. */

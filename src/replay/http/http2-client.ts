@@ -564,7 +564,8 @@ class Call implements SendHandle {
     this.#status = grpcStatusOf(fields);
     if (this.#part.grpc) this.#messages = new GrpcMessages();
     this.#host.answered(firstOf(fields['server']));
-    this.#events.onStatus(Number(headers[':status']), answerHeadOf(fields));
+    const head = { ...answerHeadOf(fields), grpcEncoding: firstOf(fields['grpc-encoding']) };
+    this.#events.onStatus(Number(headers[':status']), head);
   }
 
   /** The answer is complete, maybe before the request is. */
