@@ -1,6 +1,6 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns';
 import { lookup } from 'node:dns/promises';
-import { isIP, type LookupFunction, connect as tcpConnect } from 'node:net';
+import { isIP, type LookupFunction, type Socket, connect as tcpConnect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import {
   type ConnectionOptions,
@@ -244,8 +244,12 @@ export function fencedLookup(fenced: FencedAddresses): LookupFunction {
   };
 }
 
+/** What a target must speak for the requests that it gets. */
+export type TargetProtocol = 'http1' | 'http2';
+
 /**
- * Connects once (and ends TLS where the target speaks it), sending nothing.
+ * Connects once (and ends TLS where the target speaks it). To a target of HTTP/1.1 it sends nothing. One of HTTP/2 must
+ * answer the preface with its settings.
  * @param fenced where no connection may go
  * @throws AppError TARGET_UNREACHABLE
  */
@@ -254,10 +258,17 @@ export async function assertReachable(
   certificates: CertificateRules,
   fenced: FencedAddresses,
   timeoutMs = 5_000,
+  protocol: TargetProtocol = 'http1',
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const { hostname: host, port, socketPath } = target;
-  const at = { host, port, lookup: fencedLookup(fenced) };
+  const isHttp2 = protocol === 'http2';
+  const at = {
+    host,
+    port,
+    lookup: fencedLookup(fenced),
+    ...(isHttp2 && target.tls && { ALPNProtocols: ['h2'] }),
+  };
   const socket = target.tls
     ? tlsConnect({ ...at, ...trustOf(certificates), ...(isIP(host) === 0 && { servername: host }) }, resolve)
     : tcpConnect(socketPath === null ? at : { path: socketPath }, resolve);
@@ -265,7 +276,14 @@ export async function assertReachable(
   socket.once('error', reject);
   try {
     await promise;
+    if (isHttp2) await assertHttp2(socket, timeoutMs);
   } catch (cause) {
+    if (cause instanceof OtherProtocol || isAlpnRefusal(cause)) {
+      throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} does not speak HTTP/2`, {
+        hint: 'Requests recorded by HTTP/2 are sent by HTTP/2. Give the port of gRPC: --grpc-target HOST:PORT, with https:// if it has TLS.',
+        cause,
+      });
+    }
     if (hasNoTls(cause)) {
       throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} does not speak TLS`, {
         hint: `Give it as ${target.url.replace(/^https:/, 'http:')}, or name its port for TLS.`,
@@ -281,6 +299,40 @@ export async function assertReachable(
   } finally {
     socket.destroy();
   }
+}
+
+/** What answered is no HTTP/2. */
+class OtherProtocol extends Error {}
+
+const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+/** A SETTINGS frame without settings, by its length, type, flags and stream. */
+const NO_SETTINGS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+/** What every SETTINGS frame has from its type on. */
+const SETTINGS_BEGIN = Buffer.from([4, 0, 0, 0, 0, 0]);
+const LENGTH_BYTES = 3;
+
+/** Every server of HTTP/2 begins with a SETTINGS frame. @throws OtherProtocol if this one does not */
+async function assertHttp2(socket: Socket, timeoutMs: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const refuse = (why: string) => reject(new OtherProtocol(why));
+  if (socket instanceof TLSSocket && socket.alpnProtocol !== 'h2') refuse('TLS chose another protocol');
+  let begin: Buffer = Buffer.alloc(0);
+  socket.on('data', (bytes: Buffer) => {
+    begin = Buffer.concat([begin, bytes]).subarray(0, NO_SETTINGS.length);
+    if (begin.length < NO_SETTINGS.length) return;
+    if (begin.subarray(LENGTH_BYTES).equals(SETTINGS_BEGIN)) resolve();
+    else refuse('the answer to its preface is no HTTP/2');
+  });
+  socket.once('close', () => refuse('it closed the connection'));
+  socket.once('error', () => refuse('it broke the connection'));
+  socket.setTimeout(timeoutMs, () => refuse(`no settings within ${timeoutMs} ms`));
+  socket.write(Buffer.concat([Buffer.from(PREFACE), NO_SETTINGS]));
+  await promise;
+}
+
+/** Whether a server of TLS has no protocol in common with us. */
+function isAlpnRefusal(cause: unknown): boolean {
+  return (cause as { readonly code?: unknown }).code === 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL';
 }
 
 /** Whether what answered a TLS greeting was no TLS. */

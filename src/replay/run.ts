@@ -75,6 +75,8 @@ const REPORT_FRESH_NS = 500_000_000;
 export class Replay {
   readonly #parts: ReplayParts;
   readonly #fence: TargetFence;
+  /** Null if gRPC calls go to the same target. */
+  readonly #grpcFence: TargetFence | null;
   readonly #audit = new AuditCounter();
   readonly #tally = new ScalingTally();
   readonly #changes: BodyChanges;
@@ -111,6 +113,8 @@ export class Replay {
     this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
     this.#chains = parts.options.sessionOrder === 'open' ? null : new SessionChains();
     this.#fence = new TargetFence({ ...parts.options, target: parts.target });
+    const { grpcTarget } = parts.options;
+    this.#grpcFence = grpcTarget === null ? null : new TargetFence({ ...parts.options, target: grpcTarget });
   }
 
   /**
@@ -122,8 +126,14 @@ export class Replay {
     if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
     const { authorities, protocols } = probeCapture(source, window, options.filters);
     this.#expected = protocols;
-    await this.#fence.check([...overview.targets, ...authorities], this.#parts.resolveHost);
-    await assertReachable(target, options, this.#fence.fenced);
+    const names = [...overview.targets, ...authorities];
+    const { grpcTarget } = options;
+    await this.#fence.check(names, this.#parts.resolveHost);
+    await this.#grpcFence?.check(names, this.#parts.resolveHost);
+    const isHttp2 = protocols.http2 || (protocols.grpc && grpcTarget === null);
+    await assertReachable(target, options, this.#fence.fenced, undefined, isHttp2 ? 'http2' : 'http1');
+    if (grpcTarget !== null && this.#grpcFence !== null)
+      await assertReachable(grpcTarget, options, this.#grpcFence.fenced, undefined, 'http2');
   }
 
   /**
@@ -139,6 +149,7 @@ export class Replay {
       ...closedLoopOf(options, window),
       fenced: this.#fence.fenced,
       ...(this.#expected === undefined ? {} : { expected: this.#expected }),
+      grpcTarget: this.#grpcEnd(),
       ...(checks === null ? {} : { keeping: checks.keeping }),
     });
     const openSessions = OpenSessions.before(overview, source, window);
@@ -179,11 +190,29 @@ export class Replay {
     };
   }
 
+  /** Both fences look at each recorded name, whichever target its requests go to. */
+  readonly #fences: PlanParts['fence'] = {
+    checkRecorded: (authority) => {
+      this.#fence.checkRecorded(authority);
+      this.#grpcFence?.checkRecorded(authority);
+    },
+  };
+
+  #grpcEnd(): NonNullable<EngineOptions['grpcTarget']> | null {
+    const { grpcTarget } = this.#parts.options;
+    if (grpcTarget === null || this.#grpcFence === null) return null;
+    return { ...picked(grpcTarget, 'origin', 'socketPath'), fenced: this.#grpcFence.fenced };
+  }
+
   /** Ends the run if the target's name begins to resolve to production. */
   #watchTarget(): NodeJS.Timeout | undefined {
-    if (!this.#fence.isWatched) return undefined;
+    const watched = [this.#fence, this.#grpcFence].filter((fence) => fence?.isWatched === true);
+    if (watched.length === 0) return undefined;
+    const look = async (): Promise<void> => {
+      for (const fence of watched) await fence?.checkAgain(this.#parts.resolveHost);
+    };
     return setInterval(() => {
-      this.#fence.checkAgain(this.#parts.resolveHost).catch((thrown: unknown) => {
+      look().catch((thrown: unknown) => {
         if (!(thrown instanceof AppError)) throw thrown;
         if (!this.#stop.signal.aborted) this.#abort(thrown);
       });
@@ -257,7 +286,7 @@ export class Replay {
       }),
       changes: this.#changes,
       answers: this.#answers,
-      fence: this.#fence,
+      fence: this.#fences,
       ceiling,
       audit: this.#audit,
       connections: options.connections,

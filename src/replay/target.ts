@@ -29,9 +29,9 @@ const HOST_AND_PORT = /^\s*(?!https?:)(?:\[[^\]]+\]|[\w.-]*):\d{1,5}(?:\/\S*)?\s
  * this machine), `unix:/path/of.sock`.
  * @throws AppError OPTION_INVALID for anything a replay could not mean.
  */
-export function parseTarget(text: string): Target {
+export function parseTarget(text: string, flag = '--target'): Target {
   const refuse = (why: string, likely: string | null = null) =>
-    new AppError('OPTION_INVALID', `--target: ${JSON.stringify(shownUrl(text))} ${why}`, {
+    new AppError('OPTION_INVALID', `${flag}: ${JSON.stringify(shownUrl(text))} ${why}`, {
       hint:
         likely !== null
           ? `Did you mean ${likely}?`

@@ -6,7 +6,7 @@ import { type AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../../inference/token-usage.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import { StreamEnd } from './stream-end.ts';
-import { TokenTimes } from './token-times.ts';
+import { type TokenFacts, TokenTimes } from './token-times.ts';
 
 /** The facts about the body in the head of an answer. */
 export interface AnswerHead {
@@ -21,12 +21,12 @@ export interface AnswerHead {
 }
 
 /** The facts of an answer. Instants are those given to `write`. */
-export interface AnswerFacts extends Omit<SendAnswer, 'firstTokenOffsetNs' | 'lastTokenOffsetNs'> {
+export interface AnswerFacts
+  extends TokenFacts,
+    Pick<SendAnswer, 'promptTokens' | 'outputTokens' | 'finish' | 'finishes'> {
   readonly streamed: boolean;
   /** False for a stream that cannot be read without decoding. Then all other facts are unknown. */
   readonly read: boolean;
-  readonly firstTokenNs: number | null;
-  readonly lastTokenNs: number | null;
 }
 
 /** A cheap test before an event is searched for token counts. */

@@ -1,5 +1,14 @@
 import { GapCounts } from '../../core/gap-counts.ts';
-import type { AnswerFacts } from './read-answer.ts';
+import type { SendAnswer } from '../../core/run.ts';
+
+/** The facts of an answer that come from these times. Instants are those given to `add`. */
+export type TokenFacts = Pick<
+  SendAnswer,
+  'contentEvents' | 'gapMaxNs' | 'gaps' | 'firstTokenPausedNs' | 'lastTokenPausedNs' | 'unpausedGaps'
+> & {
+  readonly firstTokenNs: number | null;
+  readonly lastTokenNs: number | null;
+};
 
 /** When the tokens of a stream came: pieces with content of a body, or messages of a gRPC call. */
 export class TokenTimes {
@@ -30,7 +39,7 @@ export class TokenTimes {
     this.#lastPausedNs = pausedNs;
   }
 
-  facts(): Omit<AnswerFacts, 'streamed' | 'read' | 'promptTokens' | 'outputTokens' | 'finish' | 'finishes'> {
+  facts(): TokenFacts {
     return {
       firstTokenNs: this.#firstNs,
       lastTokenNs: this.#lastNs,

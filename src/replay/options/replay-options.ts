@@ -86,6 +86,8 @@ type AsRead = Pick<ReplayRead, (typeof AS_READ)[number]> & Renamed;
 export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions {
   /** Null for a dry run without a target. */
   readonly target: Target | null;
+  /** Where gRPC calls go; null if to `target`. */
+  readonly grpcTarget: Target | null;
   readonly window: WindowRequest;
   readonly filters: Filters;
   /** Copies of a session start up to this much later than the original. */
@@ -158,6 +160,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   const resolved: ReplayOptions = {
     ...asRead(read),
     target: problems.optional(read.target, parseTarget),
+    grpcTarget: problems.optional(read.grpcTarget, (stated) => parseTarget(stated, '--grpc-target')),
     scaling: scalingNameOf(read, problems),
     ...changesOf(read, problems),
     ...loadOf(
@@ -245,10 +248,11 @@ function asRead(read: ReplayRead): AsRead {
 
 /** The options in the form that a run stores, without the values of added headers. */
 export function describeReplayOptions(options: ReplayOptions, window: TimeRange): Record<string, unknown> {
-  const { addedHeaders, target, caPem, ...plain } = options;
+  const { addedHeaders, target, grpcTarget, caPem, ...plain } = options;
   return {
     ...plain,
     target: target?.url ?? null,
+    grpcTarget: grpcTarget?.url ?? null,
     fromUs: window.fromUs,
     toUs: window.toUs,
     stages: options.stages?.map(stageText) ?? null,

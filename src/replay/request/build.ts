@@ -2,12 +2,14 @@ import type { RequestPart } from '../../core/exchange.ts';
 import {
   type HeaderPair,
   HOP_BY_HOP,
+  headerValue,
   MARKER_HEADER,
   parseRequestHead,
   type RequestHead,
   TOKEN,
   WRITTEN_BY_US,
 } from '../../core/headers.ts';
+import { isGrpc } from '../../inference/grpc.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
 import { type HostPolicy, refused } from '../options/parsers.ts';
 import type { Target } from '../target.ts';
@@ -47,6 +49,8 @@ const SERVER_ISSUED_ID = 'server_issued_id';
 export interface RequestRules {
   /** The target, whose base path is prepended to every path; null for none. */
   readonly target: Pick<Target, 'basePath'> | null;
+  /** The target of gRPC calls; null or absent if it is the same. */
+  readonly grpcTarget?: Pick<Target, 'basePath'> | null;
   readonly host: HostPolicy;
   readonly addedHeaders: readonly HeaderPair[];
   /** In lower case. */
@@ -135,12 +139,18 @@ export class RequestBuilder {
       bodyUnread: false,
       request: {
         method,
-        path: (this.#rules.target?.basePath ?? '') + mapPath(target, this.#rules.pathMappings ?? []),
+        path: this.#basePathOf(headers, isHttp2) + mapPath(target, this.#rules.pathMappings ?? []),
         headers: this.#headersOf(headers, masked.headers, copy, isHttp2),
         body: message.body.bytes === 0 ? null : message.body.kept,
         chunked,
       },
     };
+  }
+
+  #basePathOf(headers: readonly HeaderPair[], isHttp2: boolean): string {
+    const { target, grpcTarget = null } = this.#rules;
+    const isElsewhere = grpcTarget !== null && isHttp2 && isGrpc(headerValue(headers, 'content-type'));
+    return (isElsewhere ? grpcTarget : target)?.basePath ?? '';
   }
 
   #headersOf(
