@@ -73,6 +73,15 @@ export function streamsGrpcAnswer(path: string, responseMessages: number): boole
   return responseMessages > 1 || STREAMING_METHODS.has(path);
 }
 
+/** Calls that change the server: its models, shared memory, settings and caches, or the streams of other clients. */
+const CHANGES =
+  /\/(?:RepositoryModel(?:Load|Unload)|(?:System|Cuda)SharedMemory(?:Register|Unregister)|TraceSetting|LogSettings|HandleReloadConfigRequest|Abort|FlushCache)$/;
+
+/** Whether a call changes the server for other clients too. @param path the service and method, or a route that ends so */
+export function changesServer(path: string): boolean {
+  return CHANGES.test(path);
+}
+
 /** A flag (whether the message is compressed) and four bytes of length. */
 export const GRPC_PREFIX_BYTES = 5;
 

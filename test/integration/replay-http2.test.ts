@@ -204,6 +204,22 @@ test.each([
   expect(documentOf(run)).toMatchObject({ completed: 30, connections: { used: count, openedAtLimit: 0 } });
 });
 
+test('calls that change the server are left out and counted', async () => {
+  const server = await startGrpcServer({ [CALL_PATH]: unary });
+  const unload = '/inference.GRPCInferenceService/RepositoryModelUnload';
+  const run = await replay(
+    captureOf([...callsOf(2), ...callsOf(3, {}, unload)]),
+    `http://127.0.0.1:${server.port}`,
+    ARGS,
+  );
+  expect(documentOf(run)).toMatchObject({
+    planned: 2,
+    unreplayable: 3,
+    audit: { unreplayableByReason: { changes_server: 3 } },
+  });
+  expect(server.got.get(unload)).toBeUndefined();
+});
+
 describe('--grpc-target', () => {
   test('gets the calls, and --target the rest, in one schedule', async () => {
     const server = await serverOf();

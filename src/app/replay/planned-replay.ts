@@ -239,6 +239,7 @@ function dryRunParts(planned: PlannedReplay): DryRunParts {
     arrivalsOnly: overview.arrivalsOnly,
     builder: new RequestBuilder({
       ...options,
+      http2: true,
       runId: 'dry-run',
       identity: copyIdentityOf(overview, scaling),
     }),

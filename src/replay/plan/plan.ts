@@ -1,6 +1,7 @@
 import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { AuditDocument, ScalingCounts } from '../../documents/replay.ts';
+import { changesServer } from '../../inference/grpc.ts';
 import type { AnswerForecast } from '../answers/expected-answer.ts';
 import { placeOf, type RecordedConnections } from '../engine/connections.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
@@ -218,6 +219,11 @@ export function durationNsOf({ lastByteOffsetUs }: ExchangeRow): number | null {
 /** The request of a send; null (and counted) if it cannot be built. */
 function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): OwnRequest | null {
   const { source, builder, audit, tally, scaling } = parts;
+  const { protocol, route } = send.row;
+  if (protocol === 'h2' && route !== null && changesServer(route)) {
+    audit.refuse('changes_server');
+    return null;
+  }
   const payload = source.payload(send.row);
   const built = builder.build(payload, as);
   if (built.kind === 'no_payload') {
