@@ -135,6 +135,7 @@ const IN_FLIGHT_PARTS = {
 
 /** Options for sending. */
 const SENDING_OPTIONS = grouped('Sending and time limits', {
+  grpcTarget: text('--grpc-target <url>', 'where gRPC calls go, such as staging:8001 (default: --target)'),
   ...deciding('process', {
     threads: value(
       '--threads <n>',
@@ -241,7 +242,6 @@ const TRUST_OPTIONS = grouped('What a verdict needs', {
 export const REQUEST_OPTIONS = {
   // Parsed only when it is used. So a configuration with credentials here can still be printed, without them.
   target: text('--target <url>', 'the server to test, such as staging:8000 or https://staging/base'),
-  grpcTarget: text('--grpc-target <url>', 'where gRPC calls go, such as staging:8001 (default: --target)'),
   ...ofOneRun({
     multiplier: value(
       '--multiplier <m>',

@@ -27,6 +27,7 @@ function problemsOf(raw: RawReplayOptions): AppError {
 describe('resolveReplayOptions', () => {
   it('resolves every default to a value', () => {
     expect(resolveReplayOptions({ target: 'http://staging:8000/' }, sources)).toEqual({
+      grpcTarget: null,
       target: {
         url: 'http://staging:8000',
         origin: 'http://staging:8000',
