@@ -4,8 +4,10 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US, wholeBody } from '../support/exchanges.ts';
 import { ANSWER_HEAD, callHead, grpcMessage } from '../support/grpc.ts';
-import { answer, startGrpcServer, trailersOnly } from '../support/grpc-server.ts';
+import { answer, GrpcClient, piecesOf, startGrpcServer, trailersOnly } from '../support/grpc-server.ts';
+import { startRecording } from '../support/recording.ts';
 import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const CALL_PATH = '/inference.GRPCInferenceService/ModelInfer';
 const STREAM_PATH = '/inference.GRPCInferenceService/ModelStreamInfer';
@@ -264,4 +266,39 @@ test('a --target of HTTP/1.1 alone is named if the window has calls', async () =
   expect(run.status).toBe(5);
   expect(run.stderr).toContain('--grpc-target');
   expect(server.requests).toEqual([]);
+});
+
+test('what was recorded arrives again: each message, the pieces of a request stream, cancels and deadlines', async () => {
+  const methods = {
+    '/m.S/Echo': answer,
+    '/m.S/Refuse': (stream: ServerHttp2Stream) => trailersOnly(stream, 8),
+    '/m.S/Hang': () => undefined,
+  };
+  const server = await startGrpcServer(methods);
+  const directory = `${temporaryDirectory()}/capture`;
+  const recording = await startRecording(server.port, directory, ['--bodies', 'all']);
+  const client = new GrpcClient(recording.port);
+  for (let at = 0; at < 5; at += 1) {
+    await client.call('/m.S/Echo', piecesOf(`unary ${at}`));
+    await client.call('/m.S/Echo', [grpcMessage(`\x1f coded ${at}`, true)]);
+    await client.call('/m.S/Echo', piecesOf('a', 'b', 'c'), { gapMs: 20 });
+    await client.call('/m.S/Echo', piecesOf('x'.repeat(200_000 + at)));
+    await client.call('/m.S/Refuse', piecesOf('x'));
+  }
+  expect(await client.get('/v1/models')).toEqual([200, 'plain']);
+  await client.call('/m.S/Hang', piecesOf('y'), { headers: { 'grpc-timeout': '50m' }, leaveAfterMs: 70 });
+  await client.call('/m.S/Hang', piecesOf('z'), { headers: { 'grpc-timeout': '10S' }, leaveAfterMs: 30 });
+  await recording.stop();
+
+  const other = await startGrpcServer(methods);
+  const run = await replay(directory, `http://127.0.0.1:${other.port}`, ['--json']);
+  expect([...other.got].sort()).toEqual([...server.got].sort());
+  const document = documentOf(run);
+  expect(document).toMatchObject({
+    planned: 28,
+    statuses: { 200: 21, 429: 5 },
+    errors: { deadline: 1 },
+    cancelled: 1,
+    connections: { opened: 1 },
+  });
 });
