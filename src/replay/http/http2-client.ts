@@ -348,12 +348,14 @@ class Connection {
   #limitedTo(streams: number): void {
     if (this.#over) return;
     this.#limit = streams;
-    this.#host.streamLimit = streams;
+    if (streams > 0) this.#host.streamLimit = streams;
     if (this.#isOpen) return;
     this.#isOpen = true;
     this.dialingSinceNs = Number.POSITIVE_INFINITY;
     this.#openedNs = this.#host.clock.nowNs();
     this.#host.opened(this, this.#openedNs - this.#sinceNs);
+    // No connection to such a target would have room, so that moving its calls to others would never end.
+    if (streams === 0) this.retire('refused_stream');
     const waiting = [...this.calls];
     for (const call of waiting.slice(streams)) this.calls.delete(call);
     for (const call of waiting.slice(0, streams)) this.#begin(call, false);

@@ -358,6 +358,14 @@ describe('a target', () => {
   });
 });
 
+test('a target that allows no stream refuses each call, once', async () => {
+  const server = await serveHttp2(answerWhole, { settings: { maxConcurrentStreams: 0 } });
+  const client = http2To(server.origin);
+  const outcomes = await Promise.all([0, 1, 2].map((at) => play(client, call({}, {}, at))));
+  expect(outcomes.map(({ error }) => error)).toEqual(Array(3).fill('refused_stream'));
+  expect(client.use().opened).toBeLessThanOrEqual(6);
+});
+
 describe('connections', () => {
   const slow: Respond = (stream) => {
     stream.resume();
