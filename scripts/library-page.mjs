@@ -5,7 +5,7 @@ import { libraryTypes } from './library-types.mjs';
 const PAGE = new URL('../docs/reference/library.md', import.meta.url);
 const BEGIN = `# Library
 
-Reprise as a library has the functions of the command. Options are its flags in camel case: \`--max-connection-age 90s\` is \`maxConnectionAge: '90s'\`. A failure is an \`AppError\` with a code and a hint.
+Reprise as a library has the functions of the command. Options are its flags in camel case: \`--session-order open\` is \`sessionOrder: 'open'\`. A failure is an \`AppError\` with a code and a hint.
 
 \`\`\`js
 import { profile, record, replay } from '@reprise-load/reprise';

@@ -1,6 +1,6 @@
 /**
  * Reprise as a library: the functions of the command, without printing or exiting, and readers of captures and runs.
- * Options are the command's flags in camel case: `--max-connection-age 90s` is `maxConnectionAge: '90s'`. A failure is an
+ * Options are the command's flags in camel case: `--session-order open` is `sessionOrder: 'open'`. A failure is an
  * `AppError` with a code and a hint.
  */
 

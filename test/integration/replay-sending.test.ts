@@ -32,7 +32,7 @@ describe('a replay against a unix socket, by two senders, on connections as reco
       }),
     );
     const result = await replayHere(captureOf(exchanges), `unix:${path}`, [
-      ...['--json', '--threads', '2', '--connections', 'recorded', '--max-connection-age', '1h'],
+      ...['--json', '--threads', '2', '--connections', 'recorded,max-age=1h'],
       ...['--rewrite', 'path=/v1=/v2', '--header', 'x-debug:', '--host', 'models.staging:8000'],
     ]);
     await server.close();

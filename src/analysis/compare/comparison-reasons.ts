@@ -117,7 +117,7 @@ const COMPARISONS = {
     advice: ({ side, all, late }) =>
       late > all / 2
         ? `Run the replay of ${side} on cores or a host that nothing else uses. reprise selftest shows the highest rate that a host can send.`
-        : 'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
+        : 'Replay both with --cancels wait, to their ends, and with a --timeout drain as long as answers take.',
   }),
   stopped: words<Stopped & { side: string }>({
     text: ({ side, ...stopped }) => `${side} was ${stoppedText(stopped)}: the rest was not compared`,

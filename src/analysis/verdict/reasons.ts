@@ -179,7 +179,7 @@ const CATALOGUE = {
       ({
         caps: `${raiseAdvice(caps, scaling)}.`,
         stopped: `The rest was not due when ${cause ?? 'a stop'} ended the run: replay again to its end.`,
-        connections: `Give --connections pooled or a longer --drain-deadline, or ${lessLoad(scaling)}: the rest waited for its recorded connection.`,
+        connections: `Give --connections pooled or a longer --timeout drain, or ${lessLoad(scaling)}: the rest waited for its recorded connection.`,
       })[why],
   }),
   lag_over_bound: entry<{

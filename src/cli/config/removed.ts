@@ -51,6 +51,7 @@ export const REMOVED: readonly Removal[] = [
       '--first-byte-timeout': '--timeout first-byte=TIME',
       '--idle-timeout': '--timeout idle=TIME',
       '--drain-deadline': '--timeout drain=TIME',
+      '--max-connection-age': '--connections max-age=TIME',
       '--max-in-flight-bytes': '--max-in-flight bytes=SIZE',
       '--ca': '--target-tls ca=FILE',
       '--insecure': '--target-tls insecure',

@@ -128,6 +128,11 @@ const TIMEOUT_PARTS = {
   drain: part(parseWaitMs, '30s'),
 };
 
+const CONNECTION_PARTS = {
+  policy: part(word(CONNECTION_POLICIES), 'pooled'),
+  maxAge: part(parsePositiveMs),
+};
+
 const IN_FLIGHT_PARTS = {
   requests: part(parseCount, String(LIMITS.inFlight)),
   bytes: part(parseInFlightBytes, formatBytes(LIMITS.inFlightBytes)),
@@ -145,10 +150,10 @@ const SENDING_OPTIONS = grouped('Sending and time limits', {
     ),
   }),
   connections: value(
-    '--connections <how>',
-    `${CONNECTION_POLICIES.join(' or ')}: any free connection, or the recorded one`,
-    word(CONNECTION_POLICIES),
-    { default: 'pooled' },
+    '--connections <how|parts>',
+    `${CONNECTION_POLICIES.join(' or ')}: any free connection, or the recorded one; max-age=TIME replaces older ones`,
+    partsOf(CONNECTION_PARTS, 'policy'),
+    { default: partDefaults(CONNECTION_PARTS) },
   ),
   ...ofOneRun({
     sessionOrder: value(
@@ -158,11 +163,6 @@ const SENDING_OPTIONS = grouped('Sending and time limits', {
       { default: 'open' },
     ),
   }),
-  maxConnectionAge: value(
-    '--max-connection-age <time>',
-    'replace connections older than this (default: never)',
-    parsePositiveMs,
-  ),
   ...deciding('process', {
     maxInFlight: value(
       '--max-in-flight <n|parts>',

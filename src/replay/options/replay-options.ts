@@ -61,7 +61,6 @@ const AS_READ = [
   'cancels',
   'dryRun',
   'slo',
-  'connections',
   'sessionOrder',
   'maxRequests',
   'host',
@@ -71,8 +70,6 @@ const AS_READ = [
 
 /** Options that are used under a name with their unit or contents. */
 const RENAMED = {
-  /** Null for no limit. */
-  maxConnectionAge: 'maxConnectionAgeMs',
   /** Run time of the recorded part to replay before the window; null for none. */
   warmup: 'warmupMs',
   /** Requests per second. Null: the plan determines it (LIMITS.rateOverPeak times its peak). */
@@ -106,6 +103,9 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
   readonly confidence: number | null;
   /** Whether the run ends when every objective is decided. */
   readonly untilSure: boolean;
+  readonly connections: ReplayRead['connections']['policy'];
+  /** Null for no limit. */
+  readonly maxConnectionAgeMs: number | null;
   readonly maxInFlight: number;
   readonly maxInFlightBytes: number;
   /** How long to compare the target with the recording before the run; null to skip it. */
@@ -155,7 +155,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   const isScaled =
     read.scaling.way !== null || (isOnCommandLine(asked, 'scaling') && read.scaling.jitter !== JITTER_MS);
   const objectives = problems.attempt(() => parseObjectives(read.slo, sources.monitored), []);
-  const { timeout, maxInFlight, scaling } = read;
+  const { timeout, connections, maxInFlight, scaling } = read;
   const part = (ms: number) => Math.min(timeout.total, ms);
   const resolved: ReplayOptions = {
     ...asRead(read),
@@ -167,6 +167,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       {
         ...read,
         shard: read.shard?.part ?? null,
+        connections: connections.policy,
         maxInFlight: maxInFlight.requests,
         shiftsTime: read.rewrite.some(({ time }) => time.length > 0),
         isMultiplied,
@@ -179,6 +180,8 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     jitterMs: scaling.jitter,
     perturb: scaling.perturb,
     shard: read.shard?.part ?? null,
+    connections: connections.policy,
+    maxConnectionAgeMs: connections.maxAge,
     maxInFlight: maxInFlight.requests,
     maxInFlightBytes: maxInFlight.bytes,
     calibrateMs: read.compareAt1x?.time ?? null,
@@ -272,6 +275,7 @@ const MADE_OF: Readonly<Record<string, keyof ReplayRead>> = {
   connectTimeoutMs: 'timeout',
   firstByteTimeoutMs: 'timeout',
   idleTimeoutMs: 'timeout',
+  maxConnectionAgeMs: 'connections',
   maxInFlightBytes: 'maxInFlight',
   productionHosts: 'productionHost',
   allowedProductionHosts: 'productionHost',

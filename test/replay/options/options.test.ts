@@ -182,8 +182,7 @@ describe('resolveReplayOptions', () => {
       {
         target: 'unix:///run/model/http.sock',
         threads: '4',
-        connections: 'recorded',
-        maxConnectionAge: '90s',
+        connections: 'recorded,max-age=90s',
         maxInFlight: 'bytes=64MiB',
         host: 'models.staging:8000',
         timeout: '20s,connect=2s,idle=30s',
@@ -216,7 +215,7 @@ describe('resolveReplayOptions', () => {
     [{ threads: '0' }, '--threads'],
     [{ threads: '17' }, '--threads: "17" is more than 16'],
     [{ connections: 'pool' }, '--connections'],
-    [{ maxConnectionAge: '0s' }, '--max-connection-age'],
+    [{ connections: 'max-age=0s' }, '--connections max-age'],
     [{ maxInFlight: 'bytes=1KiB' }, '--max-in-flight bytes'],
     [{ timeout: 'connect=0s' }, '--timeout connect'],
     [{ timeout: 'first-byte=soon' }, '--timeout first-byte'],
