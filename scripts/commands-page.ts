@@ -45,7 +45,7 @@ const GUIDES: Readonly<Record<string, string>> = {
 
 const HEAD = `# Commands
 
-Every command and flag, made from the option schemas of the source by \`npm run commands-page\`. \`reprise COMMAND --help\` prints the same.
+Every command and flag, made from the option schemas of the source by \`npm run commands-page\`. \`reprise COMMAND --help-all\` prints the same flags, and \`--help\` those that most runs need.
 
 A flag wins over its variable, and a variable over the configuration file. \`--max-disk 20GiB\` is \`REPRISE_MAX_DISK=20GiB\`, and \`--json\` is \`REPRISE_JSON=true\`. In the file that \`--config\` names it is \`record: {max-disk: 20GiB}\`. A repeatable flag has one value a line in its variable. The [schema of the file](../config.schema.json) has every key.
 

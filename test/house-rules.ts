@@ -10,7 +10,7 @@ export interface SourceFile {
 }
 
 /** The layers (floors) of `src`, from the top. A folder (room) imports only rooms of lower floors. */
-const FLOORS: readonly (readonly string[])[] = [
+export const FLOORS: readonly (readonly string[])[] = [
   ['cli'],
   ['index'],
   ['app'],

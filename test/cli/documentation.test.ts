@@ -47,7 +47,7 @@ function flagsIn(text: string): string[] {
 
 /** Flags in command lines of other programs: npm run, kubectl, docker, uvicorn, tritonserver, KServe, Locust, AIPerf. */
 const FLAGS_OF_OTHERS = new Set(
-  `--breaking-point --statement --executors --base-ms --per-kib-us --token-ms --monitors --only --help --version --from-literal --from-file --type --headless --master
+  `--breaking-point --statement --executors --base-ms --per-kib-us --token-ms --monitors --only --help --help-all --version --from-literal --from-file --type --headless --master
    --web --data-urlencode
    --expect-workers --exit-code-on-error --isl-block-size --tokenizer --port --no-access-log --build-arg --proxy-headers --model-repository
    --forwarded-allow-ips --http --http-port --import-offline-session --global --silent --certificate-oidc-issuer --certificate-identity

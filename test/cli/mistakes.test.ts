@@ -108,7 +108,7 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['publish run', /--to is missing\n {2}hint: --to <where>: .*mlflow:\/\//],
   ['gate', /^reprise: --serve is missing\n--scenario is missing\n {2}hint: --serve <address>: /],
   ['import arrivals times.csv --out new', /--time is missing\n {2}hint: --time </],
-  ['capacity capture', /--target is missing.*\n {2}hint: .*--target http/],
+  ['capacity capture', /--target is missing\n {2}hint: .*--target http.*reprise capacity --simulate/],
   ['capacity capture --target URL', /--slo is missing.*\n {2}hint: .*--slo /],
   // Addresses.
   ['record --target 18111 --dir new', /Did you mean 127\.0\.0\.1:18111\?/],

@@ -35,6 +35,23 @@ test.each([
   expect(stderr).toMatch(new RegExp(`\\n  hint: .*${hint.source}`));
 });
 
+test('a capture of arrivals is answered with flags that its import has', async () => {
+  const own = temporaryDirectory();
+  const trace = join(own, 'lengths.jsonl');
+  const arrivals = join(own, 'arrivals');
+  writeFileSync(trace, '{"timestamp": 0, "input_length": 9, "output_length": 5, "hash_ids": [0]}\n');
+  expect(await runCommand(['import', 'mooncake', trace, '--out', arrivals])).toMatchObject({ status: 0 });
+  const { status, stderr } = await runCommand(['replay', arrivals, '--target', 'http://127.0.0.1:1']);
+  expect(status).toBe(2);
+  // What it says of another import names that import.
+  const named = stderr.replace(/reprise import arrivals --\w+/, '').match(/--[\w-]+/g);
+  const { stdout: help } = await runCommand(['import', 'mooncake', '--help-all']);
+  expect(named).toEqual(['--build-prompts', '--dry-run']);
+  expect(help).toContain('--build-prompts');
+  const { stdout: other } = await runCommand(['import', 'arrivals', '--help-all']);
+  expect(other).toContain('--payloads');
+});
+
 test('a hash that is none is named', async () => {
   const { stderr } = await runCommand(['forget', capture, '--session-hash', 'zz']);
   expect(stderr).toContain('--session-hash: "zz" is not a hash of 16 hexadecimal digits');

@@ -297,8 +297,8 @@ export function describePlanOptions(options: ReplayOptions, window: TimeRange): 
 function checkWhatIsMissing({ target, dryRun, json, ndjson }: ReplayRead, problems: Problems): void {
   if (target === null && !dryRun) {
     problems.add(
-      '--target is missing; only a dry run works without it',
-      'Give the server, such as --target http://staging:8000, or use --dry-run to plan only.',
+      '--target is missing',
+      'Give the server, such as --target http://staging:8000. Without one, reprise replay --dry-run plans, and reprise capacity --simulate forecasts.',
     );
   }
   if (ndjson && json) problems.add('--json and --ndjson cannot be combined: each uses all of stdout');

@@ -62,6 +62,6 @@ export function skipReasonOf(row: ExchangeRow): SkipReason | null {
 /** The error for a capture that can be planned but not sent. */
 export function arrivalsAlone(name: string): AppError {
   return new AppError('CAPTURE_EMPTY', `The capture ${name} contains arrivals but no requests to send`, {
-    hint: 'Import the trace with --payloads to replay it; --dry-run plans it as it is.',
+    hint: 'Import the file again with requests: --build-prompts MODEL makes them from token counts, and reprise import arrivals --payloads FILE adds recorded ones. --dry-run plans the arrivals.',
   });
 }

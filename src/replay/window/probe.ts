@@ -115,7 +115,7 @@ function nothingToSend(
   );
   if (counts.length === 0) return nothingSelected(source, filters);
   const hint = skipped.has('no_payload')
-    ? 'It has arrivals without requests: record them, import the trace with --payloads, or use --dry-run.'
+    ? 'Their bodies were not stored: record or import with bodies (--bodies requests), or use --dry-run.'
     : 'Use --dry-run to see what it holds.';
   return new AppError(
     'CAPTURE_EMPTY',
