@@ -1,8 +1,9 @@
 /**
- * Makes the pictures of the README and the docs from demo runs: `npm run screenshots`. Takes about six minutes and
- * needs Chromium.
+ * Makes the pictures and outputs of the README, and the pictures of the docs, from runs of the demo:
+ * `npm run screenshots`. Takes about seven minutes and needs Chromium and a quiet machine.
  */
-import { mkdirSync, mkdtempSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -10,10 +11,11 @@ import { chromium } from 'playwright-core';
 import { Children } from '../fixtures/demo/children.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const README = join(ROOT, 'README.md');
 const IMAGES = join(ROOT, 'docs', 'images');
 const REPRISE = join(ROOT, 'bin', 'reprise.js');
+const DEMO = join(ROOT, 'fixtures', 'demo', 'main.ts');
 const SCREEN = { width: 1_280, height: 800 };
-const SECONDS = '60';
 
 const folder = mkdtempSync(join(tmpdir(), 'reprise-screenshots-'));
 // Pages show the paths of their sources, so these are short relative paths.
@@ -22,52 +24,90 @@ const capture = 'demo/capture';
 const children = new Children();
 
 /** Runs a program to its end with any verdict. @throws Error for any other exit status */
-async function run(name: string, args: readonly string[]): Promise<void> {
-  const { ending } = await children.start(name, args, 'inherit').output();
+async function run(name: string, args: readonly string[]): Promise<string> {
+  const { ending, stdout } = await children.start(name, args, 'inherit').output();
   if (![0, 3, 4].includes(Number(ending))) throw new Error(`${name} ended with ${ending}`);
+  return stdout;
 }
 
-/** Replays the recorded minute against a server with this time per token. */
-async function replay(into: string, tokenMs: string, options: readonly string[]): Promise<string> {
-  const service = ['--executors', '8', '--base-ms', '5', '--per-kib-us', '100', '--token-ms', tokenMs];
+/** Replays the demo's capture as the demo does, against a server that takes a fifth longer for a token. */
+async function replaySlower(): Promise<string> {
+  const service = ['--executors', '16', '--base-ms', '5', '--per-kib-us', '100', '--token-ms', '1.2'];
   const server = children.start(
     'the model server',
     [join(ROOT, 'fixtures', 'model-server', 'main.ts'), '--listen', '127.0.0.1:0', ...service],
     'inherit',
   );
   const target = await server.line('stdout', (line) => JSON.parse(line).listening ?? null);
-  await run('reprise replay', [REPRISE, 'replay', capture, '--target', target, '--out', into, ...options]);
+  const as = ['--multiplier', '1.5', '--slo', 'latency: p(95)<1500', '--out', 'slower'];
+  await run('reprise replay', [REPRISE, 'replay', capture, '--target', target, ...as]);
   await server.stop();
-  return into;
+  return 'slower';
 }
 
-async function picture(name: string, page: readonly string[]): Promise<void> {
+/** Takes a picture of a page. @returns the digest of the file */
+async function picture(name: string, page: readonly string[]): Promise<string> {
   const file = `${name}.html`;
   await run(`reprise ${page[0]}`, [REPRISE, ...page, '--html', file]);
   const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
   const tab = await browser.newPage({ viewport: SCREEN, colorScheme: 'light' });
   await tab.goto(pathToFileURL(join(folder, file)).href);
-  await tab.screenshot({ path: join(IMAGES, `${name}.png`) });
+  const bytes = await tab.screenshot({ path: join(IMAGES, `${name}.png`) });
   await browser.close();
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** What the demo printed below a command, up to its next heading. */
+function outputOf(demo: string, command: string): string {
+  const [, output] =
+    new RegExp(`^\\$ npx reprise ${command} .*\\n([\\s\\S]*?)(?=\\n== |\\n*$(?![\\s\\S]))`, 'm').exec(demo) ??
+    [];
+  if (output === undefined) throw new Error(`the demo printed nothing of ${command}`);
+  // The README has the directories that a reader has.
+  const shown = output.trimEnd().replaceAll(`${folder}/`, '');
+  return shown.replaceAll('demo/run', 'runs/first').replaceAll(capture, 'captures/today');
+}
+
+/** The lines of `output` with the labels of an excerpt. Others between them are one `…`. */
+function excerptLike(excerpt: string, output: string): string {
+  const labels = new Set(excerpt.split('\n').map((line) => line.split('  ')[0]));
+  const lines = output.split('\n').map((line) => (labels.has(line.split('  ')[0] ?? '') ? line : '…'));
+  return lines
+    .filter((line, at) => line !== '…' || lines[at - 1] !== '…')
+    .join('\n')
+    .replaceAll(/^…\n|\n…$/g, '');
+}
+
+/** Writes the outputs below the commands of the README. */
+function writeReadme(inspected: string, replayed: string): void {
+  const text = readFileSync(README, 'utf8')
+    .replace(
+      /(npx reprise inspect .*\n```\n\n```text\n)([\s\S]*?)(?=\n```)/,
+      (_, before: string, old: string) => `${before}${excerptLike(old, inspected)}`,
+    )
+    .replace(
+      /(npx reprise replay .*\n```\n\n```text\n)[\s\S]*?(?=\n```)/,
+      (_, before: string) => `${before}${replayed}`,
+    );
+  writeFileSync(README, text);
 }
 
 try {
   mkdirSync(IMAGES, { recursive: true });
-  await run('the demo', [
-    join(ROOT, 'fixtures', 'demo', 'main.ts'),
-    ...['--out', 'demo', '--seconds', SECONDS],
-  ]);
-  await picture('profile', ['profile', capture]);
-  await picture('capacity', [
-    'capacity',
-    capture,
-    ...['--simulate', '--budget', '60m', '--slo', 'latency: p(95)<1500'],
-  ]);
-  const faster = await replay('faster', '1', []);
-  const slower = await replay('slower', '1.2', []);
-  await picture('compare', ['compare', faster, slower]);
-  const doubled = await replay('doubled', '1', ['--multiplier', '2', '--slo', 'latency: p(95)<800']);
-  await picture('report', ['report', doubled]);
+  const demo = await run('the demo', [DEMO, '--out', 'demo']);
+  const outputs = { inspect: outputOf(demo, 'inspect'), replay: outputOf(demo, 'replay') };
+  if (!outputs.replay.startsWith('PASS')) throw new Error(`the demo did not pass:\n${outputs.replay}`);
+  const pictures = {
+    profile: await picture('profile', ['profile', capture]),
+    report: await picture('report', ['report', 'demo/run']),
+    compare: await picture('compare', ['compare', 'demo/run', await replaySlower()]),
+  };
+  writeReadme(outputs.inspect, outputs.replay);
+  // A test holds the README to this run.
+  writeFileSync(join(IMAGES, 'run.json'), `${JSON.stringify({ ...outputs, pictures }, null, 2)}\n`);
+  // A server that reaches its limit: what the demo prints of it is in docs/guides/capacity.md.
+  console.log(await run('the demo', [DEMO, '--out', 'searched', '--breaking-point']));
+  await picture('capacity', ['report', 'searched/run']);
 } finally {
   await children.stopAll();
 }

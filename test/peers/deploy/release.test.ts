@@ -47,6 +47,40 @@ describe('the release workflow', () => {
     expect([jobs.announce.needs].flat().sort()).toEqual(['chart', 'image', 'npm', 'pack']);
   });
 
+  test('publishes to npm as a trusted publisher, by a npm that can', () => {
+    expect(text).not.toMatch(/NPM_TOKEN|NODE_AUTH_TOKEN/);
+    expect(jobs.npm.permissions['id-token']).toBe('write');
+    expect(jobs.npm.environment).toBe('release');
+    const node = jobs.npm.steps.find((step: Manifest) => step.uses?.startsWith('actions/setup-node@'));
+    // Node 24.8 has npm 11.6, and 11.5.1 is the first that publishes so.
+    expect(Number(/^24\.(\d+)\./.exec(node.with['node-version'])?.[1])).toBeGreaterThanOrEqual(8);
+    expect(node.with['registry-url']).toBe('https://registry.npmjs.org');
+  });
+
+  test('stops before anything is published if the package names another repository', () => {
+    const check = (repository: string) =>
+      runTool('bash', ['-c', scriptOf('The package names this repository')], '', {
+        ...process.env,
+        GITHUB_SERVER_URL: 'https://github.com',
+        GITHUB_REPOSITORY: repository,
+      }).status;
+    expect([check('reprise-load/reprise'), check('Example/reprise')]).toEqual([0, 1]);
+    expect(jobs.check.steps.map((step: Manifest) => step.name)).toContain(
+      'The package names this repository',
+    );
+  });
+
+  test('builds the image for both platforms with an SBOM, and runs both before it is signed', () => {
+    const { steps: ofImage } = jobs.image;
+    const build = ofImage.find((step: Manifest) => step.id === 'build').with;
+    expect(build).toMatchObject({ platforms: 'linux/amd64,linux/arm64', sbom: true, provenance: 'mode=max' });
+    const names = ofImage.map((step: Manifest) => step.name);
+    expect(names.indexOf('Both platforms run')).toBeGreaterThan(0);
+    expect(names.at(-1)).toBe('Sign the image');
+    for (const platform of build.platforms.split(','))
+      expect(scriptOf('Both platforms run')).toContain(platform);
+  });
+
   needingAll([actionlint], 'passes actionlint, which would find something', (program) => {
     expect(runTool(program as string, [path, pushes])).toMatchObject({ status: 0, said: '' });
     const wrong = runTool(program as string, [
@@ -97,9 +131,7 @@ describe('the release workflow', () => {
     const env = {
       ...process.env,
       GITHUB_REF_NAME: `v${version}`,
-      GITHUB_REPOSITORY: 'Example/reprise',
       GITHUB_REPOSITORY_OWNER: 'Example',
-      GITHUB_SERVER_URL: 'https://github.com',
       GITHUB_OUTPUT: outputs,
     };
     // What the lockfile and Go would fetch is here already.
@@ -112,9 +144,10 @@ describe('the release workflow', () => {
     expect(readFileSync(outputs, 'utf8')).toBe(`version=${version}\nowner=example\n`);
     const inPackage = (file: string) =>
       runTool('tar', ['-xzOf', join(copy, `out/npm/reprise-load-reprise-${version}.tgz`), file]).stdout;
-    expect(JSON.parse(inPackage('package/package.json')).repository).toEqual({
-      type: 'git',
-      url: 'git+https://github.com/Example/reprise.git',
+    expect(JSON.parse(inPackage('package/package.json'))).toMatchObject({
+      author: expect.stringMatching(/./),
+      bugs: { url: 'https://github.com/reprise-load/reprise/issues' },
+      repository: { type: 'git', url: 'git+https://github.com/reprise-load/reprise.git' },
     });
     const chart = join(copy, `out/chart/reprise-${version}.tgz`);
     const values = parse(runTool('tar', ['-xzOf', chart, 'reprise/values.yaml']).stdout);
