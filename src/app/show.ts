@@ -229,7 +229,7 @@ function shownCall({
   grpcStatus = null,
   requestMessages = null,
   responseMessages = null,
-}: ExchangeRow): Pick<ShownRequest, 'grpc'> {
+}: Pick<ExchangeRow, 'grpcStatus' | 'requestMessages' | 'responseMessages'>): Pick<ShownRequest, 'grpc'> {
   if (grpcStatus === null && requestMessages === null && responseMessages === null) return {};
   const status = grpcStatus === null ? null : grpcStatusName(grpcStatus);
   return { grpc: { status, requestMessages, responseMessages } };
@@ -243,6 +243,7 @@ function shownSend(send: Send, startedAtUs: number): Omit<ShownRequest, 'payload
     send: send.index,
     at: formatInstantUs(startedAtUs + Math.round(intendedOffsetNs / 1e3)),
     ...picked(send, 'route', 'model', 'status'),
+    ...shownCall(picked(send, 'grpcStatus')),
     result: resultOf(send),
     failed: send.actualOffsetNs !== null && hasFailed(send),
     ...picked(send, 'streamed', 'requestBytes', 'responseBytes'),

@@ -102,6 +102,8 @@ export interface Send {
   /** End of a complete answer; for an error, when it was detected; null when not sent. */
   readonly lastByteOffsetNs: number | null;
   readonly status: number | null;
+  /** `grpc-status` of a gRPC call, whose HTTP status `status` is; null or omitted for none. */
+  readonly grpcStatus?: number | null;
   readonly responseBytes: number;
   /**
    * Null for a complete answer of any status, and for an answer that was not awaited. A refused send has null or

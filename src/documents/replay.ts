@@ -228,7 +228,7 @@ export type SendId = Immutable<z.infer<typeof sendId>>;
 
 const errorExamples = z
   .record(z.string(), z.array(sendId))
-  .describe('The first few failures of each kind (`reset`, `status_503` …).');
+  .describe('The first few failures of each kind (`reset`, `status_503`, `UNAVAILABLE` of a gRPC call …).');
 
 const mismatchExample = sendId.extend({
   pointer: maybeText.describe('JSON pointer of the first difference.'),
@@ -602,6 +602,11 @@ export const replaySchema = z.object({
   streams,
   tokens,
   statuses: counts,
+  grpcStatuses: counts
+    .optional()
+    .describe(
+      'Answers to gRPC calls by the name of their status, such as `UNAVAILABLE`; `statuses` has their HTTP statuses.',
+    ),
   errors: z.partialRecord(z.enum(SEND_ERRORS), count),
   errorExamples,
   repeats: repeats

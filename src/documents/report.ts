@@ -132,7 +132,7 @@ const skippedLine = z.object({ reason: z.string(), requests: count, meaning: z.s
 export type SkippedLine = Immutable<z.infer<typeof skippedLine>>;
 
 const errorLine = z.object({
-  kind: z.string().describe('`reset`, `status_503` …'),
+  kind: z.string().describe('`reset`, `status_503`, `UNAVAILABLE` of a gRPC call …'),
   requests: count,
   share: share.describe('Of everything sent.'),
   meaning: z.string(),
@@ -240,6 +240,7 @@ export const reportSchema = z.object({
   skipped: z.array(skippedLine),
   errors: z.array(errorLine),
   statuses: counts,
+  grpcStatuses: counts.optional().describe('Answers to gRPC calls by the name of their status.'),
   recording,
   explanation: explanation
     .nullish()

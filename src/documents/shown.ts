@@ -48,11 +48,11 @@ const shown = z.object({
       status: maybeText.describe(
         'Name of its status code, such as `UNAVAILABLE`; null if it ended without one.',
       ),
-      requestMessages: count.nullable(),
-      responseMessages: count.nullable(),
+      requestMessages: count.nullable().describe('Null in a run.'),
+      responseMessages: count.nullable().describe('Null in a run.'),
     })
     .optional()
-    .describe('Of a gRPC call that was recorded.'),
+    .describe('Of a gRPC call.'),
   result: maybeText.describe(
     '`completed`, or how it ended otherwise: `client_aborted`, `reset`, `refused` …; null if an import does not say.',
   ),

@@ -39,6 +39,11 @@ export function httpStatusOfGrpc(code: number): number {
   return STATUSES[code]?.[1] ?? UNKNOWN_STATUS;
 }
 
+/** The HTTP status that the name of a status code stands for. */
+export function httpStatusOfGrpcName(name: string): number {
+  return STATUSES.find(([each]) => each === name)?.[1] ?? UNKNOWN_STATUS;
+}
+
 /** The code in a `grpc-status` field; null if it is absent or no single number. */
 export function parseGrpcStatus(value: string | null): number | null {
   return value !== null && /^\d{1,9}$/.test(value) ? Number(value) : null;

@@ -2,6 +2,7 @@ import type { ExchangeRow } from '../core/exchange.ts';
 import { hasFailed, lagNsOf, type Send } from '../core/run.ts';
 import type { TestedDocument } from '../documents/parts.ts';
 import type { ObjectiveLine, Verdict } from '../documents/replay.ts';
+import { grpcStatusName } from '../inference/grpc.ts';
 import type { TraceContext } from './traces.ts';
 
 export type Attributes = Readonly<Record<string, string>>;
@@ -154,8 +155,8 @@ export function operationOf(route: string | null): { readonly operation: string;
   return { operation, provider };
 }
 
-export function errorOf(send: Pick<Send, 'error' | 'status'>): string {
-  return send.error ?? String(send.status);
+export function errorOf(send: Pick<Send, 'error' | 'status' | 'grpcStatus'>): string {
+  return send.error ?? (send.grpcStatus == null ? String(send.status) : grpcStatusName(send.grpcStatus));
 }
 
 type Traced = Omit<Exemplar, 'value'> | null;

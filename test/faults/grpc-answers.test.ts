@@ -1,6 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { describe, expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { grpcMessage } from '../support/grpc.ts';
 import { CALL_PATH, callsOf, STREAM_PATH } from '../support/grpc-calls.ts';
 import {
@@ -56,6 +57,28 @@ describe('a target that does not answer as recorded', () => {
     expect(document.verdict).toBe('FAIL');
   });
 
+  test.each([
+    ['UNAVAILABLE', 14, '503 UNAVAILABLE'],
+    ['RESOURCE_EXHAUSTED', 8, '429 RESOURCE_EXHAUSTED'],
+    ['CODE_42', 42, '500 CODE_42'],
+  ])(
+    'with %s is named so: in its document, its reasons, its report and its rows',
+    async (name, code, shown) => {
+      const server = await startGrpcServer({ [CALL_PATH]: (stream) => trailersOnly(stream, code) });
+      const run = await replay(captureOf(callsOf(20)), `http://127.0.0.1:${server.port}`, ARGS);
+      const document = documentOf(run);
+      expect(document.grpcStatuses).toEqual({ [name]: 20 });
+      const found = [...document.reasons, ...document.notes];
+      expect(found.map(({ text }) => text).join()).toContain(name);
+      const report = await runCommand(['report', run.out]);
+      expect(report.stdout).toContain(`${name} 20`);
+      const requests = await runCommand(['show', run.out, '--limit', '1']);
+      expect(requests.stdout).toContain(shown);
+      const [only] = JSON.parse((await runCommand(['show', run.out, '3', '--json'])).stdout).requests;
+      expect(only.grpc.status).toBe(name);
+    },
+  );
+
   test('past the deadline of its calls does not pass, and the calls are cancelled', async () => {
     let cancelled = 0;
     const silent = (stream: ServerHttp2Stream): void => {
@@ -68,7 +91,7 @@ describe('a target that does not answer as recorded', () => {
     const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, ARGS);
     expect(documentOf(run).errors).toEqual({ deadline: 20 });
     expect(documentOf(run).verdict).toBe('FAIL');
-    expect(cancelled).toBe(20);
+    await expect.poll(() => cancelled).toBe(20);
   });
 });
 

@@ -8,6 +8,7 @@ import type { ReplayDocument, SendId } from '../../documents/replay.ts';
 import { isOver } from '../autoscaling/autoscaling.ts';
 import { measureOf } from '../metrics/index.ts';
 import { TIMES } from '../metrics/times.ts';
+import { failureKindOf } from '../run/outcomes.ts';
 import { foundInFlight } from '../stats/queues.ts';
 
 /** A request of a run, with its time in parts. Times are in milliseconds, instants after the start of the run. */
@@ -202,8 +203,8 @@ function isPartOf({ slice }: Objective, send: Send): boolean {
   return isInSlice({ ...slice, tags }, { ...send, stage: 1 });
 }
 
-function failureOf({ refused, error, status }: Send): string {
-  return refused ? 'refused' : (error ?? `status_${status ?? 'none'}`);
+function failureOf(send: Send): string {
+  return send.refused ? 'refused' : failureKindOf(send);
 }
 
 /** The requests in the order in which they were sent, each with the number in flight at that time. */

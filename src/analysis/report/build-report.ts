@@ -1,3 +1,4 @@
+import { picked } from '../../core/picked.ts';
 import type { Run } from '../../core/run.ts';
 import { countOf, formatInstantUs, formatMultiplier, NS_PER_S } from '../../core/units.ts';
 import type { Explanation } from '../../documents/explanation.ts';
@@ -68,7 +69,7 @@ export function buildReport(input: ReportInput): ReportDocument {
     inputSizes: bySize(groupFigures(statistics.inputSizes)),
     skipped: summary === null ? [] : skippedLines(summary),
     errors: errorLines(rows.outcomes),
-    statuses: rows.outcomes.statuses,
+    ...picked(rows.outcomes, 'statuses', 'grpcStatuses'),
     recording: recordingOf(recording, recorded),
     explanation: explanation?.against === 'objectives' ? explanation : null,
     nist: summary && nistEvidenceOf(summary),

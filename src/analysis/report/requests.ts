@@ -1,3 +1,4 @@
+import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import {
   MISMATCH_KINDS,
   type MismatchKind,
@@ -9,6 +10,8 @@ import type { MismatchExample, ObjectiveLine, ReplayDocument, SendId } from '../
 import type { ErrorLine, ReportDocument, ReportedCounts, SkippedLine } from '../../documents/report.ts';
 import { judgedSends } from '../metrics/measure.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
+import { answerKinds } from '../run/outcomes.ts';
+import { failureWords } from '../verdict/advice.ts';
 import type { RowFigures } from './statistics.ts';
 
 /** The states of an objective in words. `kept` means with the required confidence. */
@@ -163,7 +166,7 @@ function sendsText<Example extends SendId>(
 }
 
 export function statusTable(
-  statuses: ReplayDocument['statuses'],
+  { statuses, grpcStatuses }: Pick<ReplayDocument, 'statuses' | 'grpcStatuses'>,
   recorded: ReportDocument['recording']['statuses'],
 ): Table | null {
   const names = [...new Set([...Object.keys(statuses), ...Object.keys(recorded ?? {})])].sort();
@@ -172,6 +175,14 @@ export function statusTable(
     Object.values(counts).reduce((sum, count) => sum + count, 0);
   const answered = total(statuses);
   const found = total(recorded ?? {});
+  const calls = Map.groupBy(
+    answerKinds({ statuses, grpcStatuses }).filter(
+      ({ kind, status }) => status !== 200 && !kind.startsWith('status_'),
+    ),
+    ({ status }) => `${status}`,
+  );
+  const nameOf = (status: string) =>
+    [status, ...(calls.get(status) ?? []).map(({ kind, answers }) => `${kind} ${answers}`)].join(', ');
   const cells = (count: number, of: number) => [numberText(count), of === 0 ? NONE : shareText(count / of)];
   return {
     title: 'Statuses',
@@ -180,7 +191,7 @@ export function statusTable(
     lookFor: 'a mix that differs from the recording: answers other than 2xx are cheap',
     columns: columnsOf(['status'], ['sent', 'share', ...(recorded === null ? [] : ['recorded', 'share'])]),
     rows: names.map((status) => [
-      status,
+      nameOf(status),
       ...cells(statuses[status] ?? 0, answered),
       ...(recorded === null ? [] : cells(recorded[status] ?? 0, found)),
     ]),
@@ -286,14 +297,14 @@ export function skippedLines({ audit, skipped, unreplayable }: ReplayDocument): 
 
 /** Requests without a complete answer or with a 5xx answer, by kind, the most frequent first. */
 export function errorLines({
-  statuses,
   errors,
   sent,
   errorExamples,
-}: Pick<ReplayDocument, 'statuses' | 'errors' | 'sent' | 'errorExamples'>): ErrorLine[] {
-  const served = Object.entries(statuses)
-    .filter(([status]) => Number(status) >= 500)
-    .map(([status, requests]) => [`status_${status}`, requests] as const);
+  ...answers
+}: Pick<ReplayDocument, 'statuses' | 'grpcStatuses' | 'errors' | 'sent' | 'errorExamples'>): ErrorLine[] {
+  const served = answerKinds(answers)
+    .filter(({ status }) => status >= FIRST_SERVER_ERROR)
+    .map(({ kind, answers }) => [kind, answers] as const);
   return [...Object.entries(errors), ...served]
     .map(([kind, requests]) => ({
       kind,
@@ -343,8 +354,9 @@ export function skippedMeaning(reason: string): string {
   return (Object.hasOwn(SKIPPED, reason) ? SKIPPED[reason] : null) ?? 'not sent; see the replay’s audit';
 }
 
-/** @param kind a kind of error, or `status_503` */
+/** @param kind a kind of error, `status_503` or `UNAVAILABLE` */
 export function errorMeaning(kind: string): string {
   if (kind.startsWith('status_')) return SERVER_ERROR;
+  if (/^[A-Z]/.test(kind)) return `${failureWords(kind)}: ${SERVER_ERROR}`;
   return (Object.hasOwn(ERRORS, kind) ? ERRORS[kind as SendError] : null) ?? ERRORS.other;
 }

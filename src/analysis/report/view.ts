@@ -106,7 +106,7 @@ function toneOf(verdict: ReplayDocument['verdict'], valid: boolean): View['tone'
 
 /** The sections of a report in reading order, without empty ones. */
 function reportSections(document: ReportDocument): Section<SectionKey>[] {
-  const { summary, statuses, recording } = document;
+  const { summary, recording } = document;
   return [
     sectionOf('objectives' as const, 'Objectives and counts', [
       objectivesTable(document),
@@ -119,7 +119,7 @@ function reportSections(document: ReportDocument): Section<SectionKey>[] {
     sectionOf('trouble' as const, 'What was not sent, and what went wrong', [
       skippedTable(document),
       errorTable(document),
-      statusTable(statuses, recording.statuses),
+      statusTable(document, recording.statuses),
       summary && answerTable(summary),
     ]),
     ...(summary === null ? [] : ownSections(summary)),
@@ -151,7 +151,7 @@ function runSections(document: ReplayDocument): Section[] {
     sectionOf('trouble', 'What was not sent, and what went wrong', [
       skippedTable({ skipped: skippedLines(document) }),
       errorTable({ errors: errorLines(document) }),
-      statusTable(document.statuses, null),
+      statusTable(document, null),
       answerTable(document),
     ]),
     ...ownSections(document),

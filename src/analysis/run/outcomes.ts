@@ -21,6 +21,7 @@ import type {
   SendId,
   WarmupFigures,
 } from '../../documents/replay.ts';
+import { grpcStatusName, httpStatusOfGrpcName } from '../../inference/grpc.ts';
 import { among, FirstExamples, shareDistance, Tally } from '../stats/tally.ts';
 
 export type SendCategory = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
@@ -40,11 +41,36 @@ export function outcomeOf(send: Send): SendCategory {
   return hasFailed(send) ? 'failed' : 'completed';
 }
 
+/** How a request failed, or was turned away: `reset`, `status_503`, or `UNAVAILABLE` of a gRPC call. */
+export function failureKindOf({
+  error,
+  status,
+  grpcStatus,
+}: Pick<Send, 'error' | 'status' | 'grpcStatus'>): string {
+  if (error !== null) return error;
+  return grpcStatus == null ? `status_${status ?? 'none'}` : grpcStatusName(grpcStatus);
+}
+
+/** The answers by kind, as `failureKindOf` names them, each with its HTTP status. */
+export function answerKinds({
+  statuses,
+  grpcStatuses = {},
+}: Pick<ReplayDocument, 'statuses' | 'grpcStatuses'>): { kind: string; status: number; answers: number }[] {
+  const others = new Tally(Object.entries(statuses).map(([status, answers]) => [Number(status), answers]));
+  const calls = Object.entries(grpcStatuses).map(([kind, answers]) => {
+    const status = httpStatusOfGrpcName(kind);
+    others.count(status, -answers);
+    return { kind, status, answers };
+  });
+  const plain = [...others].filter(([, answers]) => answers > 0);
+  return [...plain.map(([status, answers]) => ({ kind: `status_${status}`, status, answers })), ...calls];
+}
+
 export interface OutcomeFigures
   extends Pick<
     ReplayDocument,
     | ('sent' | 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached')
-    | ('statuses' | 'errors' | 'errorExamples')
+    | ('statuses' | 'grpcStatuses' | 'errors' | 'errorExamples')
   > {
   /** Failed requests that the replay ended itself when the run was stopped. */
   readonly stopped: number;
@@ -61,6 +87,7 @@ export class OutcomeCounts {
     unreached: 0,
   };
   readonly #statuses = new Tally<number>();
+  readonly #grpcStatuses = new Tally<string>();
   readonly #errors = new Tally<SendError>();
   #leftUnanswered = 0;
   /** The first failed sends of each kind, so that a reader can inspect them. */
@@ -73,10 +100,12 @@ export class OutcomeCounts {
     if (outcome === 'refused' && send.error !== null) this.#errors.count(send.error);
     if (outcome !== 'completed' && outcome !== 'failed') return outcome;
     if (send.error !== null) this.#errors.count(send.error);
-    else if (send.status !== null) this.#statuses.count(send.status);
-    const { index, segment, exchangeId, error, status } = send;
-    if (outcome === 'failed')
-      this.#examples.add(error ?? `status_${status ?? 'none'}`, { index, segment, exchangeId });
+    else if (send.status !== null) {
+      this.#statuses.count(send.status);
+      if (send.grpcStatus != null) this.#grpcStatuses.count(grpcStatusName(send.grpcStatus));
+    }
+    const { index, segment, exchangeId } = send;
+    if (outcome === 'failed') this.#examples.add(failureKindOf(send), { index, segment, exchangeId });
     return outcome;
   }
 
@@ -88,6 +117,7 @@ export class OutcomeCounts {
       stopped: this.#errors.get('stopped') ?? 0,
       leftUnanswered: this.#leftUnanswered,
       statuses: Object.fromEntries(this.#statuses),
+      ...(this.#grpcStatuses.size > 0 && { grpcStatuses: Object.fromEntries(this.#grpcStatuses) }),
       errors: among(SEND_ERRORS, this.#errors),
       errorExamples: Object.fromEntries([...this.#examples.byKind].sort(([a], [b]) => (a < b ? -1 : 1))),
     };

@@ -1,4 +1,5 @@
 import { countOf, formatMs, percent } from '../../core/units.ts';
+import { httpStatusOfGrpcName } from '../../inference/grpc.ts';
 
 /** Failed requests, with the most frequent kind: an error (`connect_refused`) or a status (`503`). */
 export interface Failures {
@@ -104,9 +105,49 @@ const FAILURES: Readonly<
   },
 };
 
-/** `connection refused` or `status 503`. */
+const CREDENTIALS =
+  'Give the replay credentials: --header "authorization: …" from the environment or a file.';
+const CALL_REFUSED =
+  'See the log of the target: its model has other inputs, types or shapes than the recorded one.';
+const CALL_FAILED = 'See the log of the target: its model or a backend failed.';
+
+/** Advice for gRPC calls by the name of their status. */
+const CALL_ADVICE: Readonly<Record<string, string | ((less: string) => string)>> = {
+  CANCELLED: queueAdvice,
+  UNKNOWN: CALL_FAILED,
+  INVALID_ARGUMENT: CALL_REFUSED,
+  DEADLINE_EXCEEDED: queueAdvice,
+  NOT_FOUND: 'Check that the target has these models and versions: reprise show RUN --failed, and its log.',
+  ALREADY_EXISTS: CALL_REFUSED,
+  PERMISSION_DENIED: CREDENTIALS,
+  RESOURCE_EXHAUSTED:
+    'Lift the rate limit, the length of the queue or the size of a message at the target, whichever its log names.',
+  FAILED_PRECONDITION: CALL_REFUSED,
+  ABORTED: queueAdvice,
+  OUT_OF_RANGE: CALL_REFUSED,
+  UNIMPLEMENTED:
+    'Check that the target of gRPC calls (--grpc-target, or --target) has this service and method.',
+  INTERNAL: CALL_FAILED,
+  UNAVAILABLE: (less) =>
+    `See the log of the target, and of a proxy before it: it restarts, is not ready or sheds load. Or ${less}.`,
+  DATA_LOSS: CALL_FAILED,
+  UNAUTHENTICATED: CREDENTIALS,
+};
+
+/** `connection refused`, `status 503` or `UNAVAILABLE (503)`. */
 export function failureWords(code: string): string {
+  if (isOfCall(code)) return statusWords(code);
   return FAILURES[code]?.words ?? (/^\d+$/.test(code) ? `status ${code}` : code);
+}
+
+/** Whether a kind of failure is the name of a gRPC call's status. */
+function isOfCall(code: string): boolean {
+  return /^[A-Z][A-Z_]+\d*$/.test(code);
+}
+
+/** `429` or `RESOURCE_EXHAUSTED (429)`. */
+export function statusWords(status: string): string {
+  return isOfCall(status) ? `${status} (${httpStatusOfGrpcName(status)})` : status;
 }
 
 export function failuresText({ failed, sent, commonest }: Failures): string {
@@ -124,13 +165,13 @@ export function failureAdvice({ failed, commonest: code, scaling, answered }: Fa
   if (!answered && OTHER_PROTOCOL.has(code))
     return 'Check the port and the scheme (http or https) of --target. If both are right, see the log of the target.';
   const status = /^\d+$/.test(code) ? `See why the target answers ${code}: its log, or ` : 'See them: ';
-  const advice = FAILURES[code]?.advice ?? `${status}reprise show RUN --failed${shown}.`;
+  const advice = FAILURES[code]?.advice ?? CALL_ADVICE[code] ?? `${status}reprise show RUN --failed${shown}.`;
   return typeof advice === 'string' ? advice : advice(lessLoad(scaling));
 }
 
 /** Advice for answers without a 2xx status. */
 const STATUS_ADVICE: Readonly<Record<string, string>> = {
-  '401': 'Give the replay credentials: --header "authorization: …" from the environment or a file.',
+  '401': CREDENTIALS,
   '403': 'Give the replay credentials that may use the target: --header "authorization: …".',
   '404': 'Check that the target has these paths and models; --rewrite path changes a prefix.',
   '413': 'Raise the limit on the size of a request at the target.',
@@ -138,7 +179,8 @@ const STATUS_ADVICE: Readonly<Record<string, string>> = {
 };
 
 export function statusAdvice(status: string | null): string {
-  const known = status === null ? undefined : STATUS_ADVICE[status];
+  const known = status === null ? undefined : (STATUS_ADVICE[status] ?? CALL_ADVICE[status]);
+  if (typeof known === 'function') return known(lessLoad());
   return known ?? 'Compare the statuses with reprise inspect: the target must serve what production served.';
 }
 

@@ -1,6 +1,6 @@
 import { listed } from '../../core/text.ts';
 import { countOf, percent } from '../../core/units.ts';
-import { type Failures, failureAdvice, failureWords, statusAdvice } from './advice.ts';
+import { type Failures, failureAdvice, failureWords, statusAdvice, statusWords } from './advice.ts';
 
 /** A way in which the target's answers differ from the recorded ones. */
 export type Incomparable =
@@ -28,7 +28,7 @@ export interface TurnedAway {
 }
 
 export function turnedAwayText({ share, recorded, status }: TurnedAway): string {
-  const most = status === null ? '' : `, most often with ${status}`;
+  const most = status === null ? '' : `, most often with ${statusWords(status)}`;
   return `the target turned away ${percent(share)} of the requests (no 2xx, below 500)${most}; in production ${shareOrUnknown(recorded)}`;
 }
 

@@ -1,3 +1,4 @@
+import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { formatBytes, NS_PER_MS } from '../../core/units.ts';
 import { factsOf, isOfStreams, needsComparison } from '../../documents/metrics/metrics.ts';
@@ -11,7 +12,7 @@ import { measureOf } from '../metrics/index.ts';
 import { judgedSends, type Margin } from '../metrics/measure.ts';
 import { isBrokenByChecked } from '../metrics/shares.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
-import { type OutcomeFigures, type StatusMixFigures, uncheckedOf } from '../run/outcomes.ts';
+import { answerKinds, type OutcomeFigures, type StatusMixFigures, uncheckedOf } from '../run/outcomes.ts';
 import { lessLoad, type SendingSide } from './advice.ts';
 import { type ObjectiveResult, sampleCount } from './evaluate.ts';
 import { type FactsOf, type Reason, reason } from './reasons.ts';
@@ -586,8 +587,8 @@ function expressions(open: readonly ObjectiveResult[], brokenBy: ObjectiveResult
 
 /** The most frequent status of refusals. */
 function refusalOf({ outcomes }: RunContext['figures']): string | null {
-  const away = Object.entries(outcomes.statuses).filter(([status]) => isTurnedAway(Number(status)));
-  return away.sort(([, a], [, b]) => b - a)[0]?.[0] ?? null;
+  const away = answerKinds(outcomes).filter(({ status }) => isTurnedAway(status));
+  return commonestOf(away);
 }
 
 /**
@@ -607,12 +608,19 @@ function isRefusedAlone({ statuses, failed, stopped }: OutcomeFigures): boolean 
 }
 
 /** The most frequent 5xx status or error. Requests that were open at the end count only if nothing else failed. */
-function commonestFailure({ statuses, errors }: OutcomeFigures): string {
+function commonestFailure(outcomes: OutcomeFigures): string {
+  const errors = Object.entries(outcomes.errors).map(([kind, answers]) => ({ kind, answers }));
   const failures = [
-    ...Object.entries(statuses).filter(([status]) => Number(status) >= 500),
-    ...Object.entries(errors).filter(([error]) => error !== 'stopped' && error !== 'no_socket'),
+    ...answerKinds(outcomes).filter(({ status }) => status >= FIRST_SERVER_ERROR),
+    ...errors.filter(({ kind }) => kind !== 'stopped' && kind !== 'no_socket'),
   ];
-  return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'no answer by the end of the run';
+  return commonestOf(failures) ?? 'no answer by the end of the run';
+}
+
+/** The most frequent kind: an error, a status alone, or the name of a gRPC call's status. */
+function commonestOf(kinds: readonly { readonly kind: string; readonly answers: number }[]): string | null {
+  const [first] = kinds.toSorted((a, b) => b.answers - a.answers);
+  return first?.kind.replace(/^status_/, '') ?? null;
 }
 
 function isEmptyPlan({ figures, interrupted: cause, plannedElsewhere }: RunContext): boolean {

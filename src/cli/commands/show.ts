@@ -80,8 +80,10 @@ function timeText(at: string): string {
 }
 
 /** The status of a complete answer, else the result. Nothing is known of how some imported exchanges ended. */
-function resultText({ status, result }: ShownRequest): string {
-  return result === null || result === 'completed' ? String(status ?? NONE) : result;
+function resultText({ status, result, grpc }: ShownRequest): string {
+  if (result !== null && result !== 'completed') return result;
+  const name = grpc?.status == null || grpc.status === 'OK' ? '' : ` ${grpc.status}`;
+  return `${status ?? NONE}${name}`;
 }
 
 function detailLines(request: ShownRequest, isFull: boolean): string[] {
@@ -119,8 +121,10 @@ function detailLines(request: ShownRequest, isFull: boolean): string[] {
 }
 
 function callText({ status, requestMessages, responseMessages }: NonNullable<ShownRequest['grpc']>): string {
-  const messages = (count: number | null) => (count === null ? NONE : countOf(count, 'message'));
-  return `${status ?? 'no status'}, request ${messages(requestMessages)}, response ${messages(responseMessages)}`;
+  const messages = (which: string, count: number | null) =>
+    count === null ? [] : [`${which} ${countOf(count, 'message')}`];
+  const counted = [...messages('request', requestMessages), ...messages('response', responseMessages)];
+  return [status ?? 'no status', ...counted].join(', ');
 }
 
 /** Messages of a call that are listed as text. `--json` has more. */

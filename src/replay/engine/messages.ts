@@ -199,6 +199,7 @@ export interface SendResult
     | 'firstByteOffsetNs'
     | 'lastByteOffsetNs'
     | 'status'
+    | 'grpcStatus'
     | 'responseBytes'
     | 'error'
     | 'refused'

@@ -67,6 +67,7 @@ export class PendingSend implements SendEvents {
   #connectPausedNs = 0;
   #firstByteNs: number | null = null;
   #status: number | null = null;
+  #grpcStatus: number | null = null;
   #responseBytes = 0;
   #reader: AnswerReader | null = null;
   /** Null for an answer that is none to a gRPC call. */
@@ -199,6 +200,7 @@ export class PendingSend implements SendEvents {
   #endCall(code: number | null): void {
     const wantsMessage = this.#planned.http2?.wantsMessage === true;
     const error = this.#grpc === null ? 'no_status' : this.#grpc.errorOf(code, wantsMessage);
+    this.#grpcStatus = code;
     if (code !== null) this.#status = httpStatusOfGrpc(code);
     if (error === null && hasSucceeded(this.#status)) this.#host.served();
     this.#over(error, this.#grpc?.facts() ?? null);
@@ -233,6 +235,7 @@ export class PendingSend implements SendEvents {
       firstByteOffsetNs: this.#status === null ? null : this.#offset(this.#firstByteNs),
       lastByteOffsetNs: nowNs - this.#host.startNs,
       status: this.#status,
+      ...(this.#grpcStatus === null ? {} : { grpcStatus: this.#grpcStatus }),
       responseBytes: this.#responseBytes,
       error: cancelled ? null : end,
       refused: false,

@@ -60,6 +60,7 @@ const ADDED: Readonly<Record<number, readonly string[]>> = {
   9: ['body_crc', 'recorded_tokens', 'recorded_body'],
   10: ['write_ns', 'paused_ns', 'first_token_paused_ns', 'last_token_paused_ns', 'unpaused_gaps'],
   11: ['recorded_finish'],
+  12: ['grpc_status'],
 };
 
 /** A run of an older format lacks some columns: what they hold is unknown there. */
@@ -199,6 +200,7 @@ function sendOf(stored: StoredSend): Send {
     recordedBody,
     recordedFinish,
     bodyCrc,
+    grpcStatus,
     ...row
   } = stored;
   const answer: SendAnswer | null =
@@ -229,6 +231,7 @@ function sendOf(stored: StoredSend): Send {
     answer,
     ...(tellsError === null ? {} : { tellsError: tellsError === 1 }),
     ...(bodyCrc == null ? {} : { bodyCrc }),
+    ...(grpcStatus == null ? {} : { grpcStatus }),
     ...(status === null
       ? {}
       : {

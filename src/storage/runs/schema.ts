@@ -1,7 +1,7 @@
 import { MONITOR_SCHEMA } from './monitored.ts';
 
 /** Version of a run's tables as they are written. */
-export const RUN_FORMAT_VERSION = 11;
+export const RUN_FORMAT_VERSION = 12;
 /** The oldest version that is read. */
 export const OLDEST_RUN_FORMAT = 8;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
@@ -22,7 +22,8 @@ export const CALIBRATION_DIRECTORY = 'calibration';
  * it was not complete. `body_crc` is the CRC-32 of a 2xx body, `recorded_body` the number of the recorded one within its
  * segment: equal bodies have equal numbers. `write_ns` is the time of the first write. `paused_ns` is how long the answer
  * may have waited for a sender that was stopped or had no processor, `first_token_paused_ns` and `last_token_paused_ns` the
- * same for tokens. `unpaused_gaps` has the gaps less such pauses, null if there were none.
+ * same for tokens. `unpaused_gaps` has the gaps less such pauses, null if there were none. `grpc_status` is the code of a
+ * gRPC call; `status` is then its HTTP status.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -74,7 +75,8 @@ CREATE TABLE send_row (
   first_token_paused_ns INTEGER,
   last_token_paused_ns INTEGER,
   unpaused_gaps BLOB,
-  recorded_finish TEXT
+  recorded_finish TEXT,
+  grpc_status INTEGER
 ) STRICT;
 
 CREATE VIEW send AS
@@ -88,7 +90,7 @@ SELECT
   tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error,
   body_crc, recorded_tokens, recorded_body,
   write_ns, paused_ns, first_token_paused_ns, last_token_paused_ns, unpaused_gaps,
-  recorded_finish,
+  recorded_finish, grpc_status,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

@@ -231,6 +231,7 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     answer?.lastTokenPausedNs ?? null,
     answer?.unpausedGaps ?? null,
     send.recorded?.finish ?? null,
+    send.grpcStatus ?? null,
   ];
 }
 
