@@ -32,10 +32,10 @@ const named = z.object({
   kind: z
     .enum(CAUSE_KINDS)
     .describe(
-      '`generator`: our own lag, pauses and caps. `waiting`: a queue in the target. `episode`: everything was slow for a time, without more load. `retries`: answers were late by one fixed time.',
+      '`generator`: our own lag, pauses and caps. `waiting`: for others in the target, in a queue, or because it serves all in flight together, each slower the more there are. `episode`: everything was slow for a time, without more load. `retries`: answers were late by one fixed time.',
     ),
   subject: maybeText.describe(
-    'Which one: a name of a route, model, client, fault or monitored series, a status, an error, a size. Null if there is only one.',
+    'Which one: a name of a route, model, client, fault or monitored series, a status, an error, a size. Of `waiting`, `tokens` if the time between tokens grows with the requests in flight. Null if there is only one.',
   ),
 });
 export type NamedCause = Immutable<z.infer<typeof named>>;
@@ -48,6 +48,8 @@ const proof = sendId.extend({
   ms: maybeNumber.describe('From the planned send to the last byte; null without an answer.'),
   causedMs: z.number().describe('How much of it this cause explains.'),
   inFlight: count.describe('Requests in flight when it was sent.'),
+  meanInFlight: z.number().describe('Other requests in flight on average while it was.'),
+  tokenMs: maybeNumber.describe('The time from one token to the next; null without tokens.'),
 });
 export type ProofRequest = Immutable<z.infer<typeof proof>>;
 

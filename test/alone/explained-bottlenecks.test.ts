@@ -20,7 +20,8 @@ interface Planted {
   readonly name: string;
   readonly bottleneck: () => Bottleneck;
   readonly shape?: (second: number) => number;
-  readonly args?: readonly string[];
+  readonly perSecond?: number;
+  readonly slo?: string;
   /** A fault of a dependency before the server, in the middle of the run. */
   readonly fault?: boolean;
   /** How often the generator is stopped for 300 ms. */
@@ -32,6 +33,7 @@ interface Planted {
 
 const during = (nowMs: number, from: number, to: number) => nowMs >= from * 1e3 && nowMs < to * 1e3;
 const always = (answer: Bottleneck['answer']) => (): Bottleneck => ({ answer });
+const silent: Pick<Bottleneck, 'answer'> = { answer: ({ workMs }) => ({ ms: workMs }) };
 const MONITORED = (target: string) => ['--monitor', `${target}/metrics`, '--monitor', 'interval=200ms'];
 
 const PLANTED: readonly Planted[] = [
@@ -137,6 +139,30 @@ const PLANTED: readonly Planted[] = [
     stops: 4,
     kind: 'generator',
   },
+  {
+    name: 'tokens that come slower the more requests are decoded at once',
+    perSecond: 50,
+    shape: (second) => (second >= 2 && second < 4 ? 1.4 : 0.6),
+    bottleneck: () => ({
+      ...silent,
+      decoding: { tokens: ({ index }) => 10 + (index % 11), stepMs: (requests) => 5 + requests },
+    }),
+    slo: 'latency: p(95)<200',
+    kind: 'waiting',
+    subject: 'tokens',
+  },
+  {
+    name: 'long answers, whose tokens come steadily',
+    perSecond: 50,
+    shape: (second) => (second >= 2 && second < 4 ? 1.4 : 0.6),
+    bottleneck: () => ({
+      ...silent,
+      decoding: { tokens: ({ index }) => (index % 5 === 0 ? 40 : 10), stepMs: () => 8 },
+    }),
+    slo: 'latency: p(95)<200',
+    kind: 'size',
+    subject: 'response body',
+  },
   { name: 'nothing', bottleneck: always(({ workMs }) => ({ ms: workMs })), kind: null },
   {
     name: 'nothing but a target that is slow for all',
@@ -148,11 +174,12 @@ const PLANTED: readonly Planted[] = [
 async function explanationOf({
   bottleneck,
   shape,
-  args = [],
+  perSecond = 100,
+  slo = 'latency: p(95)<120',
   fault,
   stops = 0,
 }: Planted): Promise<ExplanationDocument & { out: string }> {
-  const load = { seed: 5, requests: 400, perSecond: 100, ...(shape === undefined ? {} : { shape }) };
+  const load = { seed: 5, requests: 400, perSecond, ...(shape === undefined ? {} : { shape }) };
   const { requests, exchanges } = bottleneckTraffic(load);
   const planted = bottleneck();
   const server = await new BottleneckServer(requests, planted).listen();
@@ -161,10 +188,9 @@ async function explanationOf({
   const out = join(temporaryDirectory(), 'run');
   const faults = relay === null ? [] : ['--faults', faultPlan(relay.running.control)];
   const replaying = startReprise([
-    ...['replay', captureOf(exchanges), '--target', target, '--out', out, '--slo', 'latency: p(95)<120'],
+    ...['replay', captureOf(exchanges), '--target', target, '--out', out, '--slo', slo],
     ...(planted.metrics === undefined ? [] : MONITORED(server)),
     ...faults,
-    ...args,
   ]);
   for (let stop = 0; stop < stops; stop += 1) {
     await pause(stop === 0 ? 2_500 : 700);

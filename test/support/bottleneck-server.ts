@@ -2,10 +2,12 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Exchange } from '../../src/core/exchange.ts';
+import type { Decoding } from './decoding.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
 import { afterwards } from './leftovers.ts';
 import { type PlantedRequest, plantedRequests } from './planted-sends.ts';
 
+const TOKEN = 'data: {"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n';
 const ANSWER = '{"outputs":[1,2,3,4]}';
 
 /** What a server with a bottleneck answers to a request that arrived so many milliseconds after the first one. */
@@ -18,6 +20,8 @@ export interface Bottleneck {
   readonly answer: (request: PlantedRequest, nowMs: number) => BottleneckAnswer;
   /** Metrics in the text format of Prometheus, so many seconds after the first request. */
   readonly metrics?: (second: number) => string;
+  /** Answers with streams that are decoded together, a token of each at a step, instead of with `answer`. */
+  readonly decoding?: Pick<Decoding, 'tokens' | 'stepMs'>;
   /** Connections that are served at one time. The others are closed. */
   readonly connections?: number;
 }
@@ -48,6 +52,8 @@ export class BottleneckServer {
   readonly #requests: readonly PlantedRequest[];
   readonly #bottleneck: Bottleneck;
   readonly #open = new Set<Socket>();
+  /** Streams with the number of tokens that are left of each. */
+  readonly #batch = new Map<ServerResponse, number>();
   #firstMs: number | null = null;
 
   constructor(requests: readonly PlantedRequest[], bottleneck: Bottleneck) {
@@ -80,10 +86,31 @@ export class BottleneckServer {
     const request = this.#requests[Number(/n=(\d+)/.exec(url)?.[1] ?? Number.NaN)];
     if (request === undefined) return void response.end('{}');
     this.#firstMs ??= nowMs - request.atMs;
+    const { decoding } = this.#bottleneck;
+    if (decoding !== undefined) {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      this.#batch.set(response, decoding.tokens(request));
+      if (this.#batch.size === 1) this.#decode(decoding);
+      return;
+    }
     const { ms, status = 200 } = this.#bottleneck.answer(request, nowMs - this.#firstMs);
     setTimeout(() => {
       response.writeHead(status, { 'content-type': 'application/json' });
       response.end(status === 200 ? ANSWER : '{"error":"busy"}');
     }, ms);
+  }
+
+  /** One token of all streams, after a step, for as long as there are streams. */
+  #decode(decoding: Pick<Decoding, 'stepMs'>): void {
+    setTimeout(() => {
+      for (const [response, left] of this.#batch) {
+        response.write(TOKEN);
+        this.#batch.set(response, left - 1);
+        if (left > 1) continue;
+        response.end('data: [DONE]\n\n');
+        this.#batch.delete(response);
+      }
+      if (this.#batch.size > 0) this.#decode(decoding);
+    }, decoding.stepMs(this.#batch.size));
   }
 }

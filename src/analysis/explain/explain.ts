@@ -2,6 +2,7 @@ import { picked } from '../../core/picked.ts';
 import { linesOf } from '../../core/text.ts';
 import type { Cause, CauseKind, Explanation, NamedCause, ProofRequest } from '../../documents/explanation.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
+import { sharingCauses, waitingCause } from './crowds.ts';
 import {
   areAlike,
   type Candidate,
@@ -13,7 +14,7 @@ import {
   percentileOf,
 } from './evidence.ts';
 import { episodeCauses, stallCauses } from './moments.ts';
-import { type ExplainedRequests, type RequestParts, totalMs } from './requests.ts';
+import { type ExplainedRequests, type RequestParts, tokenMsOf, totalMs } from './requests.ts';
 import { faultCauses, replicaCauses, resourceCauses, type SeenSeries } from './resources.ts';
 import { causeText, triesOf } from './words.ts';
 import {
@@ -23,7 +24,6 @@ import {
   groupCauses,
   sizeCauses,
   timeoutCauses,
-  waitingCause,
 } from './work.ts';
 
 /** What an explanation is made of, besides the requests of the run. */
@@ -162,6 +162,7 @@ function targetCauses(
       ...groupCauses(evidence),
       ...sizeCauses(evidence),
       ...waitingCause(evidence, queue),
+      ...sharingCauses(evidence),
       ...fixedDelayCause(evidence),
       ...timeoutCauses(evidence),
     ]
@@ -245,12 +246,14 @@ function proofOf(
   const nearest = leastBy(others, (at) => {
     const other = requests[at]!;
     const isOther = Number(other.route !== route) + Number(other.model !== model);
-    return isOther * 1e12 + (isByCrowd ? other.inFlight : Math.abs(other.plannedMs - plannedMs));
+    return isOther * 1e12 + (isByCrowd ? other.meanInFlight : Math.abs(other.plannedMs - plannedMs));
   });
   return [clearest, ...(nearest === undefined ? [] : [nearest])].map((at) => {
-    const { id, parts, inFlight } = requests[at]!;
+    const { id, parts, inFlight, meanInFlight } = requests[at]!;
     const affected = at === clearest;
-    return { ...id, affected, ms: parts && totalMs(parts), causedMs: affected ? causedMs(at) : 0, inFlight };
+    const ms = parts && totalMs(parts);
+    const tokenMs = parts && tokenMsOf(parts);
+    return { ...id, affected, ms, causedMs: affected ? causedMs(at) : 0, inFlight, meanInFlight, tokenMs };
   });
 }
 

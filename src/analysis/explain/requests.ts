@@ -9,7 +9,7 @@ import { isOver } from '../autoscaling/autoscaling.ts';
 import { measureOf } from '../metrics/index.ts';
 import { TIMES } from '../metrics/times.ts';
 import { failureKindOf } from '../run/outcomes.ts';
-import { foundInFlight } from '../stats/queues.ts';
+import { foundInFlight, meanOthersInFlight } from '../stats/queues.ts';
 
 /** A request of a run, with its time in parts. Times are in milliseconds, instants after the start of the run. */
 export interface ExplainedRequest
@@ -30,7 +30,9 @@ export interface ExplainedRequest
   readonly recordedMs: number | null;
   /** From the choice of a connection to the first write: long if one was opened. Null if it was not sent. */
   readonly openedMs: number | null;
+  /** Other requests in flight when it was sent, and on average from then to its end. */
   readonly inFlight: number;
+  readonly meanInFlight: number;
 }
 
 /** The parts of the time that an objective is about. Together they are this time. */
@@ -41,6 +43,8 @@ export interface RequestParts {
   /** In the target. Of this, `firstMs` until the first token or byte. */
   readonly targetMs: number;
   readonly firstMs: number;
+  /** How many times from one token to the next are in the rest of it; 0 if the answer has no tokens. */
+  readonly tokenTimes: number;
 }
 
 /** What a broken request is measured against. */
@@ -145,6 +149,7 @@ export class RequestCollector {
       recordedMs,
       openedMs: msOf(openedNs(send)),
       inFlight: 0,
+      meanInFlight: 0,
     };
   }
 
@@ -157,7 +162,7 @@ export class RequestCollector {
     if (this.#span === 'tokens') {
       const ns = this.#tokenTime === null ? null : TIMES[this.#tokenTime].ofSend(send, 'planned');
       if (ns === null || !Number.isFinite(ns)) return null;
-      return { generatorMs: 0, connectMs: 0, targetMs: ns / NS_PER_MS, firstMs: 0 };
+      return { generatorMs: 0, connectMs: 0, targetMs: ns / NS_PER_MS, firstMs: 0, tokenTimes: 1 };
     }
     const firstNs = answer?.firstTokenOffsetNs ?? firstByteOffsetNs ?? lastByteOffsetNs;
     const endNs = this.#span === 'first' ? firstNs : lastByteOffsetNs;
@@ -172,6 +177,7 @@ export class RequestCollector {
       connectMs: Math.min(connectNs, totalNs - generatorNs) / NS_PER_MS,
       targetMs: targetNs / NS_PER_MS,
       firstMs: Math.max(0, targetNs - afterNs) / NS_PER_MS,
+      tokenTimes: afterNs === 0 || answer === null ? 0 : Math.max(0, answer.contentEvents - 1),
     };
   }
 }
@@ -186,6 +192,11 @@ function msOf(ns: number | null): number | null {
 
 export function totalMs({ generatorMs, connectMs, targetMs }: RequestParts): number {
   return generatorMs + connectMs + targetMs;
+}
+
+/** Null for an answer without tokens. */
+export function tokenMsOf({ targetMs, firstMs, tokenTimes }: RequestParts): number | null {
+  return tokenTimes === 0 ? null : (targetMs - firstMs) / tokenTimes;
 }
 
 function isLongerThan(parts: RequestParts, recordedMs: number | null): boolean {
@@ -207,13 +218,19 @@ function failureOf(send: Send): string {
   return send.refused ? 'refused' : failureKindOf(send);
 }
 
-/** The requests in the order in which they were sent, each with the number in flight at that time. */
+/** The requests in the order in which they were sent, each with the number of others in flight. */
 function withInFlight(requests: readonly ExplainedRequest[]): ExplainedRequest[] {
   const at = ({ sentMs, plannedMs }: ExplainedRequest) => sentMs ?? plannedMs;
   const ordered = requests.toSorted((a, b) => at(a) - at(b));
-  const inFlight = foundInFlight({
+  const served = {
     arrivals: Float64Array.from(ordered, at),
     latencies: Float64Array.from(ordered, (each) => Math.max(0, (each.endMs ?? at(each)) - at(each))),
-  });
-  return ordered.map((each, index) => ({ ...each, inFlight: inFlight[index]! }));
+  };
+  const inFlight = foundInFlight(served);
+  const meanInFlight = meanOthersInFlight(served);
+  return ordered.map((each, index) => ({
+    ...each,
+    inFlight: inFlight[index]!,
+    meanInFlight: meanInFlight[index]!,
+  }));
 }

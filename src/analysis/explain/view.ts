@@ -75,13 +75,15 @@ export function whyTables({ causes, against, requests, unexplained }: Explanatio
   if (against === null) return [];
   const source = `${numberText(requests.broken)} broken of ${numberText(requests.examined)} requests; each has the same weight`;
   const proofs = causes.flatMap((cause) =>
-    cause.proof.map(({ index, affected, ms, causedMs, inFlight }) => [
+    cause.proof.map(({ index, affected, ms, causedMs, tokenMs, inFlight, meanInFlight }) => [
       causeName(cause),
       `send ${index}`,
       affected ? 'affected' : 'to compare',
       msText(ms),
       affected ? msText(causedMs) : NONE,
+      msText(tokenMs),
       numberText(inFlight),
+      numberText(meanInFlight),
     ]),
   );
   return [
@@ -112,7 +114,7 @@ export function whyTables({ causes, against, requests, unexplained }: Explanatio
             lookFor: 'what differs between the affected request and the one to compare',
             columns: columnsOf(
               ['cause', 'request', 'which'],
-              ['latency', 'of it by the cause', 'found in flight'],
+              ['latency', 'of it by the cause', 'a token each', 'found in flight', 'others on average'],
             ),
             rows: proofs,
           },

@@ -131,11 +131,19 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
   ),
   waiting: {
     text: ({ figures }) => {
-      const executors = figures['executors'];
+      const { fewestInFlight, mostInFlight, timesSlower, aloneTokenMs, crowdedTokenMs, executors } = figures;
+      const others = (count: typeof mostInFlight) => `with ${number(count)} others in flight`;
+      if (aloneTokenMs !== undefined)
+        return `tokens come slower the more requests are decoded at once: one each ${ms(aloneTokenMs)} ${others(fewestInFlight)}, one each ${ms(crowdedTokenMs)} ${others(mostInFlight)}`;
+      if (timesSlower !== undefined)
+        return `requests are served together, each slower the more there are: ${number(timesSlower)} times as long ${others(mostInFlight)} as ${others(fewestInFlight)}`;
       const served = typeof executors === 'number' ? `; it serves about ${executors} at a time` : '';
       return `requests wait for others in the target: ${number(figures['meanInFlight'])} in flight at ${number(figures['ratePerSecond'])}/s, each for ${ms(figures['meanMs'])}${served}`;
     },
-    tryThis: 'Give the target more workers, connections or replicas, or less load per replica.',
+    tryThis: ({ figures }) =>
+      figures['aloneTokenMs'] === undefined
+        ? 'Give the target more workers, connections or replicas, or less load per replica.'
+        : 'Add replicas, or limit how many requests the target decodes at once (for vLLM: --max-num-seqs).',
   },
 };
 
@@ -153,5 +161,6 @@ const NAMES: Partial<Readonly<Record<CauseKind, string>>> = { cpu: 'CPU', gpu: '
 
 /** `route POST /v1/chat`, `waiting`. */
 export function causeName({ kind, subject }: NamedCause): string {
+  if (kind === 'waiting' && subject !== null) return `waiting for ${subject}`;
   return `${NAMES[kind] ?? kind.replaceAll('_', ' ')}${subject === null ? '' : ` ${subject}`}`;
 }

@@ -199,6 +199,31 @@ export function foundInFlight({ arrivals, latencies }: Served): Float64Array {
   });
 }
 
+/** How many others are in flight on average while each request is; as many as it finds if it takes no time. */
+export function meanOthersInFlight({ arrivals, latencies }: Served): Float64Array {
+  const found = foundInFlight({ arrivals, latencies });
+  const ends = arrivals.map((arrival, at) => arrival + latencies[at]!);
+  const sortedEnds = ends.toSorted();
+  // The time in flight of all requests until an instant: that of the arrived ones, less what is left of them then.
+  const [arrivedBefore, endedBefore] = [sumsOf(arrivals), sumsOf(sortedEnds)];
+  const untilMs = (instant: number) => {
+    const [arrived, ended] = [countBelow(arrivals, instant), countBelow(sortedEnds, instant)];
+    return arrived * instant - arrivedBefore[arrived]! - (ended * instant - endedBefore[ended]!);
+  };
+  return found.map((others, at) =>
+    latencies[at]! > 0
+      ? Math.max(0, (untilMs(ends[at]!) - untilMs(arrivals[at]!)) / latencies[at]! - 1)
+      : others,
+  );
+}
+
+/** The sums of the first values: of none, of one, and so on. */
+function sumsOf(values: Float64Array): Float64Array {
+  const sums = new Float64Array(values.length + 1);
+  for (const [at, value] of values.entries()) sums[at + 1] = sums[at]! + value;
+  return sums;
+}
+
 /** The rank of each value; equal values have the same rank. */
 export function ranksOf(values: Float64Array): Float64Array {
   const sorted = values.toSorted();

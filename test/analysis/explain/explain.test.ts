@@ -6,6 +6,7 @@ import type { SeenSeries } from '../../../src/analysis/explain/resources.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { type CauseKind, type Explanation, explanation } from '../../../src/documents/explanation.ts';
 import type { ReplayDocument } from '../../../src/documents/replay.ts';
+import { type Decoding, decoded, paced, streamed } from '../../support/decoding.ts';
 import {
   type PlantedAnswer,
   type PlantedRequest,
@@ -37,26 +38,28 @@ const unlimited = (msOf: (request: PlantedRequest) => number) => () => (request:
 const isIn = (request: PlantedRequest, from: number, to: number) =>
   request.atMs >= from * 1e3 && request.atMs < to * 1e3;
 
-/** A stream of ten tokens with equal gaps. */
-function streamed(atMs: number, firstMs: number, gapMs: number, promptTokens: number): Partial<Send> {
-  const ns = (ms: number) => Math.round((atMs + ms) * 1e6);
-  const lastMs = firstMs + 9 * gapMs;
-  return {
-    streamed: true,
-    firstByteOffsetNs: ns(firstMs),
-    lastByteOffsetNs: ns(lastMs),
-    answer: {
-      firstTokenOffsetNs: ns(firstMs),
-      lastTokenOffsetNs: ns(lastMs),
-      contentEvents: 10,
-      gapMaxNs: null,
-      gaps: null,
-      promptTokens,
-      outputTokens: 10,
-      finish: 'stop',
-    },
+/** All requests are decoded at once, and a step takes longer the more there are. */
+const BATCHED: Pick<Decoding, 'tokens' | 'stepMs'> = {
+  tokens: (request) => 20 + Math.floor(40 * request.draw()),
+  stepMs: (requests) => 8 + requests,
+};
+const decoding =
+  (of: Partial<Decoding>): Planted['server'] =>
+  (requests) => {
+    const answers = decoded(requests, { ...BATCHED, ...of });
+    return ({ index }) => answers[index]!;
   };
-}
+/** An answer as a whole, of which no token is seen. */
+const whole =
+  (server: Planted['server']): Planted['server'] =>
+  (requests) => {
+    const answer = server(requests);
+    return (request) => {
+      const { ms, facts } = answer(request);
+      return { ms, facts: { recorded: facts?.recorded ?? null } };
+    };
+  };
+const WAVES = { requests: 700, perSecond: 20, shape: (second: number) => 1 + 0.9 * Math.sin(second) };
 
 const PLANTED: readonly Planted[] = [
   {
@@ -337,6 +340,61 @@ const PLANTED: readonly Planted[] = [
     kind: 'kv_cache',
   },
   {
+    name: 'tokens that come slower the more requests are decoded at once',
+    load: WAVES,
+    server: decoding({}),
+    slo: 'latency: p(95)<600',
+    kind: 'waiting',
+    subject: 'tokens',
+  },
+  {
+    name: 'a batch that is crowded all the time',
+    load: { requests: 700, perSecond: 24 },
+    server: decoding({}),
+    slo: 'tpot: p(95)<20',
+    kind: 'waiting',
+    subject: 'tokens',
+  },
+  {
+    name: 'slower tokens beyond a batch of ten, before which the memory is the limit',
+    load: WAVES,
+    server: decoding({ stepMs: (requests) => Math.max(12, 1.2 * requests) }),
+    slo: 'latency: p(95)<800',
+    kind: 'waiting',
+    subject: 'tokens',
+  },
+  {
+    name: 'whole answers that take longer the more requests are served at once',
+    load: { ...WAVES, perSecond: 24 },
+    server: whole(decoding({})),
+    slo: 'latency: p(95)<600',
+    kind: 'waiting',
+    subject: null,
+  },
+  {
+    name: 'long answers, which see more requests because they live longer',
+    load: WAVES,
+    server: decoding({ stepMs: () => 12 }),
+    slo: 'latency: p(95)<500',
+    kind: 'size',
+    subject: 'output',
+  },
+  {
+    name: 'a queue for a full batch, whose tokens come steadily',
+    load: { ...WAVES, perSecond: 12 },
+    server: decoding({ stepMs: () => 8, most: 4 }),
+    slo: 'latency: p(95)<700',
+    kind: 'waiting',
+    subject: null,
+  },
+  {
+    name: 'nothing in steady tokens',
+    load: WAVES,
+    server: decoding({ stepMs: () => 12 }),
+    slo: 'tpot: p(95)<11',
+    kind: null,
+  },
+  {
     name: 'nothing in one slow replica of four',
     server: unlimited(({ draw, workMs }) => (draw() < 0.25 ? workMs * 10 * (0.5 + draw()) : workMs)),
     kind: null,
@@ -395,6 +453,47 @@ it('invents no cause of random latencies', () => {
       expect([seed, explanationOf(planted, seed).causes]).toEqual([seed, []]);
     }
   }
+});
+
+/** Servers whose tokens are slow for another reason, which lets requests pile up too. */
+const PILED_UP: readonly ((atMs: number) => number)[] = [
+  (atMs) => (atMs >= 10_000 && atMs < 14_000 ? 40 : 10),
+  (atMs) => (atMs < 4_000 ? 40 : 10),
+  (atMs) => 10 + atMs / 700,
+  (atMs) => 10 + (atMs % 4_000 < 600 ? 600 - (atMs % 4_000) : 0),
+];
+
+it('tells a crowded batch from steady tokens, and from what lets requests pile up', () => {
+  const loads = [WAVES, { requests: 500, perSecond: 20 }];
+  const slos = ['latency: p(95)<600', 'tpot: p(95)<20'];
+  const piledUp = PILED_UP.map(
+    (gapMs) => () => (request: PlantedRequest) => paced(request, 20 + 40 * request.draw(), gapMs),
+  );
+  for (const [at, load] of loads.entries()) {
+    for (const slo of slos) {
+      const areTokens = (server: Planted['server'], seed: number) =>
+        explanationOf({ name: '', kind: null, load, slo, server }, seed).causes.map(
+          ({ subject }) => subject === 'tokens',
+        );
+      for (const seed of [1, 2]) {
+        expect([at, slo, seed, areTokens(decoding({}), seed)[0]]).toEqual([at, slo, seed, true]);
+        const others = [decoding({ stepMs: () => 12 }), ...piledUp];
+        const mistaken = others.map((server) => areTokens(server, seed).includes(true));
+        expect([at, slo, seed, mistaken]).toEqual([at, slo, seed, others.map(() => false)]);
+      }
+    }
+  }
+});
+
+it('shows a crowded request with slow tokens, and one with few others in flight', () => {
+  const crowded = PLANTED.find(({ subject }) => subject === 'tokens')!;
+  const [cause] = explanationOf(crowded, 1).causes;
+  const [affected, other] = cause!.proof;
+  const { aloneTokenMs, crowdedTokenMs, fewestInFlight, mostInFlight } = cause!.figures;
+  expect(Number(aloneTokenMs)).toBeCloseTo(9 + Number(fewestInFlight), -1);
+  expect(Number(crowdedTokenMs)).toBeCloseTo(9 + Number(mostInFlight), -1);
+  expect(affected!.tokenMs!).toBeGreaterThan(2 * other!.tokenMs!);
+  expect(affected!.meanInFlight).toBeGreaterThan(2 * other!.meanInFlight);
 });
 
 it('shows one request with the cause, and one without it', () => {
