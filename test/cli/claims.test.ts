@@ -5,16 +5,24 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { EXECUTORS } from '../../fixtures/demo/demo.ts';
 import { sampleFloor } from '../../src/analysis/stats/percentiles.ts';
+import { REASON_CODES } from '../../src/analysis/verdict/reasons.ts';
 import { COMMANDS } from '../../src/cli/commands/index.ts';
 import { shapeOf } from '../../src/cli/options.ts';
 import { everyCommand } from '../../src/cli/program.ts';
+import { LOSS_REASONS, OMISSION_CAUSES } from '../../src/core/accounting.ts';
 import { textsOf } from '../../src/core/options.ts';
+import { FORMAT_VERSION } from '../../src/storage/capture/schema.ts';
 import { blocksOf, commandsOf, docPages, isShell, pageText } from '../docs/doc-blocks.ts';
 import { FLOORS } from '../house-rules.ts';
 import { runCommand } from '../support/command-here.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
 const readme = pageText('README.md');
+/** All of src, as one text. */
+const sources = readdirSync(join(repositoryRoot, 'src'), { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => readFileSync(join(repositoryRoot, 'src', file), 'utf8'))
+  .join('\n');
 const at = (...path: string[]) => join(repositoryRoot, ...path);
 
 /** The texts in backquotes of a text. */
@@ -179,6 +187,33 @@ describe('numbers of samples', () => {
       [0.99, 368],
     ] as const)
       expect([share ** samples <= 0.025, share ** (samples - 1) <= 0.025]).toEqual([true, false]);
+  });
+});
+
+test('CHANGELOG.md names the format of captures', () => {
+  const named = [...pageText('CHANGELOG.md').matchAll(/Captures (?:have|of) format (\d+)/g)].map(
+    ([, format]) => Number(format),
+  );
+  expect(Math.max(...named)).toBe(FORMAT_VERSION);
+});
+
+describe('docs/guides/troubleshooting.md', () => {
+  const rows = pageText('docs/guides/troubleshooting.md')
+    .split('\n')
+    .filter((line) => line.startsWith('| ') && !/^\| (?:---|you see)/.test(line))
+    .map((line) => line.split(' | ')[0] ?? '');
+  const known = new Set<string>([...REASON_CODES, ...LOSS_REASONS, ...OMISSION_CAUSES]);
+
+  test('has the frequent symptoms, INCONCLUSIVE first', () => {
+    expect(rows.length).toBeGreaterThanOrEqual(15);
+    const [first = ''] = pageText('docs/guides/troubleshooting.md').match(/^## .*/m) ?? [];
+    expect(first).toContain('INCONCLUSIVE');
+  });
+
+  test.each(rows)('%s: is what Reprise shows', (symptom) => {
+    const codes = quoted(symptom).filter((word) => /^[a-z]+(?:_[a-z]+)*$/.test(word));
+    expect(codes.filter((code) => !known.has(code) && code !== 'capacity')).toEqual([]);
+    for (const [, words = ''] of symptom.matchAll(/"([^"]+)"/g)) expect(sources).toContain(words);
   });
 });
 
