@@ -2,6 +2,7 @@ import type { ServerHttp2Stream } from 'node:http2';
 import { describe, expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
+import { wholeBody } from '../support/exchanges.ts';
 import { grpcMessage } from '../support/grpc.ts';
 import { CALL_PATH, callsOf, STREAM_PATH } from '../support/grpc-calls.ts';
 import {
@@ -12,6 +13,7 @@ import {
   startGrpcServer,
   trailersOnly,
 } from '../support/grpc-server.ts';
+import { text } from '../support/protobuf-writer.ts';
 import { startRecording } from '../support/recording.ts';
 import { documentOf, replay } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -117,6 +119,23 @@ test('of a stream the first message is its first token, and the gaps are those b
   expect(completed).toBe(20);
   expect(streams).toMatchObject({ completed: 20, withoutContent: 0, gaps: 40 });
   for (const { p50 } of [ttftMs, itlMs]) expect(p50).toBeGreaterThanOrEqual(29);
+});
+
+test('answers of calls and of streams are compared with the recorded ones', async () => {
+  const different = (stream: ServerHttp2Stream) => answer(stream, grpcMessage(text(1, 'other')));
+  const methods = { [CALL_PATH]: different, [STREAM_PATH]: different, '/m.S/Unknown': different };
+  const server = await startGrpcServer(methods);
+  const response = callsOf(1)[0]?.response ?? null;
+  const answered = response && { ...response, body: wholeBody(grpcMessage(text(1, 'ranker'))) };
+  const calls = [
+    ...callsOf(10, { response: answered }),
+    ...callsOf(10, { response: answered, streamed: true }, STREAM_PATH),
+    ...callsOf(10, { response: answered }, '/m.S/Unknown'),
+  ];
+  const target = `http://127.0.0.1:${server.port}`;
+  const { check } = documentOf(await replay(captureOf(calls), target, ['--json', '--check', 'values']));
+  expect(check).toMatchObject({ answers: 30, checked: 20, unchecked: { unreadable: 10 } });
+  expect(check?.byKind).toMatchObject({ values: 20, shape: 0 });
 });
 
 /** `ModelStreamInferResponse` with an `error_message`. */

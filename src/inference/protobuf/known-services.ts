@@ -1,4 +1,10 @@
-import { CallSchema, type MethodDefinition, type SchemaDefinition, shortMessages } from './schema.ts';
+import {
+  CallSchema,
+  type CallTypes,
+  type MethodDefinition,
+  type SchemaDefinition,
+  shortMessages,
+} from './schema.ts';
 
 /**
  * The messages of two services as numbers, names and types of fields; no text of their files is here.
@@ -319,6 +325,18 @@ const TENSORFLOW_SERVING: SchemaDefinition = {
 
 /** Calls that are known without a file. */
 const KNOWN_SERVICES: readonly SchemaDefinition[] = [OPEN_INFERENCE, TENSORFLOW_SERVING];
+
+/** Service and method. */
+const METHOD = /\/[^/]+\/[^/]+$/;
+
+/** Made when the first call is looked for. */
+let knownCalls: CallSchema | null = null;
+
+/** A call that is known without a file, by its path or a route that ends with it. */
+export function knownCall(path: string): CallTypes | null {
+  knownCalls ??= callSchema();
+  return knownCalls.of(METHOD.exec(path)?.[0] ?? '');
+}
 
 /** The known calls and those of descriptor sets. */
 export function callSchema(sets: readonly SchemaDefinition[] = []): CallSchema {

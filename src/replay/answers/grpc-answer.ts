@@ -1,19 +1,12 @@
 import type { SendError } from '../../core/run.ts';
 import { GrpcMessages } from '../../inference/grpc.ts';
 import { CallErrorScan } from '../../inference/protobuf/call-facts.ts';
-import { callSchema } from '../../inference/protobuf/known-services.ts';
-import type { CallSchema } from '../../inference/protobuf/schema.ts';
+import { knownCall } from '../../inference/protobuf/known-services.ts';
 import type { AnswerFacts } from './read-answer.ts';
 import { TokenTimes } from './token-times.ts';
 
 /** The code of a call that succeeded. */
 const OK = 0;
-
-/** Service and method. */
-const METHOD = /\/[^/]+\/[^/]+$/;
-
-/** Made when the first call is answered. */
-let knownCalls: CallSchema | null = null;
 
 /** Reads the messages of a gRPC answer while they arrive, and judges how it ended. */
 export class GrpcAnswer {
@@ -32,8 +25,7 @@ export class GrpcAnswer {
    */
   constructor(path: string, isStream: boolean, coding: string | null) {
     this.#isStream = isStream;
-    knownCalls ??= callSchema();
-    const types = knownCalls.of(METHOD.exec(path)?.[0] ?? '');
+    const types = knownCall(path);
     this.#errorScan = types === null ? null : new CallErrorScan(types, coding);
     this.#messages = new GrpcMessages((_bytes, _begins, ends) => {
       if (ends) this.#times.add(this.#atNs, this.#pausedNs);

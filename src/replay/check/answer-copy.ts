@@ -5,6 +5,7 @@ import type { AnswerHead } from '../answers/read-answer.ts';
 export interface KeptAnswer {
   /** Headers that describe the body, as sent. */
   readonly contentType: string | null;
+  /** Of an answer to a gRPC call, that of its messages. */
   readonly contentEncoding: string | null;
   readonly inferenceHeaderLength: string | null;
   /** The complete body, with its content coding. */
@@ -112,7 +113,8 @@ export class AnswerCopy {
   }
 
   finish(): KeptAnswer {
-    const { contentType, contentEncoding, inferenceHeaderLength = null } = this.#head;
+    const { contentType, inferenceHeaderLength = null } = this.#head;
+    const contentEncoding = this.#head.grpcEncoding ?? this.#head.contentEncoding;
     const bytes = Buffer.concat(this.#pieces);
     return { contentType, contentEncoding, inferenceHeaderLength, bytes, dropped: this.#dropped };
   }

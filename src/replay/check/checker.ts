@@ -6,6 +6,7 @@ import { asBuffer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
 import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
+import { isGrpc } from '../../inference/grpc.ts';
 import { isRecord } from '../../inference/stream-events.ts';
 import { usageIn } from '../../inference/token-usage.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
@@ -13,6 +14,7 @@ import type { CheckTolerance } from '../options/parsers.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
 import type { AnswerToCheck, CheckedAnswer, KeptAnswer, StreamFacts } from './answer-copy.ts';
 import { jsonDifference, mediaTypeOf, parseExactly, type ReadableAnswer } from './compare-json.ts';
+import { messagesCheck } from './compare-messages.ts';
 import { tensorDifference } from './compare-tensors.ts';
 import {
   asksForLikeliest,
@@ -104,6 +106,7 @@ export class AnswerComparer {
     const head = headOf(message);
     const masked = maskedPointers(message.redacted);
     if (masked.length === 0 && answer.kept !== null && isTheSame(head, bytes, answer.kept)) return SAME;
+    if (isGrpc(head.contentType)) return this.#call({ ...head, bytes }, masked, answer);
     const recorded = { ...head, bytes: decodeContent(bytes, head.contentEncoding).bytes };
     const api = apiOf(answer.route);
     const root = this.#places.root(api, masked);
@@ -136,6 +139,27 @@ export class AnswerComparer {
     return new DocumentCheck(recorded, answered, how).result();
   }
 
+  #call(
+    { bytes, contentEncoding }: AnswerHeaders & Pick<ReadableAnswer, 'bytes'>,
+    masked: readonly string[],
+    { route, streamed, kept }: AnswerToCheck,
+  ): AnswerCheck {
+    if (kept === null || !isGrpc(kept.contentType)) return mismatch('shape');
+    const { level, tolerance, ignore } = this.#options;
+    return messagesCheck(
+      route ?? '',
+      { bytes, coding: contentEncoding },
+      { bytes: kept.bytes, coding: kept.contentEncoding },
+      {
+        root: this.#places.root(apiOf(route), []),
+        masked: masked.some((name) => !ignore.includes(name)),
+        values: level === 'values',
+        tolerance,
+        streamed,
+      },
+    );
+  }
+
   #factsOf(answered: ReadableAnswer | null): StreamFacts | null {
     if (answered === null || !(isEventStream(answered.contentType) || isJsonLines(answered.contentType)))
       return null;
@@ -149,7 +173,7 @@ function headOf({ head }: Message): AnswerHeaders {
   const headers = headerPairsOf(head);
   return {
     contentType: headerValue(headers, 'content-type'),
-    contentEncoding: headerValue(headers, 'content-encoding'),
+    contentEncoding: headerValue(headers, 'grpc-encoding') ?? headerValue(headers, 'content-encoding'),
     jsonBytes: lengthOf(headerValue(headers, 'inference-header-content-length')),
   };
 }

@@ -2,10 +2,10 @@ import { UnreadableBody } from '../../core/errors.ts';
 import { type AnswerCheck, mismatch } from '../../core/run.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from '../options/parsers.ts';
-import { isNearFloat, type JsonComparison } from './compare-json.ts';
+import { isNearFloat, type JsonComparison, pointerOf } from './compare-json.ts';
 import { placeAt } from './compared-fields.ts';
 
-/** One output whose elements are after the JSON, as in Triton's binary extension. */
+/** One tensor whose elements are bytes, as in Triton's binary extension and in messages of gRPC. */
 interface BinaryOutput {
   readonly place: readonly string[];
   readonly datatype: string;
@@ -24,22 +24,38 @@ export function tensorDifference(
   recorded: { readonly head: unknown; readonly binary: Buffer },
   answered: { readonly head: unknown; readonly binary: Buffer },
   root: PointerState,
+  comparison: JsonComparison,
+): { readonly check: AnswerCheck | null; readonly masked: boolean } {
+  const ours = { ...recorded, outputs: outputsOf(recorded.head) };
+  const theirs = { ...answered, outputs: outputsOf(answered.head) };
+  if (sizeOf(ours.outputs) !== recorded.binary.length) throw new UnreadableBody('bad_tensors');
+  if (sizeOf(theirs.outputs) !== answered.binary.length) return { check: mismatch('length'), masked: false };
+  return placedDifference(ours, theirs, root, comparison);
+}
+
+interface PlacedTensors {
+  readonly outputs: readonly BinaryOutput[];
+  readonly binary: Buffer;
+}
+
+/** Compares tensors that are at known places, in the same order on both sides. */
+export function placedDifference(
+  recorded: PlacedTensors,
+  answered: PlacedTensors,
+  root: PointerState,
   { values, tolerance }: JsonComparison,
 ): { readonly check: AnswerCheck | null; readonly masked: boolean } {
-  const ours = outputsOf(recorded.head);
-  const theirs = outputsOf(answered.head);
-  if (sizeOf(ours) !== recorded.binary.length) throw new UnreadableBody('bad_tensors');
-  if (ours.length !== theirs.length || sizeOf(theirs) !== answered.binary.length)
-    return { check: mismatch('length'), masked: false };
+  const theirs = answered.outputs;
+  if (recorded.outputs.length !== theirs.length) return { check: mismatch('length'), masked: false };
   let masked = false;
-  for (const [at, one] of ours.entries()) {
+  for (const [at, one] of recorded.outputs.entries()) {
     const other = theirs[at] as BinaryOutput;
     const place = placeAt(root, one.place);
     masked ||= place === 'masked';
     if (place !== 'compared') continue;
-    const pointer = `/${one.place.join('/')}`;
+    const pointer = pointerOf(one.place.map((step) => (/^\d+$/.test(step) ? Number(step) : step)));
     if (one.datatype !== other.datatype)
-      return { check: mismatch('shape', `/outputs/${at}/datatype`), masked };
+      return { check: mismatch('shape', pointer.replace(/\/data$/, '/datatype')), masked };
     if (one.bytes !== other.bytes) return { check: mismatch('length', pointer), masked };
     if (!values) continue;
     const [left, right] = [sliceOf(recorded.binary, one), sliceOf(answered.binary, other)];

@@ -44,7 +44,7 @@ export const VARYING_POINTERS: Readonly<Record<AnswerApi, readonly string[]>> = 
     '/context',
   ],
   generate: ['/id', '/model_version', '/timings', '/id_slot', '/tokens_cached', '/details/seed'],
-  v1: ['/model_version'],
+  v1: ['/model_version', '/model_spec/version'],
   v2: ['/id', '/model_version'],
   other: ['/request_id', '/trace_id', '/timestamp', '/created_at'],
 };

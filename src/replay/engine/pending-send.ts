@@ -169,7 +169,7 @@ export class PendingSend implements SendEvents {
     const { answer, path } = this.#planned;
     this.#grpc = new GrpcAnswer(path, answer.streams, head.grpcEncoding ?? null);
     const { keeping } = this.#host;
-    if (keeping !== null && !answer.streams) this.#copy = new AnswerCopy(keeping, head);
+    if (keeping !== null) this.#copy = new AnswerCopy(keeping, head);
   }
 
   onData(bytes: Buffer): void {
