@@ -98,17 +98,21 @@ const BROWSER = new URL('../analysis/render/browser/', import.meta.url);
  * The assets of a page: uPlot, read from the installed package, and the code that uses it. @throws AppError INTERNAL
  */
 export function pageAssets(): PageAssets {
-  const uplot = (file: string) => createRequire(import.meta.url).resolve(`uplot/dist/${file}`);
-  return whole({
-    script: `${read(uplot('uPlot.iife.min.js'))}\n${read(new URL('chart.js', BROWSER))}`,
-    style: `${read(uplot('uPlot.min.css'))}\n${read(new URL('page.css', BROWSER))}`,
-  });
+  return assetsOf(['chart.js'], ['page.css']);
 }
 
 /** The assets of a live page. @throws AppError INTERNAL */
 export function livePageAssets(): PageAssets {
-  const style = ['page.css', 'live.css'].map((file) => read(new URL(file, BROWSER))).join('\n');
-  return whole({ script: read(new URL('live.js', BROWSER)), style });
+  return assetsOf(['chart.js', 'live.js'], ['page.css', 'live.css']);
+}
+
+function assetsOf(scripts: readonly string[], styles: readonly string[]): PageAssets {
+  const uplot = (file: string) => read(createRequire(import.meta.url).resolve(`uplot/dist/${file}`));
+  const own = (file: string) => read(new URL(file, BROWSER));
+  return whole({
+    script: [uplot('uPlot.iife.min.js'), ...scripts.map(own)].join('\n'),
+    style: [uplot('uPlot.min.css'), ...styles.map(own)].join('\n'),
+  });
 }
 
 function read(file: string | URL): string {

@@ -46,6 +46,9 @@ const second = z
     lagP99Us: maybeNumber,
     errors: count,
     refused: count,
+    statuses: z
+      .record(z.string(), count)
+      .describe('Requests that ended in the span, by status; `none` is without an answer.'),
     latencyMs: latencyMs.describe('Scheduled latency of the requests that were served in the span.'),
     ttftMs: latencyMs.describe('The same up to the first token of a stream.'),
     recentLatencyMs: recentMs.describe(
@@ -54,7 +57,9 @@ const second = z
     recentTtftMs: recentMs.describe('The same up to the first token of a stream.'),
     slo: z
       .array(objectiveLine.pick({ expression: true, unit: true, observed: true, limit: true, ok: true }))
-      .describe('Objectives on all requests, over the judged part so far. The verdict may differ.'),
+      .describe(
+        'Objectives over the judged part so far; `observed` is null where only the end of the run decides. The verdict may differ.',
+      ),
     etaS: z.number(),
   })
   .describe('Changes since the previous event; counts add up to the run.');

@@ -4,7 +4,7 @@ import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RUN_SUMMARY } from '../../src/storage/runs/schema.ts';
 import { captureOf } from '../support/captures.ts';
-import { hasChromium, PageBrowser, picture } from '../support/page-browser.ts';
+import { drawnSeries, hasChromium, PageBrowser, picture } from '../support/page-browser.ts';
 import { type RunningProcess, startProcess } from '../support/process.ts';
 import { requestsOf } from '../support/replaying.ts';
 import { RequestLogServer } from '../support/request-log-server.ts';
@@ -30,7 +30,7 @@ describe.skipIf(!hasChromium)('the live page of a run in a browser (needs Debian
     server = await new RequestLogServer().listen();
     const capture = captureOf(requestsOf((RUN_S * 1e6) / GAP_US, GAP_US));
     const reprise = `${process.execPath} ${join(repositoryRoot, 'bin', 'reprise.js')}`;
-    const asked = `replay ${capture} --target ${server.url} --out ${out} --slo 'latency: p(95)<20000' --serve 127.0.0.1:0`;
+    const asked = `replay ${capture} --target ${server.url} --out ${out} --slo 'latency: p(95)<20000' --slo 'makespan: <10m' --serve 127.0.0.1:0`;
     // `script` gives it a terminal.
     replay = startProcess('script', ['-qfec', `echo PID $$; exec ${reprise} ${asked}`, '/dev/null'], {
       env: { CI: undefined },
@@ -53,24 +53,46 @@ describe.skipIf(!hasChromium)('the live page of a run in a browser (needs Debian
 
   test('shows what is offered, sent, in flight and left, and follows it', async () => {
     await expect.poll(state, { timeout: 10_000 }).toBe('RUN');
-    await expect.poll(() => number('offered'), SOON).toBeGreaterThan(100);
+    const offered = async () => Number(/offered (\d+)/.exec(await field('load-legend'))?.[1]);
+    await expect.poll(offered, SOON).toBeGreaterThan(100);
     await expect.poll(() => number('sent'), SOON).toBeGreaterThan(100);
     // A percentile is shown once there are the requests it needs.
-    await expect.poll(() => field('latency-p95'), { timeout: 8_000 }).toMatch(/m?s$/);
-    expect(await field('left')).toMatch(/s$/);
-    const before = await number('ended');
-    await expect.poll(() => number('ended'), SOON).toBeGreaterThan(before);
-    const points = async () =>
-      ((await page.locator('[data-field="latency"] polyline').first().getAttribute('points')) ?? '').split(
-        ' ',
-      );
-    await expect.poll(async () => (await points()).length, { timeout: 8_000 }).toBeGreaterThan(3);
+    await expect.poll(() => field('latency-legend'), { timeout: 8_000 }).toMatch(/p95 [\d.]+ m?s/);
+    expect(await field('progress')).toMatch(/s left of .*s$/);
+    expect(await page.locator('progress').getAttribute('value')).toMatch(/^0\.\d+$/);
+    const before = await number('completed');
+    await expect.poll(() => number('completed'), SOON).toBeGreaterThan(before);
+    expect(await field('statuses')).toContain('200');
   });
 
-  test('draws the line of the objective, and where it stands', async () => {
-    expect(await page.locator('[data-field="latency"] line').count()).toBe(1);
-    expect(await field('latency')).toContain('latency: p(95)<20000');
-    expect(await field('objective-0')).toContain('holds');
+  test('draws four charts that grow with the run, and keeps their canvas and what was zoomed into', async () => {
+    const drawn = () => drawnSeries(page);
+    await expect
+      .poll(async () => (await drawn()).map(({ canvases }) => canvases), SOON)
+      .toEqual([1, 1, 1, 1]);
+    await page.evaluate("document.querySelector('#load canvas').id = 'marked'");
+    const { points } = (await drawn())[0]!;
+    await expect.poll(async () => (await drawn())[0]!.points, SOON).toBeGreaterThan(points + 1);
+    expect(await page.locator('#load canvas#marked').count()).toBe(1);
+    // The values under the pointer, in the unit of the axis.
+    await page.locator('#load .u-over').hover();
+    await expect
+      .poll(() => page.locator('#load .u-legend').textContent(), SOON)
+      .toMatch(/offered:?\s*[\d.]+\/s/);
+  });
+
+  test('shows every objective with its state so far, and names the limit in its chart', async () => {
+    expect(await field('latency-legend')).toContain('latency: p(95)<20000 lies far above');
+    const tiles = await page.locator('.tiles li').allTextContents();
+    expect(await page.locator('.tiles .what').allTextContents()).toEqual([
+      'latency: p(95)<20000',
+      'makespan: <10m',
+      'errors: rate<0.01',
+      'rejected: rate<0.01',
+    ]);
+    expect(tiles[0]).toContain('met so far');
+    expect(tiles[1]).toContain('not known yet');
+    expect(await page.locator('.banner').getAttribute('class')).toBe('banner good');
     expect(browser.complaints).toEqual([]);
   });
 
@@ -84,7 +106,8 @@ describe.skipIf(!hasChromium)('the live page of a run in a browser (needs Debian
     expect(await page.evaluate(overhang)).toBeLessThanOrEqual(0);
     await page.screenshot({ path: picture('run-380.png'), fullPage: true });
     const plain = await browser.open(url, { javaScriptEnabled: false });
-    expect(await plain.locator('[data-field="offered"]').textContent()).toMatch(/\/s$/);
+    expect(await plain.locator('[data-field="load-legend"]').textContent()).toMatch(/offered [\d.]+\/s/);
+    expect(await plain.locator('.still polyline').first().isVisible()).toBe(true);
     expect(await plain.locator('body').textContent()).toContain('JavaScript is off');
     await plain.close();
   });

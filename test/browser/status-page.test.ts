@@ -62,22 +62,26 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
   });
 
   const field = async (name: string) => (await page.locator(`[data-field="${name}"]`).textContent()) ?? '';
-  const number = async (name: string) => Number((await field(name)).replaceAll(',', ''));
+  const exchangesOn = async (of: Page) =>
+    Number(((await of.locator('.tiles b').first().textContent()) ?? '').replaceAll(',', ''));
 
   test('shows state, rate and what is on disk, and follows them', async () => {
-    expect(await field('state')).toBe('HEALTHY');
-    const before = await number('exchanges');
-    await expect.poll(() => number('exchanges'), SOON).toBeGreaterThan(before);
-    await expect.poll(() => number('rate'), SOON).toBeGreaterThan(10);
-    expect(await field('disk')).toMatch(/[KM]iB of .*iB/);
-    const points = async () =>
-      ((await page.locator('[data-field="rates"] polyline').getAttribute('points')) ?? '').split(' ');
-    await expect.poll(async () => (await points()).length, SOON).toBeGreaterThan(3);
+    expect(await page.locator('main').getAttribute('data-state')).toBe('HEALTHY');
+    expect(await page.locator('.banner').getAttribute('class')).toBe('banner good');
+    const exchanges = () => exchangesOn(page);
+    const before = await exchanges();
+    await expect.poll(exchanges, SOON).toBeGreaterThan(before);
+    const rate = async () => Number(/3xx ([\d.]+)\/s/.exec(await field('rates-legend'))?.[1]);
+    await expect.poll(rate, SOON).toBeGreaterThan(10);
+    expect(await field('tiles')).toMatch(/disk[\d.]+ [KM]iB.*of .*iB/);
+    const points = async () => Number(await page.locator('#rates').getAttribute('data-drawn'));
+    await expect.poll(points, SOON).toBeGreaterThan(3);
+    expect(await page.locator('.interactive canvas').count()).toBe(4);
   });
 
   test('has the statuses and the percentiles of the last minute', async () => {
     expect(await field('statuses')).toContain('2xx');
-    expect(await field('took-p99')).toMatch(/^[\d.]+ m?s$/);
+    expect(await field('latency-legend')).toMatch(/p99 [\d.]+ m?s/);
   });
 
   test('lists the last exchanges by their route, and no payload', async () => {
@@ -109,9 +113,9 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
     const context = await browser.newContext({ javaScriptEnabled: false });
     const plain = await context.newPage();
     await plain.goto(url);
-    expect(await plain.locator('[data-field="state"]').textContent()).toBe('HEALTHY');
-    const exchanges = (await plain.locator('[data-field="exchanges"]').textContent()) ?? '';
-    expect(Number(exchanges.replaceAll(',', ''))).toBeGreaterThan(0);
+    expect(await plain.locator('main').getAttribute('data-state')).toBe('HEALTHY');
+    expect(await exchangesOn(plain)).toBeGreaterThan(0);
+    expect(await plain.locator('.still polyline').first().isVisible()).toBe(true);
     expect(await plain.locator('noscript').last().textContent()).toContain('JavaScript is off');
     await context.close();
   });
@@ -138,7 +142,7 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
     expect(await state()).toBe('GONE');
     ask = () => Promise.resolve(someStatus());
     await expect.poll(state, SOON).toBe('HEALTHY');
-    expect(await early.locator('[data-field="about"]').textContent()).toContain(
+    expect(await early.locator('[data-field="banner"]').textContent()).toContain(
       'wire 127.0.0.1:8080 → 127.0.0.1:8000',
     );
     expect(await early.locator('[data-field="bodies-cut"]').count()).toBe(0);

@@ -1,44 +1,86 @@
-import { escaped, type PageAssets, policyOf, tableHtml } from '../render/html.ts';
-import { columnsOf, NONE } from '../render/table.ts';
+import type { Tone } from '../../core/text.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
+import { timeSeries } from '../render/charts.ts';
+import {
+  chartsJson,
+  escaped,
+  iconOf,
+  type PageAssets,
+  policyOf,
+  type Tile,
+  tableHtml,
+  tilesOf,
+} from '../render/html.ts';
+import type { Table } from '../render/table.ts';
+import type { Course } from './course.ts';
 
 /** The contents of a live page at one moment, as texts to show. A `key` identifies an element of the page. */
 export interface LiveView {
   readonly title: string;
   /** A state for programs, such as HEALTHY or GONE. `tone` says how good it is. */
   readonly state: string;
-  readonly tone: 'good' | 'warn' | 'bad' | 'soft';
-  readonly badge: string;
-  readonly why: string;
+  readonly tone: Tone;
+  /** The state in a word, and in a sentence. */
+  readonly word: string;
+  readonly sentence: string;
   readonly about: readonly string[];
-  readonly facts: readonly LiveFact[];
+  /** How much is done, 0 to 1; null if it has no end. */
+  readonly progress: { readonly share: number; readonly text: string } | null;
+  readonly tiles: readonly Tile[];
   readonly charts: readonly LiveChart[];
+  readonly facts: readonly LiveFact[];
   readonly tables: readonly LiveTable[];
 }
 
 /** A name, the key of its element, and the value. An empty value is not shown. */
 export type LiveFact = readonly [name: string, key: string, value: string];
 
-export interface LiveTable {
+export interface LiveTable extends Pick<Table, 'title' | 'columns' | 'rows' | 'toneOf'> {
   readonly key: string;
-  readonly title: string;
-  readonly columns: readonly string[];
-  readonly rows: readonly (readonly string[])[];
 }
 
-/** Values of the last seconds, oldest first; null for a missing value. */
-export interface LiveChart {
+type Series = Parameters<typeof timeSeries>[0];
+
+/** Values from the beginning to now. */
+export interface LiveChart extends Pick<Series, 'title' | 'unit' | 'at' | 'limits' | 'lines' | 'stepS'> {
   readonly key: string;
-  readonly caption: string;
-  readonly lines: readonly { readonly label: string; readonly values: readonly (number | null)[] }[];
-  /** Limits, drawn as horizontal lines. */
-  readonly limits: readonly { readonly label: string; readonly at: number }[];
-  readonly text: (value: number) => string;
+  /** What its values are, where the title does not say it. */
+  readonly note: string;
+}
+
+/** A chart without its lines. A line is a rate of what was counted, or a level. */
+export interface LiveChartRow extends Pick<LiveChart, 'key' | 'title' | 'unit'> {
+  readonly note?: string;
+  readonly of: 'rates' | 'levels';
+  /** Its lines are these metrics, so it has the limits of objectives on them. */
+  readonly shows?: readonly Objective['metric'][];
+  readonly lines: readonly { readonly label: string; readonly of: string; readonly colour?: string }[];
+}
+
+/** The charts of a course. A line without any value is left out. */
+export function chartsOf(
+  rows: readonly LiveChartRow[],
+  course: Course,
+  limitsOf: (row: LiveChartRow) => NonNullable<LiveChart['limits']> = () => [],
+): LiveChart[] {
+  return rows.map((row) => ({
+    key: row.key,
+    title: row.title,
+    unit: row.unit,
+    note: row.note ?? '',
+    at: course.at,
+    stepS: course.stepS,
+    limits: limitsOf(row),
+    lines: row.lines
+      .map(({ of: name, ...line }) => ({ ...line, values: course[row.of](name) }))
+      .filter(({ values }, at) => at === 0 || values.some((value) => value !== null)),
+  }));
 }
 
 /** The view of a source that does not answer: the reason, without values. */
 export function absentView(title: string, why: string): LiveView {
-  const nothing = { about: [], facts: [], charts: [], tables: [] };
-  return { title, state: 'GONE', tone: 'bad', badge: 'no answer', why, ...nothing };
+  const nothing = { about: [], progress: null, tiles: [], facts: [], charts: [], tables: [] };
+  return { title, state: 'GONE', tone: 'bad', word: 'no answer', sentence: why, ...nothing };
 }
 
 /** The content security policy: only the page's own style and script, and requests to its own origin. */
@@ -48,12 +90,17 @@ export function livePolicy(assets: PageAssets): string {
 
 /** Without scripts, the page reloads at this interval. */
 const RELOAD_S = 5;
+const TIME_ZONE = 'UTC';
 
 /**
  * A self-contained HTML page, which also works without scripts. The script requests the same page each second and
  * updates the changed parts. If the answer is no live page, it replaces this page. Send it with `livePolicy`.
  */
 export function livePage(view: LiveView, assets: PageAssets): string {
+  const drawn = view.charts.map(({ key, note, ...chart }) =>
+    timeSeries({ ...chart, id: key, source: note, lookFor: '', timeZone: TIME_ZONE, isLive: true }),
+  );
+  const facts = view.facts.filter(([, , value]) => value !== '').map(factRow);
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -66,81 +113,44 @@ export function livePage(view: LiveView, assets: PageAssets): string {
 </head>
 <body>
 <main data-live data-state="${escaped(view.state)}">
-<header><h1>${escaped(view.title)}</h1> <span class="badge ${view.tone}" data-field="state">${escaped(view.badge)}</span> <span data-field="why">${escaped(view.why)}</span></header>
-<div data-field="about">${view.about.map((line) => `<p>${escaped(line)}</p>`).join('')}</div>
-<dl class="facts">
-${view.facts.map(factCard).join('\n')}
-</dl>
+<p class="kicker"><span>${escaped(view.title)}</span> <span>All times: ${TIME_ZONE}</span></p>
+<div data-field="banner">${bannerHtml(view)}</div>
+${progressHtml(view)}
+<div data-field="tiles">${tilesOf(view.tiles, view.tiles.length)}</div>
 <div class="charts">
-${view.charts.map(chartFigure).join('\n')}
+${drawn.map(({ html }) => html).join('\n')}
 </div>
 <div class="tables">
+${facts.length === 0 ? '' : `<dl class="numbers">${facts.join('\n')}</dl>`}
 ${view.tables.map(tableBox).join('\n')}
 </div>
 </main>
 <noscript><p>JavaScript is off: this page loads itself again every ${RELOAD_S} seconds.</p></noscript>
+${chartsJson(
+  TIME_ZONE,
+  drawn.map(({ data }) => data),
+)}
 <script type="module">${assets.script}</script>
 </body>
 </html>
 `;
 }
 
-function factCard([name, key, value]: LiveFact): string {
-  if (value === '') return '';
+function bannerHtml({ tone, word, sentence, about }: LiveView): string {
+  const lead = about.map((line) => `<p>${escaped(line)}</p>`).join('');
+  return `<div class="banner ${tone}">${iconOf(tone)}<div><h1><span class="word" data-of="state">${escaped(word)}</span> <span data-of="sentence">${escaped(sentence)}</span></h1>${lead}</div></div>`;
+}
+
+function progressHtml({ progress }: LiveView): string {
+  if (progress === null) return '';
+  const { share, text } = progress;
+  return `<p class="progress" data-field="progress"><progress max="1" value="${share.toFixed(3)}" aria-label="progress of the run"></progress><span>${escaped(text)}</span></p>`;
+}
+
+function factRow([name, key, value]: LiveFact): string {
   return `<div><dt>${escaped(name)}</dt><dd data-field="${key}">${escaped(value)}</dd></div>`;
 }
 
-function tableBox({ key, title, columns, rows }: LiveTable): string {
-  const named = columnsOf(columns.slice(0, 1), columns.slice(1));
-  return `<div data-field="${key}"><h2>${escaped(title)}</h2>${tableHtml({ title, columns: named, rows })}</div>`;
-}
-
-/** The minimum width of a chart's time axis. */
-const LEAST_SECONDS = 60;
-const WIDTH = 600;
-const HEIGHT = 120;
-const COLOURS = ['one', 'two', 'three'] as const;
-
-function chartFigure({ key, caption, lines, limits, text }: LiveChart): string {
-  const values = lines.flatMap((line) => line.values.filter((value) => value !== null));
-  const top = Math.max(...values, ...limits.map(({ at }) => at), 0) || 1;
-  const y = (value: number) => (HEIGHT - 2 - (value / top) * (HEIGHT - 8)).toFixed(1);
-  const seconds = Math.max(LEAST_SECONDS, ...lines.map((line) => line.values.length));
-  const drawn = lines.map((line, at) =>
-    stretchesOf(line.values, seconds, y).map(
-      (points) => `<polyline class="${COLOURS[at % COLOURS.length]}" points="${points}"/>`,
-    ),
-  );
-  const across = limits.map(({ at }) => `<line x1="0" x2="${WIDTH}" y1="${y(at)}" y2="${y(at)}"/>`);
-  const legend = lines.map(({ label, values: of }, at) => {
-    const last = of.at(-1) ?? null;
-    return `<span class="series ${COLOURS[at % COLOURS.length]}">${escaped(label)} ${last === null ? NONE : escaped(text(last))}</span>`;
-  });
-  const named = limits.map(({ label }) => `<span class="series limit">${escaped(label)}</span>`);
-  return `<figure data-field="${key}"><figcaption>${escaped(caption)} Top: ${values.length === 0 ? NONE : escaped(text(top))}.</figcaption><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(caption)}">${across.join('')}${drawn.flat().join('')}</svg><p class="legend">${[...legend, ...named].join(' ')}</p></figure>`;
-}
-
-/**
- * Polylines of the values, with the newest at the right end. A null interrupts the line, and a single value becomes a
- * dash.
- */
-function stretchesOf(
-  values: readonly (number | null)[],
-  seconds: number,
-  y: (value: number) => string,
-): string[] {
-  const step = WIDTH / (seconds - 1);
-  const from = seconds - values.length;
-  const stretches: string[][] = [];
-  let isOpen = false;
-  for (const [at, value] of values.entries()) {
-    const x = (from + at) * step;
-    if (value === null) isOpen = false;
-    else {
-      if (!isOpen) stretches.push([`${(x - step / 2).toFixed(1)},${y(value)}`]);
-      stretches.at(-1)?.push(`${x.toFixed(1)},${y(value)}`);
-      isOpen = true;
-    }
-  }
-  return stretches.map((points) => points.join(' '));
+function tableBox({ key, ...table }: LiveTable): string {
+  return `<div data-field="${key}"><h2>${escaped(table.title)}</h2>${tableHtml(table)}</div>`;
 }

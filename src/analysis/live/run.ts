@@ -1,37 +1,70 @@
-import { formatMs, formatMultiplier } from '../../core/units.ts';
+import type { Tone } from '../../core/text.ts';
+import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent, SecondEvent, StartEvent } from '../../documents/events.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
 import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
-import { msText, NONE, numberText, shareText } from '../render/table.ts';
-import type { LiveChart, LiveFact, LiveTable, LiveView } from './page.ts';
+import type { Tile } from '../render/html.ts';
+import { columnsOf, msText, NONE, numberText, shareText } from '../render/table.ts';
+import { Course, statusTone } from './course.ts';
+import { chartsOf, type LiveChartRow, type LiveFact, type LiveTable, type LiveView } from './page.ts';
 
-/** Number of kept seconds. */
-const SECONDS = 300;
-const RECENT =
-  'Each percentile is over as many of the last seconds as give it enough requests, at most 30; else it is left out.';
 const PHASES = {
-  calibration: 'calibration',
-  warmup: 'warm-up',
-  run: 'sending',
-  drain: 'waiting for the last answers',
+  calibration: { word: 'calibrating', does: 'by sending at 1x, to compare the answers with the recording' },
+  warmup: { word: 'warming up', does: 'with requests that do not count yet' },
+  run: { word: 'sending', does: '' },
+  drain: { word: 'waiting', does: 'for the last answers' },
 } as const;
 
-/** Requests of a run so far. */
-interface Totals {
-  readonly ended: number;
-  readonly errors: number;
-  readonly refused: number;
-}
-const NOTHING: Totals = { ended: 0, errors: 0, refused: 0 };
+const CHARTS: readonly LiveChartRow[] = [
+  {
+    ...{ key: 'load', title: 'Load', unit: 'requests/s', of: 'rates' },
+    lines: [
+      { label: 'offered', of: 'offered' },
+      { label: 'completed', of: 'completed' },
+    ],
+  },
+  {
+    ...{ key: 'latency', title: 'Latency', unit: 'ms', of: 'levels', shows: ['latency', 'ttft'] },
+    note: 'From the planned instant. Served requests of the last seconds, at most 30; a percentile of too few is left out.',
+    lines: [
+      ...PERCENTILE_NAMES.map((name) => ({ label: name, of: `latency-${name}` })),
+      { label: 'first token p95', of: 'ttft-p95' },
+    ],
+  },
+  {
+    ...{ key: 'answers', title: 'Answers', unit: 'requests/s', of: 'rates' },
+    lines: [
+      { label: 'answered', of: 'answered', colour: 'good' },
+      { label: '4xx', of: 'client-errors', colour: 'warn' },
+      { label: 'failed', of: 'errors', colour: 'bad' },
+      { label: 'refused by our cap', of: 'refused', colour: 'soft' },
+    ],
+  },
+  {
+    ...{ key: 'in-flight', title: 'In flight', unit: 'requests', of: 'levels' },
+    lines: [
+      { label: 'at the target', of: 'inFlight' },
+      { label: 'waiting for their connection', of: 'waiting' },
+    ],
+  },
+];
 
-/** Shows a run, or the steps of a search, by their events. Memory is bounded: it keeps the last five minutes. */
+/** From this share of 4xx, or of failures, a run without objectives is not shown as good. */
+const MANY_CLIENT_ERRORS = 0.1;
+const MANY_FAILURES = 0.01;
+
+/** Shows a run, or the steps of a search, by their events. Memory is bounded. */
 export class RunWatch {
   readonly #title: string;
   readonly #objectives: readonly Objective[];
   readonly #steps: string[][] = [];
-  #seconds: SecondEvent[] = [];
-  #totals = NOTHING;
+  readonly #course = new Course();
+  #last: SecondEvent | null = null;
+  #sent = 0;
+  /** Of the run so far: by status, and what failed or was refused. */
+  #statuses = new Map<string, number>();
+  #totals = { ended: 0, errors: 0, refused: 0 };
   #start: StartEvent | null = null;
   #calibration = '';
   #over: string | null = null;
@@ -42,16 +75,20 @@ export class RunWatch {
     this.#objectives = objectives;
   }
 
-  add(event: ReplayEvent): void {
-    if (event.event === 'start') this.#begin(event);
-    else if (event.event === 'second') this.#addSecond(event);
+  /** @param atS when it came, epoch seconds */
+  add(event: ReplayEvent, atS: number): void {
+    if (event.event === 'start') {
+      this.#start = event;
+      this.#calibration = '';
+      this.#forget();
+    } else if (event.event === 'second') this.#addSecond(event, atS);
     else if (event.event === 'calibration') {
       const { representative, differences } = event;
       this.#calibration =
         representative === false
           ? `Calibration: the target does NOT answer as was recorded: ${differences.join('; ')}`
           : `Calibration: the target answers ${representative === null ? 'too little to tell' : 'as was recorded'}`;
-      this.#totals = NOTHING;
+      this.#forget();
     }
   }
 
@@ -72,177 +109,196 @@ export class RunWatch {
   }
 
   view(): LiveView {
-    const last = this.#seconds.at(-1) ?? null;
-    const slo = last?.slo ?? [];
-    const isBroken = slo.some(({ ok }) => ok === false);
-    const phase = last === null ? 'making ready' : PHASES[last.phase];
+    const last = this.#last;
+    const phase = last === null ? null : PHASES[last.phase];
+    const { tone, sentence } = this.#judged(last);
     return {
       title: this.#title,
       state: this.#over === null ? (last?.phase ?? 'ready').toUpperCase() : 'OVER',
-      tone: isBroken ? 'bad' : last === null ? 'soft' : 'good',
-      badge: this.#over === null ? phase : 'over',
-      why: this.#over ?? (isBroken ? 'an objective is broken so far' : ''),
+      tone,
+      word: this.#over === null ? (phase?.word ?? 'starting') : 'over',
+      sentence: this.#over ?? [this.#doing(last), sentence].filter((each) => each !== '').join(': '),
       about: this.#about(),
+      progress: last === null ? null : this.#progress(last),
+      tiles: last === null ? [] : tilesOf(last),
+      charts: last === null ? [] : chartsOf(CHARTS, this.#course, (row) => this.#limitsOn(row)),
       facts: last === null ? [] : this.#facts(last),
-      charts: last === null ? [] : this.#charts(),
-      tables: this.#stepTable(),
+      tables: [...this.#statusTable(), ...this.#stepTable()],
     };
   }
 
-  #begin(event: StartEvent): void {
-    this.#start = event;
-    this.#totals = NOTHING;
-    this.#calibration = '';
+  /** Requests of an earlier run, or of the calibration, are none of the run. */
+  #forget(): void {
+    this.#statuses = new Map();
+    this.#totals = { ended: 0, errors: 0, refused: 0 };
   }
 
-  #addSecond(second: SecondEvent): void {
-    // The last event of a phase may cover only a moment.
-    const { ended, errors, refused } = this.#totals;
+  #addSecond(second: SecondEvent, atS: number): void {
+    const { achieved, errors, refused, inFlight, recentLatencyMs, recentTtftMs } = second;
+    const before = this.#totals;
+    const clientErrors = clientErrorsIn(Object.entries(second.statuses));
     this.#totals = {
-      ended: ended + second.achieved,
-      errors: errors + second.errors,
-      refused: refused + second.refused,
+      ended: before.ended + achieved,
+      errors: before.errors + errors,
+      refused: before.refused + refused,
     };
-    this.#seconds.push(second);
-    if (this.#seconds.length > SECONDS) this.#seconds.shift();
+    for (const [status, count] of Object.entries(second.statuses))
+      this.#statuses.set(status, (this.#statuses.get(status) ?? 0) + count);
+    this.#sent = Math.max(0, achieved + inFlight - (this.#last?.inFlight ?? 0));
+    this.#last = second;
+    this.#course.add({
+      atS,
+      spanS: second.spanS,
+      counts: {
+        offered: second.offered,
+        completed: achieved - errors,
+        answered: Math.max(0, achieved - errors - clientErrors),
+        'client-errors': clientErrors,
+        errors,
+        refused,
+      },
+      levels: {
+        ...Object.fromEntries(PERCENTILE_NAMES.map((name) => [`latency-${name}`, recentLatencyMs[name]])),
+        'ttft-p95': recentTtftMs.p95,
+        inFlight,
+        waiting: second.waiting > 0 ? second.waiting : null,
+      },
+    });
   }
 
   #about(): string[] {
     if (this.#start === null) return [];
-    const { capture, target, multiplier, scaling, plannedRequests, plannedS, directory } = this.#start;
+    const { capture, target, scaling, plannedRequests, plannedS, directory } = this.#start;
     return [
-      `${capture} against ${target} at ${formatMultiplier(multiplier)}x (${scaling}), some ${numberText(plannedRequests)} requests in ${formatMs(plannedS * 1e3)}`,
-      `kept in ${directory}`,
+      `${capture} → ${target} (${scaling}), about ${numberText(plannedRequests)} requests in ${formatMs(plannedS * 1e3)}; the run is written to ${directory}`,
       ...(this.#calibration === '' ? [] : [this.#calibration]),
     ];
   }
 
+  #doing(last: SecondEvent | null): string {
+    if (last === null) return 'the senders, and reading the plan';
+    const { does } = PHASES[last.phase];
+    return does === '' && this.#start !== null ? `at ${formatMultiplier(this.#start.multiplier)}x` : does;
+  }
+
+  /** What is known so far. The verdict at the end is based on more data. */
+  #judged(last: SecondEvent | null): { readonly tone: Tone; readonly sentence: string } {
+    if (last === null) return { tone: 'plain', sentence: '' };
+    const broken = last.slo.filter(({ ok }) => ok === false);
+    const known = last.slo.filter(({ ok }) => ok !== null);
+    const { ended, errors } = this.#totals;
+    const all = Math.max(1, ended);
+    const clientErrors = clientErrorsIn([...this.#statuses]);
+    const troubles = [
+      ...(clientErrors / all >= MANY_CLIENT_ERRORS
+        ? [`${shareText(clientErrors / all)} of the answers are 4xx.`]
+        : []),
+      ...(errors / all >= MANY_FAILURES ? [`${shareText(errors / all)} of the requests failed.`] : []),
+    ];
+    const met =
+      broken.length > 0
+        ? `${broken.length} of ${countOf(last.slo.length, 'objective')} not met so far.`
+        : known.length > 0
+          ? `${known.length} of ${countOf(last.slo.length, 'objective')} met so far.`
+          : `${countOf(ended, 'request')} completed, ${numberText(errors)} failed.`;
+    const tone =
+      broken.length > 0 ? 'bad' : troubles.length > 0 ? 'warn' : known.length > 0 ? 'good' : 'plain';
+    return { tone, sentence: [met, ...troubles].join(' ') };
+  }
+
+  #progress({ phase, elapsedS, etaS, inFlight }: SecondEvent): LiveView['progress'] {
+    const time = (seconds: number) => formatMs(seconds * 1e3);
+    const step = this.#steps.length > 0 ? `step ${this.#steps.length + 1}: ` : '';
+    if (phase === 'drain')
+      return {
+        share: 1,
+        text: `${step}${time(elapsedS)} since the start; ${countOf(inFlight, 'answer')} missing`,
+      };
+    const whole = elapsedS + etaS;
+    return { share: whole === 0 ? 0 : elapsedS / whole, text: `${step}${time(etaS)} left of ${time(whole)}` };
+  }
+
   #facts(last: SecondEvent): LiveFact[] {
     const { ended, errors, refused } = this.#totals;
-    const before = this.#seconds.at(-2)?.inFlight ?? 0;
-    const { recentLatencyMs: latencyMs, recentTtftMs: ttftMs } = last;
     return [
-      ['time left', 'left', last.phase === 'drain' ? NONE : formatMs(last.etaS * 1e3)],
-      ...last.slo.map(objectiveFact),
-      ['offered', 'offered', rateText(last.offered, last)],
-      ['sent', 'sent', rateText(Math.max(0, last.achieved + last.inFlight - before), last)],
-      ['answered or failed', 'achieved', rateText(last.achieved, last)],
-      ['in flight', 'in-flight', numberText(last.inFlight)],
-      ['waiting for their connection', 'waiting', last.waiting > 0 ? numberText(last.waiting) : ''],
-      ...PERCENTILE_NAMES.map(
-        (name): LiveFact => [`latency ${name}`, `latency-${name}`, msText(latencyMs[name])],
-      ),
-      ['first token p95', 'ttft-p95', ttftMs.p95 === null ? '' : msText(ttftMs.p95)],
-      ['our lag p99', 'lag', msText(last.lagP99Us === null ? null : last.lagP99Us / 1e3)],
-      ['over so far', 'ended', numberText(ended)],
-      [
-        'failed so far',
-        'errors',
-        `${numberText(errors)} (${shareText(ended === 0 ? null : errors / ended)})`,
-      ],
-      ['refused by a cap of ours', 'refused', refused > 0 ? numberText(refused) : ''],
+      ['sent in the last second', 'sent', rateText(this.#sent, last)],
+      ['our lag p99', 'lag', lagText(last)],
+      ['completed', 'completed', numberText(ended - errors)],
+      ['failed', 'errors', `${numberText(errors)} (${shareText(ended === 0 ? null : errors / ended)})`],
+      ['refused by our cap', 'refused', refused > 0 ? numberText(refused) : ''],
     ];
   }
 
-  #charts(): LiveChart[] {
-    const line = (label: string, of: (second: SecondEvent) => number | null) => ({
-      label,
-      values: this.#seconds.map(of),
-    });
-    const rate = (count: (second: SecondEvent) => number) => (second: SecondEvent) =>
-      second.spanS > 0 ? count(second) / second.spanS : null;
-    const perSecond = (value: number) => `${numberText(value)}/s`;
-    const percentiles = (key: 'recentLatencyMs' | 'recentTtftMs') =>
-      PERCENTILE_NAMES.map((each) => line(each, (second) => second[key][each] ?? null));
-    const streams = this.#seconds.some(({ recentTtftMs }) => recentTtftMs.p50 !== null);
-    return [
-      {
-        key: 'rates',
-        caption: 'Offered and over each second, of the last five minutes at most.',
-        lines: [
-          line(
-            'offered',
-            rate(({ offered }) => offered),
-          ),
-          line(
-            'over',
-            rate(({ achieved }) => achieved),
-          ),
-        ],
-        limits: [],
-        text: perSecond,
-      },
-      {
-        key: 'latency',
-        caption: `Latency of what was served, from the planned instant to the last byte. ${RECENT}`,
-        lines: percentiles('recentLatencyMs'),
-        limits: this.#limitsOn('latency'),
-        text: formatMs,
-      },
-      ...(streams
-        ? [
-            {
-              key: 'ttft',
-              caption: `Time from the planned instant to the first token. ${RECENT}`,
-              lines: percentiles('recentTtftMs'),
-              limits: this.#limitsOn('ttft'),
-              text: formatMs,
-            },
-          ]
-        : []),
-      {
-        key: 'in-flight-chart',
-        caption: 'Requests in flight at the target.',
-        lines: [line('in flight', ({ inFlight }) => inFlight)],
-        limits: [],
-        text: numberText,
-      },
-      {
-        key: 'errors-chart',
-        caption: 'Failed, and refused by a cap of ours, each second.',
-        lines: [
-          line(
-            'failed',
-            rate(({ errors }) => errors),
-          ),
-          line(
-            'refused',
-            rate(({ refused }) => refused),
-          ),
-        ],
-        limits: [],
-        text: perSecond,
-      },
-    ];
-  }
-
-  /** The limits of objectives on all requests. Objectives on a part of them have no line in this chart. */
-  #limitsOn(metric: Objective['metric']): LiveChart['limits'] {
+  /** The limits of objectives on all requests. Objectives on a part of them have no line in a chart. */
+  #limitsOn({ shows = [] }: LiveChartRow) {
     return this.#objectives
-      .filter((each) => each.metric === metric && each.slice === null)
+      .filter(({ metric, slice }) => shows.includes(metric) && slice === null)
       .map(({ expression, limit }) => ({ label: expression, at: limit }));
+  }
+
+  #statusTable(): LiveTable[] {
+    if (this.#statuses.size === 0) return [];
+    const rows = [...this.#statuses]
+      .sort(([one], [other]) => one.localeCompare(other))
+      .map(([status, count]) => [
+        status === 'none' ? 'no answer' : status,
+        numberText(count),
+        shareText(count / Math.max(1, this.#totals.ended)),
+      ]);
+    return [
+      {
+        ...{ key: 'statuses', title: 'Answers by status', rows },
+        columns: columnsOf(['status'], ['requests', 'share']),
+        toneOf: (cell, column) => (column === 0 ? statusTone(cell) : null),
+      },
+    ];
   }
 
   #stepTable(): LiveTable[] {
     if (this.#steps.length === 0) return [];
-    const columns = ['step', 'load', 'purpose', 'verdict', 'completed', 'latency p99'];
-    return [{ key: 'steps', title: 'Steps', columns, rows: this.#steps }];
+    const columns = columnsOf(['step', 'load', 'purpose', 'verdict'], ['completed', 'latency p99']);
+    const tones = { PASS: 'good', FAIL: 'bad', INCONCLUSIVE: 'warn' } as const;
+    const toneOf = (cell: string) => (Object.hasOwn(tones, cell) ? tones[cell as keyof typeof tones] : null);
+    return [{ key: 'steps', title: 'Steps', columns, rows: this.#steps, toneOf }];
   }
+}
+
+function clientErrorsIn(statuses: readonly (readonly [status: string, count: number])[]): number {
+  return statuses.reduce((sum, [status, count]) => sum + (statusTone(status) === 'warn' ? count : 0), 0);
+}
+
+function lagText({ lagP99Us }: SecondEvent): string {
+  return msText(lagP99Us === null ? null : lagP99Us / 1e3);
 }
 
 function rateText(count: number, { spanS }: SecondEvent): string {
   return spanS > 0 ? `${numberText(count / spanS)}/s` : NONE;
 }
 
-const UNITS = {
-  ms: msText,
-  share: shareText,
-  count: (value: number | 'Infinity' | null) => (value === 'Infinity' ? value : numberText(value)),
-  number: (value: number | 'Infinity' | null) => (value === 'Infinity' ? value : numberText(value)),
-} as const;
+const otherText = (value: number | 'Infinity' | null) => (value === 'Infinity' ? value : numberText(value));
+const UNITS = { ms: msText, share: shareText, count: otherText, number: otherText } as const;
 
-/** An objective's state so far. The verdict at the end is based on more data. */
-function objectiveFact({ expression, unit, observed, ok }: SecondEvent['slo'][number], at: number): LiveFact {
-  const state = ok === null ? '' : ok ? ', holds' : ', broken';
-  return [`${expression} so far`, `objective-${at}`, `${UNITS[unit](observed)}${state}`];
+/** Every objective of the run, or without any the usual figures. */
+function tilesOf(last: SecondEvent): Tile[] {
+  const { slo, recentLatencyMs } = last;
+  if (slo.length === 0)
+    return [
+      ...PERCENTILE_NAMES.map((name) => ({
+        label: `latency ${name}`,
+        value: msText(recentLatencyMs[name]),
+        note: '',
+      })),
+      { label: 'our lag p99', value: lagText(last), note: '' },
+    ];
+  return slo.map(({ expression, unit, observed, limit, ok }) => ({
+    label: expression,
+    value: UNITS[unit](observed),
+    state:
+      ok === null
+        ? { tone: 'plain', word: 'not known yet' }
+        : ok
+          ? { tone: 'good', word: 'met so far' }
+          : { tone: 'bad', word: 'not met so far' },
+    note: `limit ${UNITS[unit](limit)}`,
+  }));
 }

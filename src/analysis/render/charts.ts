@@ -1,8 +1,8 @@
 import { zonedTime } from '../../core/calendar.ts';
 import type { ComparedMetric } from '../../documents/comparison.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
-import { type ChartData, escaped, type FigureText, figure } from './html.ts';
-import { metricName, numberText, timesText } from './table.ts';
+import { type ChartData, escaped, type FigureText, figure, type Scale } from './html.ts';
+import { metricName, NONE, numberText, timesText } from './table.ts';
 
 /** The colours of a page, in the order of their use. */
 const COLOURS = ['one', 'two', 'three', 'four'] as const;
@@ -346,9 +346,14 @@ function ratioRow(
 
 interface SeriesParts
   extends FigureText,
-    Pick<ChartData, 'id' | 'tall' | 'x' | 'marks' | 'band' | 'limit' | 'at'> {
-  readonly lines: readonly Pick<ChartData['lines'][number], 'label' | 'values' | 'isPoints'>[];
+    Pick<ChartData, 'id' | 'tall' | 'x' | 'marks' | 'band' | 'limits' | 'at' | 'stepS'> {
+  readonly lines: readonly (Pick<ChartData['lines'][number], 'label' | 'values' | 'isPoints'> & {
+    /** A colour of the page; absent if lines only have to differ. */
+    readonly colour?: string;
+  })[];
   readonly timeZone: string;
+  /** Whether it grows while it is shown: its legend then has the last values. */
+  readonly isLive?: boolean;
 }
 
 const SERIES_WIDTH = 800;
@@ -357,32 +362,66 @@ const SIGNIFICANT = 4;
 /** A limit above this multiple of all values is not drawn, because it would flatten them. */
 const HIGHEST_LIMIT = 3;
 
+const COUNTS: Scale = [
+  [1, ''],
+  [1e3, 'k'],
+  [1e6, 'M'],
+  [1e9, 'G'],
+];
+/** The units that an axis names itself. */
+const SCALES: Readonly<Record<string, Scale>> = {
+  ms: [
+    [1, ' ms'],
+    [1e3, ' s'],
+    [6e4, ' min'],
+    [3.6e6, ' h'],
+  ],
+  '%': [[1, ' %']],
+  bytes: byteScale(''),
+  'bytes/s': byteScale('/s'),
+  'requests/s': COUNTS.map(([size, unit]) => [size, `${unit}/s`]),
+};
+
+function byteScale(per: string): Scale {
+  return ['B', 'KiB', 'MiB', 'GiB', 'TiB'].map((unit, at) => [1024 ** at, ` ${unit}${per}`]);
+}
+
+function scaled(value: number, scale: Scale): string {
+  const [size, unit] = scale.findLast(([least]) => Math.abs(value) >= least) ?? scale[0] ?? [1, ''];
+  return value === 0 ? '0' : `${Number((value / size).toPrecision(3))}${unit}`;
+}
+
 /** A figure as a static picture. If scripts run, it is replaced by an interactive chart. */
 export function timeSeries(parts: SeriesParts): { readonly html: string; readonly data: ChartData } {
-  const { id, unit, at, tall, x, marks = [], band, limit } = parts;
+  const { id, unit, at, stepS, tall, x, marks = [], band, limits = [], isLive = false } = parts;
   const greatest = greatestOf([...parts.lines.flatMap(({ values }) => values), band?.to ?? 0]);
   const isBeyond = marks.some(({ isBad }) => isBad);
-  const near = limit && (isBeyond || limit.at <= greatest * HIGHEST_LIMIT) ? limit : undefined;
+  const near = limits.filter((limit) => isBeyond || limit.at <= greatest * HIGHEST_LIMIT);
   const data: ChartData = {
     id,
-    unit,
+    scale: SCALES[unit] ?? COUNTS,
     at,
+    ...(stepS && { stepS }),
     ...(tall && { tall }),
     ...(x && { x }),
     ...(marks.length > 0 && { marks }),
     ...(band && { band }),
-    ...(near && { limit: near }),
-    lines: parts.lines.map(({ label, values, isPoints }, line) => ({
+    ...(near.length > 0 && { limits: near }),
+    lines: parts.lines.map(({ label, values, isPoints, colour }, line) => ({
       label,
-      colour: COLOURS[line % COLOURS.length] ?? 'one',
+      colour: colour ?? COLOURS[line % COLOURS.length] ?? 'one',
       ...(isPoints && { isPoints }),
       values: values.map((value) => (value === null ? null : Number(value.toPrecision(SIGNIFICANT)))),
     })),
   };
+  const last = ({ label, colour, values }: ChartData['lines'][number]) => {
+    const value = values.at(-1) ?? null;
+    return { label: `${label} ${value === null ? NONE : scaled(value, data.scale)}`, colour };
+  };
   const keys = [
-    ...data.lines,
+    ...(isLive ? data.lines.map(last) : data.lines),
     ...(band === undefined ? [] : [{ label: band.label, colour: 'band' }]),
-    ...(near === undefined ? [] : [{ label: near.label, colour: 'limit' }]),
+    ...near.map(({ label }) => ({ label, colour: 'limit' })),
     ...[...new Map(marks.map(({ label, isBad }) => [label, isBad ? 'mark bad' : 'mark']))].map(
       ([label, colour]) => ({
         label,
@@ -390,9 +429,13 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
       }),
     ),
   ];
-  const far = limit === undefined || near !== undefined ? '' : `${escaped(limit.label)} lies far above`;
+  const words = [
+    ...(unit in SCALES ? [] : [`in ${unit}`]),
+    ...limits.filter((limit) => !near.includes(limit)).map(({ label }) => `${label} lies far above`),
+  ].map((each) => `<span>${escaped(each)}</span>`);
   const place = data.tall ? ' tall' : '';
-  const body = `<p class="legend">${legendOf(keys)}<span>in ${escaped(unit)}</span>${far}</p><div class="interactive${place}" id="${id}"></div><div class="still${place}">${still(data, parts)}</div>`;
+  const field = (name: string) => (isLive ? ` data-field="${id}-${name}"` : '');
+  const body = `<p class="legend"${field('legend')}>${legendOf(keys)}${words.join('')}</p><div class="interactive${place}" id="${id}"></div><div class="still${place}"${field('still')}>${still(data, parts)}</div>`;
   return { html: figure(parts, body), data };
 }
 
@@ -413,14 +456,14 @@ export function drawnSeries(
  * stretched.
  */
 function still(
-  { at, lines, unit, x, marks = [], band, limit }: ChartData,
+  { at, lines, scale, x, marks = [], band, limits = [] }: ChartData,
   { title, timeZone }: Pick<SeriesParts, 'title' | 'timeZone'>,
 ): string {
   const first = at[0];
   const last = at.at(-1);
   if (first === undefined || last === undefined) return '<p class="soft">nothing was measured</p>';
   const values = lines.flatMap((line) => line.values);
-  const greatest = greatestOf([...values, band?.to ?? 0, limit?.at ?? 0]) || 1;
+  const greatest = greatestOf([...values, band?.to ?? 0, ...limits.map((limit) => limit.at)]) || 1;
   const heightOf = (value: number) => SERIES_HEIGHT - (value / greatest) * SERIES_HEIGHT * 0.97;
   const place = (value: number) =>
     Math.max(0, Math.min(1, (value - first) / (last - first || 1))) * SERIES_WIDTH;
@@ -435,7 +478,7 @@ function still(
         `<rect class="mark${isBad ? ' bad' : ''}" x="${Math.round(place(from))}" y="0" width="${Math.max(2, Math.round(place(to) - place(from)))}" height="${SERIES_HEIGHT}"><title>${escaped(label)}</title></rect>`,
     ),
     ...ticks.map((tick) => level(tick, 'grid')),
-    limit && level(limit.at, 'limit'),
+    ...limits.map((limit) => level(limit.at, 'limit')),
     ...(x?.marks ?? []).map(
       (mark) =>
         `<line class="mark ${mark.colour}" x1="${place(mark.at)}" x2="${place(mark.at)}" y1="0" y2="${SERIES_HEIGHT}"/>`,
@@ -457,8 +500,8 @@ function still(
   ];
   const words = [
     ...ticks.map(
-      (tick, index) =>
-        `<text x="0" y="${share(heightOf(tick), SERIES_HEIGHT)}" dy="-3">${numberText(tick)}${index === ticks.length - 1 ? ` ${escaped(unit)}` : ''}</text>`,
+      (tick) =>
+        `<text x="0" y="${share(heightOf(tick), SERIES_HEIGHT)}" dy="-3">${escaped(scaled(tick, scale))}</text>`,
     ),
     ...(x?.marks ?? []).map(
       (mark, index) =>

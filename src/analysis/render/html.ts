@@ -47,10 +47,14 @@ export interface ChartMark {
   readonly isBad?: boolean;
 }
 
+/** Units by size, ascending. A value is shown in the greatest unit that it reaches, as `[1e3, ' s']` for ms. */
+export type Scale = readonly (readonly [size: number, unit: string])[];
+
 /** The data of an interactive chart. Times are epoch seconds. */
 export interface ChartData {
   readonly id: string;
-  readonly unit: string;
+  /** How its axis and the values under the pointer are written. */
+  readonly scale: Scale;
   /** Whether it is the first chart of the page, which is taller. */
   readonly tall?: boolean;
   /** The x axis and its marked positions; absent if the x axis is time. */
@@ -67,9 +71,11 @@ export interface ChartData {
   readonly marks?: readonly ChartMark[];
   /** The range of usual values. */
   readonly band?: { readonly label: string; readonly from: number; readonly to: number };
-  /** A limit for the values. */
-  readonly limit?: { readonly label: string; readonly at: number };
+  /** Limits for the values. */
+  readonly limits?: readonly { readonly label: string; readonly at: number }[];
   readonly at: readonly number[];
+  /** The usual distance of times: a line is broken at a longer one. Absent if it is that of the first two. */
+  readonly stepS?: number;
   readonly lines: readonly {
     readonly label: string;
     readonly colour: string;
@@ -109,19 +115,28 @@ export function page({ title, body, charts, timeZone }: PageParts, assets: PageA
 ${body.filter((part) => part !== '').join('\n')}
 <p class="soft">Percentiles are good to 0.1 %; unknown values are shown as “–”. This page holds no payload.</p>
 </main>
-<script type="application/json" id="charts">${scriptJson({ timeZone, charts })}</script>
+${chartsJson(timeZone, charts)}
 <script type="module">${assets.script}</script>
 </body>
 </html>
 `;
 }
 
+/** The data of the charts of a page, for its script. */
+export function chartsJson(timeZone: string, charts: readonly ChartData[]): string {
+  return `<script type="application/json" id="charts">${scriptJson({ timeZone, charts })}</script>`;
+}
+
 /** The texts that every chart has. */
 export type FigureText = Pick<Table, 'title' | 'unit' | 'source' | 'lookFor'>;
 
-/** A chart with its texts. `body` is HTML. */
+/** A chart with its texts. `body` is HTML. A live chart says nothing of what to look for. */
 export function figure({ title, unit, source, lookFor }: FigureText, body: string): string {
-  return `<figure><h3>${escaped(title)}</h3>${body}<figcaption>Look for: ${escaped(lookFor)}.<br><small>Unit: ${escaped(unit)}. Source: ${escaped(source)}.</small></figcaption></figure>`;
+  const caption =
+    lookFor === ''
+      ? escaped(source)
+      : `Look for: ${escaped(lookFor)}.<br><small>Unit: ${escaped(unit)}. Source: ${escaped(source)}.</small>`;
+  return `<figure><h3>${escaped(title)}</h3>${body}<figcaption>${caption}</figcaption></figure>`;
 }
 
 /** A table. On a narrow screen each row becomes a card, with the column's title above each value. */
@@ -135,7 +150,7 @@ export function tableHtml({
   const lines = rows.map((row) => {
     const cells = columns.map(({ kind, title: of }, at) => {
       const cell = row[at] ?? '';
-      const tone = toneOf(cell);
+      const tone = toneOf(cell, at);
       return `<td class="${kind}${tone === null ? '' : ` ${tone}`}" data-of="${escaped(of)}">${escaped(cell)}</td>`;
     });
     return `<tr>${cells.join('')}</tr>`;
@@ -156,9 +171,9 @@ export interface Tile {
 /** The number of tiles that fit beside the chart on the first screen. */
 const MOST_TILES = 6;
 
-/** The most important figures. Those beyond six are in the tables below. */
-export function tilesOf(tiles: readonly Tile[]): string {
-  const items = tiles.slice(0, MOST_TILES).map(({ label, value, state, note }) => {
+/** The most important figures. Those beyond `most` are in the tables below. */
+export function tilesOf(tiles: readonly Tile[], most = MOST_TILES): string {
+  const items = tiles.slice(0, most).map(({ label, value, state, note }) => {
     const judged =
       state === undefined ? '' : `<span class="state">${iconOf(state.tone)}${escaped(state.word)}</span>`;
     return `<li class="${state?.tone ?? 'plain'}"><span class="what">${escaped(label)}</span><b>${escaped(value)}</b>${judged}<span class="soft">${escaped(note)}</span></li>`;
@@ -177,7 +192,7 @@ const FORMS: Readonly<Record<Tone, string>> = {
   plain: '<circle cx="12" cy="12" r="11"/><path d="M7 12h10"/>',
 };
 
-function iconOf(tone: Tone): string {
+export function iconOf(tone: Tone): string {
   return `<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">${FORMS[tone]}</svg>`;
 }
 

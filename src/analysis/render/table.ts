@@ -21,7 +21,7 @@ export interface Table {
   readonly columns: readonly Column[];
   readonly rows: readonly (readonly string[])[];
   /** Which cells are good or bad, for formats that can show it. */
-  readonly toneOf?: (cell: string) => 'good' | 'bad' | null;
+  readonly toneOf?: (cell: string, column: number) => Exclude<Tone, 'plain'> | null;
 }
 
 export interface Section<Key extends string = string> {

@@ -59,7 +59,7 @@ export function reportSeries(document: ReportDocument, clock: RunClock) {
   };
 }
 
-function withoutLimit({ limit: _limit, ...chart }: Chart): Chart {
+function withoutLimit({ limits: _limits, ...chart }: Chart): Chart {
   return chart;
 }
 
@@ -71,12 +71,12 @@ function limitOf(
   { line, objective }: JudgedObjective,
   values: readonly (number | 'Infinity' | null)[],
   scale = 1,
-): Pick<Chart, 'limit'> {
+): Pick<Chart, 'limits'> {
   const isBeyond = values.some(
     (value) => value !== null && !holds(value === 'Infinity' ? Number.POSITIVE_INFINITY : value, objective),
   );
   if (line.ok === false && !isBeyond) return {};
-  return { limit: { label: `objective ${line.expression}`, at: line.limit * scale } };
+  return { limits: [{ label: `objective ${line.expression}`, at: line.limit * scale }] };
 }
 
 /** The metric of an objective, with its limit and the recorded values. */

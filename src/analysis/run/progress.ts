@@ -24,6 +24,7 @@ export class RunPulse {
   #ended = 0;
   #failed = 0;
   #refused = 0;
+  #statuses: Record<string, number> = {};
   /** Newest first. */
   #recent: readonly { readonly latency: Histogram; readonly ttft: Histogram }[] = [];
   #last = { elapsedNs: 0, due: 0, ended: 0, failed: 0, refused: 0 };
@@ -35,6 +36,8 @@ export class RunPulse {
       const { actualOffsetNs } = send;
       if (actualOffsetNs === null) continue;
       this.#ended += 1;
+      const status = String(send.status ?? 'none');
+      this.#statuses[status] = (this.#statuses[status] ?? 0) + 1;
       if (hasFailed(send)) this.#failed += 1;
       this.#lag.record(lagNsOf({ ...send, actualOffsetNs }));
       this.#addLatency({ ...send, actualOffsetNs });
@@ -67,6 +70,7 @@ export class RunPulse {
       lagP99Us: lagNs === null ? null : lagNs / 1e3,
       errors: this.#failed - last.failed,
       refused: this.#refused - last.refused,
+      statuses: this.#statuses,
       latencyMs: latencyMs(this.#latency),
       ttftMs: latencyMs(this.#ttft),
       recentLatencyMs: recentMs(this.#recent.map(({ latency }) => latency)),
@@ -74,6 +78,7 @@ export class RunPulse {
     };
     this.#last = { elapsedNs, due, ended: this.#ended, failed: this.#failed, refused: this.#refused };
     [this.#lag, this.#latency, this.#ttft] = [new Histogram(), new Histogram(), new Histogram()];
+    this.#statuses = {};
     return pulse;
   }
 }

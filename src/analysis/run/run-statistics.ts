@@ -148,8 +148,13 @@ export class RunStatistics {
   }
 
   /** Figures of the judged part so far. The histograms are no copies and change later. */
-  soFar(): PartFigures & Pick<RunFigures, 'check' | 'statusMix'> {
-    return { ...this.#all.figures(), check: this.#checks.figures(), statusMix: this.statusMix.figures() };
+  soFar(): PartFigures & Pick<RunFigures, 'check' | 'statusMix' | 'slices'> {
+    return {
+      ...this.#all.figures(),
+      slices: this.#slices.figures(),
+      check: this.#checks.figures(),
+      statusMix: this.statusMix.figures(),
+    };
   }
 
   /**

@@ -133,25 +133,27 @@ function withFailed(figures: RunFigures, open: number): RunFigures {
 /** The result of an objective during its run. */
 export type ObjectiveSoFar = Pick<ObjectiveResult, 'objective' | 'observed' | 'ok'>;
 
-/** Results of objectives during a run. Only objectives on all requests that depend only on finished requests. */
+/** Results of objectives during a run. Those that only its end decides are not known yet. */
 export function objectivesSoFar(
   stated: readonly Objective[],
-  part: PartFigures & Pick<RunFigures, 'check' | 'statusMix'>,
+  run: PartFigures & Pick<RunFigures, 'check' | 'statusMix' | 'slices'>,
 ): ObjectiveSoFar[] {
-  const figures = observable({ ...part, planned: part.outcomes.sent }, true);
-  return withRejected(stated, part.statusMix.recordedRefused).flatMap((objective) => {
-    const { observe, isOfRun } = measureOf(objective);
-    if (objective.slice !== null || isOfRun === true) return [];
-    const observed = observe(objective, figures, EVERYTHING);
-    return [{ objective, observed, ok: observed === null ? null : holds(observed, objective) }];
+  return withRejected(stated, run.statusMix.recordedRefused).flatMap((asked) => {
+    const { observe, isOfRun } = measureOf(asked);
+    if (isOfRun === true) return [{ objective: asked, observed: null, ok: null }];
+    return partsFor(asked, run).map(({ objective, figures }) => {
+      const part = observable({ ...figures, planned: figures.outcomes.sent }, true);
+      const observed = observe(objective, part, EVERYTHING);
+      return { objective, observed, ok: observed === null ? null : holds(observed, objective) };
+    });
   });
 }
 
 /** The parts that an objective judges: the run, a part of it, or each of several parts. */
-function partsFor(
+function partsFor<Figures extends PartFigures & Pick<RunFigures, 'slices'>>(
   objective: Objective,
-  figures: RunFigures,
-): Pick<ObjectiveResult, 'objective' | 'asked' | 'figures' | 'requests'>[] {
+  figures: Figures,
+): { objective: Objective; asked: Objective; figures: Figures; requests: number | null }[] {
   const asked = objective;
   if (objective.slice === null) return [{ objective, asked, figures, requests: null }];
   const parts = figures.slices.get(sliceText(objective.slice))?.parts ?? [];

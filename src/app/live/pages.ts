@@ -3,6 +3,7 @@ import { RECORDER_TITLE, RecorderWatch } from '../../analysis/live/recorder.ts';
 import { RunWatch } from '../../analysis/live/run.ts';
 import type { PageAssets } from '../../analysis/render/html.ts';
 import type { RecorderStatus } from '../../core/accounting.ts';
+import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent } from '../../documents/events.ts';
@@ -13,20 +14,23 @@ import type { Shown } from './server.ts';
 /** The live page of a run, built from its events. After the run, the same address shows a final page. */
 export class RunPage {
   readonly #watch: RunWatch;
+  readonly #clock: Clock;
   readonly #assets = livePageAssets();
+  readonly #policy = livePolicy(this.#assets);
   /** Built once for all readers, until the next event. */
   #shown: Shown | null = null;
   #isReplaced = false;
 
   /** @param title title of the page, such as `Replay` */
-  constructor(title: string, objectives: readonly Objective[]) {
+  constructor(title: string, objectives: readonly Objective[], clock: Clock = systemClock) {
     this.#watch = new RunWatch(title, objectives);
+    this.#clock = clock;
   }
 
   readonly pages = { '/': () => (this.#shown ??= this.#live()) };
 
   add(event: ReplayEvent): void {
-    this.#change(() => this.#watch.add(event));
+    this.#change(() => this.#watch.add(event, this.#clock.epochUs() / 1e6));
   }
 
   addStep(step: CapacityStep): void {
@@ -52,7 +56,7 @@ export class RunPage {
 
   #live(): Shown {
     const body = livePage(this.#watch.view(), this.#assets);
-    return { status: 200, type: 'text/html', policy: livePolicy(this.#assets), body };
+    return { status: 200, type: 'text/html', policy: this.#policy, body };
   }
 }
 
@@ -64,6 +68,7 @@ const ASK_MS = 1_000;
 export class RecorderPage {
   readonly #ask: () => Promise<RecorderStatus>;
   readonly #assets = livePageAssets();
+  readonly #policy = livePolicy(this.#assets);
   readonly #watch = new RecorderWatch();
   #latest: RecorderStatus | null = null;
   /** Why there is no current status. */
@@ -106,7 +111,7 @@ export class RecorderPage {
     return {
       status: view === null ? 503 : 200,
       type: 'text/html',
-      policy: livePolicy(this.#assets),
+      policy: this.#policy,
       body: livePage(view ?? absentView(RECORDER_TITLE, why), this.#assets),
     };
   }

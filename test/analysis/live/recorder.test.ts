@@ -32,7 +32,10 @@ function watched(...statuses: readonly RecorderStatus[]) {
   const view = watch.view();
   const fact = (key: string) => view?.facts.find(([, each]) => each === key)?.[2];
   const table = (key: string) => view?.tables.find((each) => each.key === key);
-  return { view, fact, table };
+  const line = (key: string, label: string) =>
+    view?.charts.find((each) => each.key === key)?.lines.find((each) => each.label === label)?.values;
+  const tile = (label: string) => view?.tiles.find((each) => each.label === label);
+  return { view, fact, table, line, tile };
 }
 
 test('nothing is shown before the first reading', () => {
@@ -40,26 +43,29 @@ test('nothing is shown before the first reading', () => {
 });
 
 test('rates, statuses and percentiles are those of the last minute', () => {
-  const { fact, table, view } = watched(...Array.from({ length: 200 }, (_, second) => after(second)));
-  expect(fact('rate')).toBe('10');
-  expect([fact('took-p50'), fact('took-p95'), fact('took-p99')]).toEqual(['50.0 ms', '1.0 s', '1.0 s']);
+  const { line, table, tile } = watched(...Array.from({ length: 200 }, (_, second) => after(second)));
+  expect([line('rates', '2xx, 3xx')?.at(-1), line('rates', '5xx or no answer')?.at(-1)]).toEqual([9, 1]);
+  const latest = ['p50', 'p95', 'p99'].map((label) => line('latency', label)?.at(-1));
+  expect(latest).toEqual([50, 1_000, 1_000]);
+  expect(tile('latency p95')?.value).toBe('1.0 s');
   expect(table('statuses')?.rows).toEqual([
     ['2xx', '540', '1,791'],
     ['5xx', '60', '199'],
   ]);
-  expect(view?.charts[0]?.lines[0]?.values).toHaveLength(120);
+  expect(line('rates', '2xx, 3xx')).toHaveLength(199);
 });
 
 test('what took longer than the last bound is not given that bound', () => {
   const counts = traffic.durationSeconds.counts.map((_, at, { length }) => (at === length - 1 ? 1 : 0));
   const slow = { ...traffic, durationSeconds: { ...traffic.durationSeconds, counts } };
-  expect(watched(someStatus({ traffic: slow })).fact('took-p50')).toBe('over 5.0 min');
+  expect(watched(someStatus({ traffic: slow })).tile('latency p95')?.value).toBe('over 5.0 min');
 });
 
 test('a recorder that was started anew, or was silent, begins anew', () => {
   const anew = after(3, { startedUs: FIRST_US, exchanges: 0 });
-  expect(watched(after(1), after(2), anew).view?.charts[0]?.lines[0]?.values).toEqual([]);
-  expect(watched(after(1), after(2), after(60)).view?.charts[0]?.lines[0]?.values).toEqual([]);
+  expect(watched(after(1), after(2)).line('rates', '2xx, 3xx')).toEqual([9]);
+  expect(watched(after(1), after(2), anew).view?.charts).toEqual([]);
+  expect(watched(after(1), after(2), after(60)).view?.charts).toEqual([]);
 });
 
 test('bodies that were cut are shown where there are any, and where a gateway sends some paths', () => {
@@ -70,11 +76,13 @@ test('bodies that were cut are shown where there are any, and where a gateway se
   expect(view?.about[0]).toBe('gateway 127.0.0.1:8080 → 127.0.0.1:8000, /b* → https://10.0.0.2:8443');
 });
 
-test('the share of answers that are client errors is shown where there are any', () => {
-  expect(watched(after(1)).fact('client-errors')).toBe('');
+test('a healthy recorder is not shown as good over a third of 4xx', () => {
+  expect(watched(someStatus()).view).toMatchObject({ state: 'HEALTHY', tone: 'good' });
   const requests = [
     { method: 'POST', codeClass: '2xx', count: 200 },
     { method: 'POST', codeClass: '4xx', count: 100 },
   ];
-  expect(watched(someStatus({ traffic: { ...traffic, requests } })).fact('client-errors')).toBe('33.3 %');
+  const { view, tile } = watched(someStatus({ traffic: { ...traffic, requests } }));
+  expect(view).toMatchObject({ state: 'HEALTHY', tone: 'warn' });
+  expect(tile('4xx')).toMatchObject({ value: '33.3 %', state: { tone: 'warn' } });
 });

@@ -53,11 +53,11 @@ describe('a time series that stands as a picture', () => {
         ...WORDS,
         at: [0, 60],
         lines: [{ label: 'a', values: [1, 2] }],
-        limit: { label: 'the limit', at },
+        limits: [{ label: 'the limit', at }],
       });
-    expect(withLimit(5).data.limit).toEqual({ label: 'the limit', at: 5 });
+    expect(withLimit(5).data.limits).toEqual([{ label: 'the limit', at: 5 }]);
     expect(withLimit(5).html).toContain('<line class="limit" x1="0" x2="800" y1="6.0" y2="6.0"/>');
-    expect(withLimit(50).data).not.toHaveProperty('limit');
+    expect(withLimit(50).data).not.toHaveProperty('limits');
     expect(withLimit(50).html).not.toContain('class="limit"');
     expect(withLimit(50).html).toContain('the limit lies far above');
   });

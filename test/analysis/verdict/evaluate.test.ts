@@ -31,7 +31,7 @@ test('requests whose clients gave up make no share of errors smaller', () => {
   expect(errors).toMatchObject({ ok: false, observed: 0.5 });
 });
 
-test('a run that is not over stands where its verdict would, of objectives that need no end', () => {
+test('a run that is not over stands where its verdict would; what only its end decides is not known', () => {
   const statistics = new RunStatistics();
   const took = { intendedOffsetNs: 0, actualOffsetNs: 0, lastByteOffsetNs: 40e6 };
   statistics.addSends([send({ index: 0, ...took }), send({ index: 1, status: 500 })]);
@@ -46,6 +46,8 @@ test('a run that is not over stands where its verdict would, of objectives that 
     { objective: { expression: 'latency: p(50)<50' }, observed: 40, ok: true },
     { objective: { expression: 'latency: p(99)<50' }, observed: Number.POSITIVE_INFINITY, ok: false },
     { objective: { expression: 'errors: rate<0.6' }, observed: 0.5, ok: true },
+    { objective: { expression: 'achieved: rate>0.9' }, observed: null, ok: null },
+    { objective: { expression: 'makespan: <4h' }, observed: null, ok: null },
     { objective: { expression: 'mismatch: rate<0.1' }, observed: null, ok: null },
     { objective: { expression: 'rejected: rate<0.01', isImplied: true }, observed: 0, ok: true },
   ]);
@@ -54,4 +56,18 @@ test('a run that is not over stands where its verdict would, of objectives that 
     observed: 1,
     ok: false,
   });
+});
+
+test('a part of the requests stands in a run that is not over, each part where an objective names all', () => {
+  const objectives = parseObjectives(['latency{*model}: p(50)<50']);
+  const statistics = new RunStatistics(0, null, { objectives, stageEndsNs: [] });
+  const took = { intendedOffsetNs: 0, actualOffsetNs: 0 };
+  statistics.addSends([
+    send({ index: 0, ...took, lastByteOffsetNs: 40e6, model: 'a' }),
+    send({ index: 1, ...took, lastByteOffsetNs: 60e6, model: 'b' }),
+  ]);
+  expect(objectivesSoFar(objectives, statistics.soFar()).slice(0, 2)).toMatchObject([
+    { objective: { expression: 'latency{model=a}: p(50)<50' }, observed: 40, ok: true },
+    { objective: { expression: 'latency{model=b}: p(50)<50' }, observed: 60, ok: false },
+  ]);
 });

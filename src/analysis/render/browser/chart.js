@@ -1,6 +1,7 @@
 // Runs in the browser, after uPlot in the same module. Draws each time series in the page's colours when it becomes
 // visible, and as wide as the page allows. Draws it again when the colours change.
-const { timeZone, charts } = JSON.parse(document.querySelector('#charts').textContent);
+const chartsIn = (page) => JSON.parse(page.querySelector('#charts').textContent);
+const { timeZone, charts } = chartsIn(document);
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const zoned = (second) => {
   const date = new Date(second * 1000);
@@ -16,16 +17,15 @@ const timeTicks = (_plot, ticks, _axis, _space, step) => {
   const [from, to] = step >= 86400 ? [0, 10] : [11, step < 60 ? 19 : 16];
   return ticks.map((second) => instant(zoned(second)).slice(from, to));
 };
-const short = (value) => {
+/** A value in the greatest unit that it reaches. */
+const short = (value, scale) => {
   if (value === null || value === undefined) return '–';
-  const units = [
-    [1e9, 'G'],
-    [1e6, 'M'],
-    [1e3, 'k'],
-  ];
-  const unit = units.find(([size]) => Math.abs(value) >= size);
-  return unit ? Number((value / unit[0]).toPrecision(3)) + unit[1] : String(Number(value.toPrecision(3)));
+  const [size, unit] = scale.findLast(([least]) => Math.abs(value) >= least) ?? scale[0];
+  return value === 0 ? '0' : Number((value / size).toPrecision(3)) + unit;
 };
+const PLAIN = [[1, '']];
+/** Ticks of bytes are whole units. */
+const BINARY = Array.from({ length: 50 }, (_, power) => 2 ** power);
 /** Draws labelled positions along the x axis. */
 const drawPlaces = ({ ctx, bbox, valToPos }, places) => {
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
@@ -81,7 +81,7 @@ const kept = (draw) => (plot) => {
 };
 /** Breaks the lines between separate windows, because nothing is known there. */
 const brokenColumns = (chart) => {
-  const gap = chart.at.length > 1 ? chart.at[1] - chart.at[0] : 1;
+  const gap = chart.stepS ?? (chart.at.length > 1 ? chart.at[1] - chart.at[0] : 1);
   const at = [];
   const lines = chart.lines.map(() => []);
   chart.at.forEach((second, index) => {
@@ -98,10 +98,11 @@ const heightOf = ({ tall }) => (tall ? 240 : 220);
 const drawn = new Map();
 const draw = (chart) => {
   const place = document.getElementById(chart.id);
-  drawn.get(chart.id)?.destroy();
+  drawn.get(chart.id)?.plot.destroy();
   const columns = brokenColumns(chart);
   const isTime = chart.x === undefined;
-  const greatest = (most) => Math.max(most ?? 0, chart.band?.to ?? 0, chart.limit?.at ?? 0);
+  const greatest = (most) =>
+    Math.max(most ?? 0, chart.band?.to ?? 0, ...(chart.limits ?? []).map(({ at }) => at));
   const axis = {
     stroke: colourOf('soft'),
     grid: { stroke: colourOf('grid'), width: 1 },
@@ -122,7 +123,7 @@ const draw = (chart) => {
         drawClear: [kept((plot) => drawAreas(plot, chart))],
         draw: [
           kept((plot) => {
-            if (chart.limit) drawLimit(plot, chart.limit);
+            for (const limit of chart.limits ?? []) drawLimit(plot, limit);
             drawPlaces(plot, chart.x?.marks ?? []);
           }),
         ],
@@ -135,12 +136,17 @@ const draw = (chart) => {
             ? { values: timeTicks, space: 80 }
             : { label: chart.x.label, labelSize: 18, labelFont: '12px system-ui, sans-serif' }),
         },
-        { ...axis, size: 56, values: (_, ticks) => ticks.map(short) },
+        {
+          ...axis,
+          size: 64,
+          ...(chart.scale[1]?.[0] === 1024 && { incrs: BINARY }),
+          values: (_, ticks) => ticks.map((tick) => short(tick, chart.scale)),
+        },
       ],
       series: [
         {
           label: chart.x?.label ?? 'time',
-          value: (_, value) => (value === null ? '–' : isTime ? instant(zoned(value)) : short(value)),
+          value: (_, value) => (value === null ? '–' : isTime ? instant(zoned(value)) : short(value, PLAIN)),
         },
         ...chart.lines.map(({ label, colour, isPoints }) => ({
           label,
@@ -150,7 +156,7 @@ const draw = (chart) => {
             ? { paths: () => null, points: { show: true, size: 8, fill: colourOf(colour) } }
             : { points: { show: columns[0].length < 60 } }),
           spanGaps: false,
-          value: (_, value) => short(value) + (value === null ? '' : ` ${chart.unit}`),
+          value: (_, value) => short(value, chart.scale),
         })),
       ],
     },
@@ -158,7 +164,7 @@ const draw = (chart) => {
     place,
   );
   place.dataset.drawn = String(columns[0].length);
-  drawn.set(chart.id, plot);
+  drawn.set(chart.id, { plot, chart });
 };
 // A collapsed chart has no width, so it is drawn when its part is opened.
 const drawSeen = () => {
@@ -186,7 +192,7 @@ let width = innerWidth;
 addEventListener('resize', () => {
   if (innerWidth === width) return;
   width = innerWidth;
-  for (const [id, plot] of drawn) {
+  for (const [id, { plot }] of drawn) {
     const { clientWidth } = document.getElementById(id);
     if (clientWidth > 0) plot.setSize({ width: Math.max(200, clientWidth), height: plot.height });
   }
