@@ -10,7 +10,7 @@ import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { azureArrivalsUs } from '../../test/support/azure-trace.ts';
 
 /** 2026-11-24T12:00:00Z: a past hour, so that all segments have ended. */
-const FIRST_ARRIVAL_US = 1_795_521_600_000_000;
+export const FIRST_ARRIVAL_US = 1_795_521_600_000_000;
 const hash = new KeyedHash(Buffer.alloc(32, 1));
 
 /** When to send each request, in whole microseconds after the first. */
@@ -53,6 +53,21 @@ export function captureOf(
   name: string,
   pathOf = (index: number) => `/${index}`,
 ): string {
+  const whole = wholeOf(body);
+  const exchanges = plan.map((offsetUs, index) => exchangeOf(pathOf(index), offsetUs, whole));
+  return writtenCapture(exchanges, parent, name);
+}
+
+/** A body that is stored completely. */
+export function wholeOf(body: Buffer): Body {
+  return { bytes: body.length, kept: body, truncated: false, hash: hash.ofBody(body) };
+}
+
+/**
+ * A capture of these exchanges.
+ * @returns its directory
+ */
+export function writtenCapture(exchanges: Iterable<Exchange>, parent: string, name: string): string {
   const directory = resolveCaptureDirectory(join(parent, name), 'write');
   const writer = new CaptureWriter(
     {
@@ -72,9 +87,8 @@ export function captureOf(
     },
     systemClock,
   );
-  const whole: Body = { bytes: body.length, kept: body, truncated: false, hash: hash.ofBody(body) };
-  for (const [index, offsetUs] of plan.entries()) {
-    writer.append(exchangeOf(pathOf(index), offsetUs, whole));
+  for (const exchange of exchanges) {
+    writer.append(exchange);
     if (writer.due(systemClock.nowNs()) && writer.commit().lost.length > 0)
       throw new Error('the capture lost some');
   }

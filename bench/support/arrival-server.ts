@@ -15,7 +15,11 @@ const HEAD_END = Buffer.from('\r\n\r\n');
 const VEGETA_SEQUENCE = /\r\nx-vegeta-seq: (\d+)/i;
 const CONTENT_LENGTH = /\r\ncontent-length: (\d+)/i;
 
-export type ToArrivalServer = { readonly expect: number } | 'report';
+export type ToArrivalServer =
+  | { readonly expect: number }
+  /** How the next connections answer gRPC calls. Only the stamped target does. */
+  | { readonly streams: number; readonly delayMs: number }
+  | 'report';
 export type FromArrivalServer =
   | { readonly port: number }
   | 'first'
@@ -90,6 +94,7 @@ process.on('message', (message: ToArrivalServer) => {
     tell({ arrivals: arrivals.slice(0, 2 * count), bodyBytes });
     return;
   }
+  if (!('expect' in message)) throw new Error('this target answers no gRPC calls');
   expected = message.expect;
   arrivals = new Float64Array(2 * Math.max(1, message.expect));
   count = 0;

@@ -59,6 +59,14 @@ export class ArrivalTarget {
     this.#tell({ expect: requests });
   }
 
+  /**
+   * How the next connections answer gRPC calls. Only a stamped target does.
+   * @param streams how many calls a connection may have at a time
+   */
+  answerCalls(streams: number, delayMs: number): void {
+    this.#tell({ streams, delayMs });
+  }
+
   get first(): Promise<void> {
     return this.#first.promise;
   }

@@ -286,7 +286,7 @@ export async function wrkCeiling(
  * Starts a tool below a shell that outlives it for a moment. The CPU time of an ended process counts for its parent,
  * and is lost when the parent ends too.
  */
-function startTool(command: string, args: readonly string[], environment = {}): ChildProcess {
+export function startTool(command: string, args: readonly string[], environment = {}): ChildProcess {
   const script = '"$@"; status=$?; sleep 0.3; exit $status';
   return spawn('sh', ['-c', script, 'sh', command, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -295,7 +295,7 @@ function startTool(command: string, args: readonly string[], environment = {}): 
 }
 
 /** Runs a tool to its end, measures its CPU time while requests arrive, and reads the arrivals. */
-async function watched(
+export async function watched(
   tool: ChildProcess,
   target: ArrivalTarget,
   job: Job,
