@@ -42,7 +42,12 @@ function callOf(arrivalUs: number, offsetsUs: readonly number[], messages: reado
   const path = messages.length === 1 ? UNARY : STREAM;
   const endUs = offsetsUs.at(-1) ?? 0;
   const answer = grpcMessage('');
-  const message = (head: Buffer, body: Buffer) => ({ head, redacted: [], body: wholeOf(body), trailers: null });
+  const message = (head: Buffer, body: Buffer) => ({
+    head,
+    redacted: [],
+    body: wholeOf(body),
+    trailers: null,
+  });
   return exchangeOf({
     arrivalUs,
     protocol: 'h2',
