@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { EXECUTORS } from '../../fixtures/demo/demo.ts';
@@ -23,6 +24,7 @@ const sources = readdirSync(join(repositoryRoot, 'src'), { recursive: true, enco
   .filter((file) => file.endsWith('.ts'))
   .map((file) => readFileSync(join(repositoryRoot, 'src', file), 'utf8'))
   .join('\n');
+const OF_ALL = ['--help', '--help-all', '--version', '--config', '--log-format'];
 const at = (...path: string[]) => join(repositoryRoot, ...path);
 
 /** The texts in backquotes of a text. */
@@ -139,6 +141,33 @@ test('--help-all of each command prints the flags that docs/reference/commands.m
     const flags = [...section.matchAll(/`(?:-\w, )?(--[\w-]+)/g)].map(([, flag = '']) => flag);
     expect(flags.filter((flag) => !stdout.includes(flag) && !section.includes(`"${flag}`))).toEqual([]);
   }
+});
+
+/** The flags of a command and of its subcommands. */
+function flagsOf(command: Command): string[] {
+  const own = command.options.flatMap(({ flags }) => flags.match(/--[\w-]+/g) ?? []);
+  return [...own, ...command.commands.flatMap(flagsOf)];
+}
+
+describe('a command within a sentence', () => {
+  const pages = [...docPages(), 'CHANGELOG.md'].filter((page) => page !== 'docs/reference/commands.md');
+
+  test.each(pages)('has flags of that command: %s', async (page) => {
+    const known = new Map((await everyCommand(COMMANDS)).map((each) => [each.name(), flagsOf(each)]));
+    const text = pageText(page).replaceAll(/^[ \t]*```[\s\S]*?^[ \t]*```/gm, '');
+    const wrong = quoted(text).flatMap((words) => {
+      const [, name = '', rest = ''] = /^(?:npx )?(?:reprise )?([a-z]+) ((?:.* )?--.*)$/s.exec(words) ?? [];
+      const flags = known.get(name);
+      if (flags === undefined) return [];
+      // `record -- COMMAND` has flags of another program, and `config print` those of the command that it prints.
+      const named = (rest.split(' -- ')[0] ?? '').match(/(?<![\w-])--[a-z][\w-]*/g) ?? [];
+      const printed = name === 'config' ? rest.split(' ').flatMap((word) => known.get(word) ?? []) : [];
+      return named
+        .filter((flag) => ![...flags, ...printed, ...OF_ALL].includes(flag))
+        .map((flag) => `${words}: ${flag}`);
+    });
+    expect(wrong).toEqual([]);
+  });
 });
 
 describe('commands of a page', () => {
