@@ -434,7 +434,9 @@ const scalingCounts = z.object({
   layered: count.describe('Sends from other parts of the capture, overlaid on the window.'),
   perturbed: count,
   notPerturbed: count,
-  bodiesUnread: count.describe('Copies with a compressed body, whose identity was not changed.'),
+  bodiesUnread: count.describe(
+    'Copies whose body is compressed or of an unknown gRPC service, so that its identity was not changed.',
+  ),
   forgottenSessions: count,
   openedBefore: z
     .object({ exchanges: count, sessions: count, lookbackMs: z.number() })

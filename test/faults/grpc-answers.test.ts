@@ -9,11 +9,12 @@ import {
   answer,
   GrpcClient,
   type GrpcServer,
+  messagesIn,
   piecesOf,
   startGrpcServer,
   trailersOnly,
 } from '../support/grpc-server.ts';
-import { text } from '../support/protobuf-writer.ts';
+import { entry, int, joined, text } from '../support/protobuf-writer.ts';
 import { startRecording } from '../support/recording.ts';
 import { documentOf, replay } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -136,6 +137,21 @@ test('answers of calls and of streams are compared with the recorded ones', asyn
   const { check } = documentOf(await replay(captureOf(calls), target, ['--json', '--check', 'values']));
   expect(check).toMatchObject({ answers: 30, checked: 20, unchecked: { unreadable: 10 } });
   expect(check?.byKind).toMatchObject({ values: 20, shape: 0 });
+});
+
+test('copies of calls have their own ids and sessions', async () => {
+  const server = await startGrpcServer({ [CALL_PATH]: (stream) => answer(stream, grpcMessage('answer')) });
+  const body = grpcMessage(joined(text(3, 'id'), entry(4, 'sequence_id', int(2, 7))));
+  const calls = callsOf(20, {}, CALL_PATH, [], body);
+  const args = ['--json', '--multiplier', '2', '--scaling', 'amplify'];
+  const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, args);
+  expect(documentOf(run)).toMatchObject({
+    completed: 40,
+    scalingPlan: { counts: { copies: 20, bodiesUnread: 0 } },
+  });
+  const sent = server.got.get(CALL_PATH)?.map(([message]) => message?.content) ?? [];
+  expect(sent.filter((content) => content === messagesIn(body)[0]?.content)).toHaveLength(20);
+  expect(sent.every((content) => content?.includes('sequence_id'))).toBe(true);
 });
 
 /** `ModelStreamInferResponse` with an `error_message`. */

@@ -158,7 +158,7 @@ export function scalingCountLines(counts: ScalingCounts | undefined): string[] {
     [counts.layered, 'from other stretches'],
     [counts.perturbed, 'copies made to differ'],
     [counts.notPerturbed, 'copies without the place that was to differ'],
-    [counts.bodiesUnread, 'compressed bodies that keep the recorded names'],
+    [counts.bodiesUnread, 'bodies, compressed or of unknown gRPC services, that keep the recorded names'],
     [counts.forgottenSessions, 'sessions that may have been split: more spoke at once than are remembered'],
   ]);
   if (openedBefore !== null && openedBefore.exchanges > 0) {

@@ -17,6 +17,8 @@ import {
 } from '../../core/json-cursor.ts';
 import { Routes } from '../../core/routes.ts';
 import { isPlain, type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import { isGrpc } from '../../inference/grpc.ts';
+import { knownCall } from '../../inference/protobuf/known-services.ts';
 import { Redaction } from '../../redaction/head-redaction.ts';
 import type { KeySource } from '../../redaction/identities.ts';
 import { parseSinglePlace, refused } from '../options/parsers.ts';
@@ -28,6 +30,7 @@ import {
   spliceJson,
   spliceJsonAt,
 } from './edit-json.ts';
+import { editMessages } from './edit-messages.ts';
 import { newDecimal, newHex, newName, newScalar, parsedText } from './new-ids.ts';
 
 /** An identity other than the recorded one, under which a request is replayed. */
@@ -47,7 +50,7 @@ export interface Renamed {
   readonly perturbedBody: boolean;
   /** Headers that differ, in lower case. They may still be left out later. */
   readonly perturbedHeaders: readonly string[];
-  /** Whether its body is compressed, so that identities in it stay. */
+  /** Whether its body is compressed or of an unknown gRPC service, so that identities in it stay. */
   readonly bodyUnread: boolean;
 }
 
@@ -149,6 +152,28 @@ export class CopyIdentity {
     const ids = this.#requestIds.membersOf(head.method, head.target);
     if (kept === null || kept.length === 0 || named.length + tagged.length + ids.length === 0)
       return untouched;
+    if (isGrpc(headerValue(head.headers, 'content-type'))) {
+      const ofSession = named.map(({ steps, zeroIsNone }) => ({
+        steps,
+        change: (value: JsonScalar) => sessionRenamed(value, zeroIsNone, as.sessionSalt),
+      }));
+      const ofRequest = ids.map((id) => ({
+        steps: [id],
+        change: (value: JsonScalar) => idRenewed(value, as.sessionSalt),
+      }));
+      const ofCopy = tagged.map((steps) => ({
+        steps,
+        change: (value: JsonScalar) => taggedValue(value, as.tag),
+      }));
+      const edits = [...ofSession, ...ofRequest, ...ofCopy];
+      const edited = editMessages(knownCall(head.target)?.request ?? null, kept, edits);
+      if (edited === null) return { ...untouched, bodyUnread: true };
+      return {
+        ...untouched,
+        kept: edited.body,
+        perturbedBody: ofCopy.some((edit) => edited.changed.has(edit)),
+      };
+    }
     if (!isPlain(headerValue(head.headers, 'content-encoding'))) return { ...untouched, bodyUnread: true };
     let perturbedBody = false;
     const { body, jsonBytes } = editBody(kept, headerValue(head.headers, JSON_LENGTH), (recorded) => {
@@ -172,6 +197,11 @@ interface EditedBody extends Pick<Renamed, 'perturbedBody' | 'bodyUnread'> {
   readonly kept: Uint8Array | null;
   /** Length of the JSON before binary data; null without binary data. */
   readonly jsonBytes: number | null;
+}
+
+/** An empty id is not an id and stays. */
+function idRenewed(value: JsonScalar, salt: string): string | null {
+  return value.literal === '""' ? null : newScalar(value, salt);
 }
 
 function sessionRenamed(value: JsonScalar, zeroIsNone: boolean, salt: string): string | null {
@@ -234,7 +264,7 @@ class RequestIds {
   /** The document with other ids; every other byte is unchanged. An empty id is not an id and stays. */
   renew(json: Uint8Array, members: readonly string[], salt: string): Uint8Array {
     let renewed = json;
-    const change = (value: JsonScalar) => (value.literal === '""' ? null : newScalar(value, salt));
+    const change = (value: JsonScalar) => idRenewed(value, salt);
     for (const member of members) {
       // A fast search first, because prompts are long and ids are rare.
       if (!asBuffer(renewed).includes(`"${member}"`)) continue;

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
 import { http2PartOf } from '../../../src/replay/request/http2-part.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
+import { grpcMessage } from '../../support/grpc.ts';
 
 const HEADERS = ['content-type', 'application/grpc'];
 
@@ -38,6 +39,14 @@ describe('the parts of a gRPC call', () => {
     ['an unknown end goes with the last message', partsOf([0, 9, 7_000, 8], null), [0, 9, 0, 7e6, 8, 0]],
   ])('%s', (_name, parts, expected) => {
     expect(parts).toEqual(expected);
+  });
+
+  test('have the lengths with which they are sent: an id may have become longer', () => {
+    const row = exchangeRow({ protocol: 'h2', requestEndOffsetUs: 20_000 });
+    const payload = { request: null, response: null, requestChunks: [0, 9, 7_000, 8], responseChunks: [] };
+    const body = Buffer.concat(['longer', 'longest'].map((text) => grpcMessage(text)));
+    const request = { method: 'POST', path: '/m.S/C', headers: HEADERS, body, chunked: true };
+    expect(http2PartOf(row, payload, request, null)?.parts).toEqual([0, 11, 0, 7e6, 12, 0, 20e6, 0, 0]);
   });
 
   test('cover the body, in order of time, each with the answers before it', () => {
