@@ -53,18 +53,49 @@ describe('SECURITY.md', () => {
   });
 });
 
-test.each(['README.md', 'SECURITY.md'])('defaults of flags in %s are those of the commands', async (page) => {
+/** The defaults of each flag, over all commands. */
+async function defaultsOf(): Promise<ReadonlyMap<string, readonly string[]>> {
+  const withSubcommands = (command: Command): Command[] => [
+    command,
+    ...command.commands.flatMap(withSubcommands),
+  ];
   const defaults = new Map<string, string[]>();
-  for (const command of await everyCommand(COMMANDS))
+  for (const command of (await everyCommand(COMMANDS)).flatMap(withSubcommands))
     for (const type of Object.values(shapeOf(command))) {
       const { flags, default: initial } = textsOf(type);
       const name = flags?.match(/--[\w-]+/)?.[0];
       if (name !== undefined && initial !== null)
         defaults.set(name, [...(defaults.get(name) ?? []), ...[initial].flat()]);
     }
+  return defaults;
+}
+
+test.each(['README.md', 'SECURITY.md'])('defaults of flags in %s are those of the commands', async (page) => {
+  const defaults = await defaultsOf();
   const named = [...pageText(page).matchAll(/`(--[\w-]+)` \(`([^`]+)`\)/g)];
   expect(named.filter(([, flag = '', value = '']) => !defaults.get(flag)?.includes(value))).toEqual([]);
   if (page === 'SECURITY.md') expect(named).toHaveLength(2);
+});
+
+test('defaults in tables of flags are those of a command', async () => {
+  const defaults = await defaultsOf();
+  const plain = (text: string) => text.replaceAll(/[ ,`]|\.0(?=\D)/g, '');
+  const rows = docPages()
+    .filter((page) => page !== 'docs/reference/commands.md')
+    .flatMap((page) => pageText(page).split(/\n(?!\|)/))
+    .map((table) => table.split('\n').filter((line) => line.startsWith('|')))
+    .filter(([head = '']) => /^\| flag +\| default/.test(head))
+    .flatMap(([, , ...lines]) => lines)
+    .map((line) => line.split(/(?<!\\)\|/).map((cell) => cell.trim()));
+  const wrong = rows.filter(([, flag = '', shown = '']) => {
+    const known = defaults.get(flag.match(/--[\w-]+/)?.[0] ?? '');
+    // Words, such as "all", say more than a default.
+    return (
+      known !== undefined && /^`?\d/.test(shown) && !known.some((each) => plain(each).includes(plain(shown)))
+    );
+  });
+  expect(rows.length).toBeGreaterThan(80);
+  expect(wrong).toEqual([]);
 });
 
 describe('README.md', () => {
