@@ -12,6 +12,9 @@ import {
   payloadApiOf,
   requestFeatures,
 } from '../../inference/features.ts';
+import { isGrpc } from '../../inference/grpc.ts';
+import { callFacts, firstMessage } from '../../inference/protobuf/call-facts.ts';
+import { knownCall } from '../../inference/protobuf/known-services.ts';
 import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { Redaction } from '../../redaction/head-redaction.ts';
 import { maskedPointers } from '../../replay/check/compared-fields.ts';
@@ -64,6 +67,8 @@ export interface AskedRequest {
   readonly target: string;
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
+  /** `grpc-encoding` */
+  readonly messageCoding?: string | null;
   /** The start of the body, at most FACT_BYTES. */
   readonly beginning: Buffer;
   readonly bytes: number;
@@ -202,13 +207,18 @@ export class AnswerIndex {
     target,
     contentType,
     contentEncoding,
+    messageCoding = null,
     beginning,
     bytes,
   }: AskedRequest): AnswerPlace | null {
     const route = this.#routes.of(method, target);
     const text = isPlain(contentEncoding) ? beginning : Buffer.alloc(0);
     const isForm = contentType?.startsWith('multipart/') ?? false;
-    const named = isForm ? modelOfForm(text, contentType ?? '') : modelOfJson(text);
+    const named = isGrpc(contentType)
+      ? modelOfCall(target, text, messageCoding)
+      : isForm
+        ? modelOfForm(text, contentType ?? '')
+        : modelOfJson(text);
     const streams = requestFeatures(payloadApiOf(route), text, bytes === text.length).stream;
     const names = similarTo(route.route, streams, route.model ?? named);
     // A client that requests a stream cannot read other answers. Some routes always stream.
@@ -219,6 +229,11 @@ export class AnswerIndex {
     }
     return null;
   }
+}
+
+function modelOfCall(path: string, body: Buffer, coding: string | null): string | null {
+  const message = firstMessage(knownCall(path)?.request ?? null, body, coding);
+  return message === null ? null : callFacts(message).model;
 }
 
 /** Names of groups of similar requests, the most similar first. */

@@ -1,12 +1,7 @@
 import { existsSync } from 'node:fs';
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
@@ -38,13 +33,12 @@ import {
   type Unanswerable,
 } from './answer-index.ts';
 import { PlayedAnswer, type RecordedAnswer, recordedAnswer } from './played-answer.ts';
+import { TwoProtocols } from './two-protocols.ts';
 
 /** The header that states how an answer was found: `exact` or `nearest`. */
 const HOW_HEADER = 'x-reprise-mock';
 /** The header with the recorded exchange of an answer, as `segment:id`. */
 const EXCHANGE_HEADER = 'x-reprise-exchange';
-/** Longer than clients keep idle connections, so that no connection is closed while it is used. */
-const KEEP_ALIVE_MS = 65_000;
 const UNREADABLE_NOTICE_MS = 10_000;
 
 /** The counts of a mock. */
@@ -84,7 +78,7 @@ interface MockDeps {
 
 /** Answers requests from a capture. Each answer is read from disk when it is needed, with bounded memory. */
 class MockServer {
-  readonly server: Server;
+  readonly #served: TwoProtocols;
   readonly counts: MockCounts = {
     requests: 0,
     exact: 0,
@@ -107,31 +101,25 @@ class MockServer {
   constructor(deps: MockDeps) {
     this.#deps = deps;
     this.#notice = new NoticeLimit(deps.clock, UNREADABLE_NOTICE_MS);
-    const listener: RequestListener = (request, response) => this.#take(request, response);
-    const options = { keepAliveTimeout: KEEP_ALIVE_MS };
-    const { tls } = deps;
-    if (tls === null) this.server = createServer(options, listener);
-    else {
-      const server = createTlsServer({ ...options, ...tls.contents }, listener);
-      tls.onReplaced.push(() => server.setSecureContext(tls.contents));
-      this.server = server;
-    }
+    const take = (request: AnyRequest, response: AnyResponse) => this.#take(request, response);
+    this.#served = new TwoProtocols({ http1: take, http2: take }, deps.tls);
     this.server.maxConnections = deps.maxConnections;
     this.server.on('drop', () => {
       this.counts.refusedConnections += 1;
     });
   }
 
+  get server(): Server {
+    return this.#served.server;
+  }
+
   /** Closes all connections, including those with an unfinished answer. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    await new Promise((resolve) => {
-      this.server.close(resolve);
-      this.server.closeAllConnections();
-    });
+    await this.#served.stop();
   }
 
-  #take(request: IncomingMessage, response: ServerResponse): void {
+  #take(request: AnyRequest, response: AnyResponse): void {
     this.counts.requests += 1;
     this.#inFlight += 1;
     const asked = new AskedBody(this.#deps.hash, this.#held);
@@ -162,8 +150,8 @@ class MockServer {
   /** Null if there was no answer to play. */
   #answer(
     found: FoundAnswer,
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: AnyRequest,
+    response: AnyResponse,
     baseNs: number,
   ): PlayedAnswer | null {
     const answer = this.#recorded(found, request);
@@ -192,7 +180,7 @@ class MockServer {
   }
 
   /** Null if the segment was removed or damaged after indexing, or if Node refuses to send the headers. */
-  #recorded(found: FoundAnswer, request: IncomingMessage): RecordedAnswer | null {
+  #recorded(found: FoundAnswer, request: AnyRequest): RecordedAnswer | null {
     const { place } = found;
     try {
       // The payload is found by only the segment and the id of a row.
@@ -211,13 +199,18 @@ class MockServer {
     if (this.#notice.passes()) this.#deps.logger.warn(fields, 'a recorded answer cannot be read or sent');
   }
 
-  #refuse(response: ServerResponse, status: number, why: keyof typeof REFUSALS): void {
+  #refuse(response: AnyResponse, status: number, why: keyof typeof REFUSALS): void {
     this.counts[why] += 1;
     const error = { message: REFUSALS[why], type: `reprise_mock_${why}` };
-    response.writeHead(status, { 'content-type': 'application/json', [HOW_HEADER]: why });
+    response.statusCode = status;
+    response.setHeader('content-type', 'application/json');
+    response.setHeader(HOW_HEADER, why);
     response.end(JSON.stringify({ error }));
   }
 }
+
+type AnyRequest = IncomingMessage | Http2ServerRequest;
+type AnyResponse = ServerResponse | Http2ServerResponse;
 
 const REFUSALS = {
   unknown: 'no recorded request is like this one',
@@ -257,13 +250,14 @@ class AskedBody {
   }
 
   /** Call it once, at the end of the body. */
-  asOf({ method, url, headers }: IncomingMessage): AskedRequest {
+  asOf({ method, url, headers }: AnyRequest): AskedRequest {
     const isEmpty = this.#bytes === 0;
     return {
       method: method ?? '',
       target: url ?? '',
       contentType: headers['content-type'] ?? null,
-      contentEncoding: headers['content-encoding'] ?? null,
+      contentEncoding: headerOf(headers['content-encoding']),
+      messageCoding: headerOf(headers['grpc-encoding']),
       beginning: Buffer.concat(this.#beginning),
       bytes: this.#bytes,
       digest: isEmpty ? null : this.#plain.digest(),
@@ -276,6 +270,10 @@ class AskedBody {
     this.#heldBytes = 0;
     this.#beginning = [];
   }
+}
+
+function headerOf(value: string | string[] | undefined): string | null {
+  return typeof value === 'string' ? value : null;
 }
 
 export const MOCK_OPTIONS = {

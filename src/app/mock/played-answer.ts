@@ -4,6 +4,7 @@ import {
   validateHeaderName,
   validateHeaderValue,
 } from 'node:http';
+import { constants, Http2ServerResponse } from 'node:http2';
 import type { Clock } from '../../core/clock.ts';
 import type { ChunkTimes, ExchangePayload, Message } from '../../core/exchange.ts';
 import {
@@ -61,23 +62,27 @@ export function recordedAnswer(
   { method, httpVersion }: Pick<IncomingMessage, 'method' | 'httpVersion'>,
 ): RecordedAnswer {
   const { response, responseChunks } = payload;
-  const { status, reason, headers: recorded } = parseResponseHead(response.head);
+  const { status, version, reason, headers: recorded } = parseResponseHead(response.head);
   const body = Buffer.from(response.body.kept ?? []);
   const broken = place.outcome !== 'completed';
-  const chunked = /(?:^|[\s,])chunked\s*$/i.test(headerValue(recorded, 'transfer-encoding') ?? '');
+  // A body of HTTP/2 ends by itself, as a chunked one does, and the times of its pieces are without chunk sizes.
+  const isFramed = version === 'HTTP/2';
+  const chunked =
+    isFramed || /(?:^|[\s,])chunked\s*$/i.test(headerValue(recorded, 'transfer-encoding') ?? '');
   const bodyless = method === 'HEAD' || status === 204 || status === 304;
-  // Only chunked coding has trailers, and HTTP/1.0 does not support it.
+  // Only such a body has trailers, and HTTP/1.0 does not support it.
   const trails = chunked && !bodyless && httpVersion !== '1.0';
   const trailers = !trails || response.trailers === null ? [] : headerPairsOf(response.trailers, false);
   const firstUs = place.firstByteOffsetUs ?? 0;
   const lastUs = place.lastByteOffsetUs ?? firstUs;
-  const codingEndBytes = !chunked ? null : broken ? 0 : CODING_END_BYTES + (response.trailers?.length ?? 0);
+  const codingEndBytes =
+    !chunked || isFramed ? null : broken ? 0 : CODING_END_BYTES + (response.trailers?.length ?? 0);
   const { pieces, exact } = piecesOf(body, responseChunks, { codingEndBytes, lastUs });
   const headers: HeaderPair[] = [];
   for (const [name, value] of recorded) {
     const lower = name.toLowerCase();
     if (lower === 'content-length') {
-      if (chunked) continue;
+      if (chunked && !isFramed) continue;
       // A redaction rule may have changed the length of the body.
       headers.push([name, bodyless || broken ? value : String(body.length)]);
     } else if (!HOP_BY_HOP.has(lower) || (lower === 'trailer' && trails)) headers.push([name, value]);
@@ -103,7 +108,8 @@ export function recordedAnswer(
       ...bodySteps,
       { atUs: sinceEnd(lastUs), from: body.length, to: body.length },
     ],
-    untilClose: !chunked && !bodyless && headerValue(recorded, 'content-length') === null,
+    untilClose:
+      !chunked && !bodyless && httpVersion !== '2.0' && headerValue(recorded, 'content-length') === null,
     exactCuts: exact,
     heldBytes: body.length + (pieces.length + 2) * PIECE_BYTES,
   };
@@ -124,12 +130,12 @@ export class PlayedAnswer {
   readonly answer: RecordedAnswer;
   /** Whether everything was sent, or broken off as recorded. */
   ended = false;
-  readonly #to: ServerResponse;
+  readonly #to: ServerResponse | Http2ServerResponse;
   readonly #playing: Playing;
   #next = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(answer: RecordedAnswer, to: ServerResponse, playing: Playing) {
+  constructor(answer: RecordedAnswer, to: ServerResponse | Http2ServerResponse, playing: Playing) {
     this.answer = answer;
     this.#to = to;
     this.#playing = playing;
@@ -137,19 +143,48 @@ export class PlayedAnswer {
 
   /** @throws RangeError if Node refuses the recorded status; then nothing is sent */
   start(): void {
-    const { status, reason, headers, trailers, untilClose } = this.answer;
     this.#to.sendDate = false;
-    if (untilClose) {
-      this.#to.useChunkedEncodingByDefault = false;
-      this.#to.shouldKeepAlive = false;
-    }
-    // Node sends the head with the first part of the body, or when it is flushed.
-    this.#to.writeHead(status, reason, [...headers]);
-    if (trailers.length > 0)
-      this.#to.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
+    if (this.#to instanceof Http2ServerResponse) this.#beginStream(this.#to);
+    else this.#begin(this.#to);
     this.#to.on('close', () => clearTimeout(this.#timer));
     this.#to.on('drain', () => this.#go());
     this.#go();
+  }
+
+  #begin(to: ServerResponse): void {
+    const { status, reason, headers, trailers, untilClose } = this.answer;
+    if (untilClose) {
+      to.useChunkedEncodingByDefault = false;
+      to.shouldKeepAlive = false;
+    }
+    // Node sends the head with the first part of the body, or when it is flushed.
+    to.writeHead(status, reason, [...headers]);
+    if (trailers.length > 0) to.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
+  }
+
+  #beginStream(to: Http2ServerResponse): void {
+    const { status, headers, trailers } = this.answer;
+    const pairs = headers.flatMap((name, at) =>
+      at % 2 === 0 ? [[name, headers[at + 1] ?? ''] as const] : [],
+    );
+    for (const [name, value] of pairs) to.appendHeader(name, value);
+    to.statusCode = status;
+    for (const [name, values] of Map.groupBy(trailers, ([each]) => each.toLowerCase()))
+      to.addTrailers({ [name]: values.map(([, value]) => value) } as unknown as Record<string, string>);
+  }
+
+  /** Ends the connection, or the stream, as a server that failed. */
+  #breakOff(): void {
+    if (this.#to instanceof Http2ServerResponse) this.#to.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    else if (this.answer.untilClose) {
+      const { socket } = this.#to;
+      socket?.write('', () => socket.resetAndDestroy());
+    } else this.#to.socket?.destroySoon();
+  }
+
+  /** Whether its client has left. */
+  get #isGone(): boolean {
+    return this.#to instanceof Http2ServerResponse ? this.#to.stream.destroyed : this.#to.destroyed;
   }
 
   #go(): void {
@@ -157,7 +192,7 @@ export class PlayedAnswer {
     const { steps } = this.answer;
     for (;;) {
       const step = steps[this.#next];
-      if (step === undefined || this.#to.destroyed) return;
+      if (step === undefined || this.#isGone) return;
       const waitMs = this.#msUntil(step);
       if (waitMs > 0) {
         this.#timer = setTimeout(() => this.#go(), Math.ceil(waitMs));
@@ -166,7 +201,9 @@ export class PlayedAnswer {
       this.#next += 1;
       if (!this.#take(step)) {
         // The client does not read. Its answer is kept in memory for this time at most.
-        this.#timer = setTimeout(() => this.#to.destroy(), LIMITS.mockStallMs);
+        const { socket } = this.#to;
+        const stalled = this.#to instanceof Http2ServerResponse ? this.#to.stream : socket;
+        this.#timer = setTimeout(() => stalled?.destroy(), LIMITS.mockStallMs);
         return;
       }
     }
@@ -184,15 +221,20 @@ export class PlayedAnswer {
 
   /** False if the client must read before more is sent. */
   #take({ from, to }: Step): boolean {
-    const { steps, body, broken, untilClose } = this.answer;
+    const { steps, body, broken } = this.answer;
     if (this.#next === steps.length) {
       this.ended = true;
-      if (!broken) this.#to.end();
-      else if (untilClose) this.#to.socket?.write('', () => this.#to.socket?.resetAndDestroy());
-      else this.#to.socket?.destroySoon();
+      if (broken) this.#breakOff();
+      else this.#to.end();
       return true;
     }
-    if (to > from) return this.#to.write(body.subarray(from, to));
+    const piece = body.subarray(from, to);
+    if (this.#to instanceof Http2ServerResponse) {
+      if (piece.length > 0) return this.#to.write(piece);
+      this.#to.writeHead(this.#to.statusCode);
+      return true;
+    }
+    if (piece.length > 0) return this.#to.write(piece);
     // If a part of the body is due at once, the head is sent with it in one packet.
     const following = steps[this.#next];
     if (following === undefined || following.to === following.from || following.atUs > (steps[0]?.atUs ?? 0))
