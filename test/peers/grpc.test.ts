@@ -8,13 +8,15 @@ import { grpcMessagesOf } from '../../src/inference/grpc.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runCommand } from '../support/command-here.ts';
 import { needing, runPeer } from '../support/peer-run.ts';
-import { pythonWith } from '../support/peer-tools.ts';
+import { goPackage, npmPackages, pythonWith, type Tool } from '../support/peer-tools.ts';
 import { RunningProcess } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';
+import { documentOf, replay } from '../support/replaying.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const PROGRAM = join(repositoryRoot, 'test', 'peers', 'programs', 'grpc_calls.py');
+const PROGRAMS = join(repositoryRoot, 'test', 'peers', 'programs');
+const PROGRAM = join(PROGRAMS, 'grpc_calls.py');
 const grpcio = pythonWith(['grpcio==1.85.1', 'grpcio-health-checking==1.85.1']);
 
 /** Size and hash of each message. */
@@ -41,8 +43,11 @@ async function startServer(python: string) {
   };
 }
 
-async function callsTo(python: string, port: number): Promise<Map<string, Call>> {
-  const { status, said, stdout } = await runPeer(python, [PROGRAM, 'call', `${port}`]);
+/** A program of a client and its arguments without the port. */
+type Client = readonly [string, ...string[]];
+
+async function callsTo([command, ...args]: Client, port: number): Promise<Map<string, Call>> {
+  const { status, said, stdout } = await runPeer(command, [...args, `${port}`]);
   expect(status, said).toBe(0);
   const calls = stdout
     .trim()
@@ -83,46 +88,74 @@ function recordedCalls(directory: string) {
 const LEFT = new Set(['deadline', 'cancelled']);
 const ROUTE = 'POST /acme.v2.Everything';
 
+/** Makes the calls of a client without the recorder, with it, and by a replay of what it recorded. */
+async function compared(python: string, client: Client) {
+  const alone = await startServer(python);
+  const expected = await callsTo(client, alone.port);
+  const expectedOfServer = await alone.end();
+
+  const server = await startServer(python);
+  const directory = join(temporaryDirectory(), 'capture');
+  const bodies = 'all,max-request=80MiB,max-response=2MiB';
+  const recording = await startRecording(server.port, directory, ['--bodies', bodies]);
+  const calls = await callsTo(client, recording.port);
+  const { status, end } = await recording.stop();
+  expect(status).toBe(0);
+  expect([...calls.values()].sort(byName)).toEqual([...expected.values()].sort(byName));
+  const got = await server.end();
+  expect(got).toEqual(expectedOfServer);
+
+  const target = await startServer(python);
+  const run = await replay(directory, `http://127.0.0.1:${target.port}`, ['--json']);
+  return { directory, calls, got, end, document: documentOf(run), gotAgain: await target.end() };
+}
+
+/** Every message of a call is in the capture as the server and the client had it. */
+function expectEqualMessages(
+  name: string,
+  { row, payload }: { row: ExchangeRow; payload: ExchangePayload },
+  call: Call | undefined,
+  got: Told | undefined,
+): void {
+  expect({ name, sent: toldIn(payload.request) }).toEqual({ name, sent: got ?? toldIn(payload.request) });
+  expect(row).toMatchObject({ protocol: 'h2', requestTruncated: false });
+  expect(row.requestMessages).toBe(payload.requestChunks.length / 2);
+  if (LEFT.has(name)) return;
+  expect({ name, answer: toldIn(payload.response) }).toEqual({ name, answer: call?.messages });
+  expect(row).toMatchObject({ outcome: 'completed', responseMessages: call?.messages.length });
+}
+
 describe('grpcio', () => {
   needing(
     grpcio,
-    'makes the same calls with and without the recorder, and every message is recorded',
+    'makes the same calls with and without the recorder, and every message is recorded and replayed',
     async (python) => {
-      const alone = await startServer(python);
-      const expected = await callsTo(python, alone.port);
-      const expectedOfServer = await alone.end();
-
-      const server = await startServer(python);
-      const directory = join(temporaryDirectory(), 'capture');
-      const bodies = 'all,max-request=80MiB,max-response=2MiB';
-      const recording = await startRecording(server.port, directory, ['--bodies', bodies]);
-      const calls = await callsTo(python, recording.port);
-      const { status, end } = await recording.stop();
-      expect(status).toBe(0);
+      const { directory, calls, got, end, document, gotAgain } = await compared(python, [
+        python,
+        PROGRAM,
+        'call',
+      ]);
       // 64 MiB at once may be more than the queue to the recorder holds: then that call is lost, and counted.
-      const isLargeLost = end['exchanges'] === expected.size - 1;
+      const isLargeLost = end['exchanges'] === calls.size - 1;
       const lost = isLargeLost ? { queue_bytes: expect.objectContaining({ exchanges: 1, turns: 1 }) } : {};
-      expect(end).toMatchObject({ exchanges: expected.size - Number(isLargeLost) });
+      expect(end).toMatchObject({ exchanges: calls.size - Number(isLargeLost) });
       expect(end['lost']).toEqual(lost);
-      expect([...calls.values()].sort(byName)).toEqual([...expected.values()].sort(byName));
-      const gotByServer = await server.end();
-      expect(gotByServer).toEqual(expectedOfServer);
+      const isRecorded = (name: string) => name !== 'large' || !isLargeLost;
 
       const recorded = recordedCalls(directory);
-      const isRecorded = (name: string) => name !== 'large' || !isLargeLost;
       expect([...recorded.keys()].sort()).toEqual([...calls.keys()].filter(isRecorded).sort());
-      for (const [name, { row, payload }] of recorded) {
-        const call = calls.get(name);
-        expect({ name, sent: toldIn(payload.request) }).toEqual({
-          name,
-          sent: gotByServer[name] ?? toldIn(payload.request),
-        });
-        expect(row).toMatchObject({ protocol: 'h2', requestTruncated: false });
-        expect(row.requestMessages).toBe(payload.requestChunks.length / 2);
-        if (LEFT.has(name)) continue;
-        expect({ name, answer: toldIn(payload.response) }).toEqual({ name, answer: call?.messages });
-        expect(row).toMatchObject({ outcome: 'completed', responseMessages: call?.messages.length });
-      }
+      for (const [name, each] of recorded) expectEqualMessages(name, each, calls.get(name), got[name]);
+      expect(document).toMatchObject({ planned: calls.size, sent: calls.size, unreplayable: 0 });
+      // A replay sends as many as were seen: a copy of another call in place of a lost one.
+      const copied = Object.keys(gotAgain).filter(
+        (name) => gotAgain[name]?.length === 2 && got[name]?.length === 1,
+      );
+      expect(copied).toHaveLength(Number(isLargeLost));
+      const expected = Object.entries(got).flatMap(([name, messages]) => {
+        const each = copied.includes(name) ? [...messages, ...messages] : messages;
+        return isRecorded(name) ? [[name, each] as const] : [];
+      });
+      expect(gotAgain).toEqual(Object.fromEntries(expected));
       const rowOf = (name: string) => recorded.get(name)?.row;
       expect(rowOf('server-stream')).toMatchObject({
         route: `${ROUTE}/ServerStream`,
@@ -152,6 +185,33 @@ describe('grpcio', () => {
         omitted: { byCause: { skip_rule: { exchanges: 1 } } },
         protocols: { h2: { connections: 4 } },
       });
+    },
+    120_000,
+  );
+});
+
+const CLIENTS: readonly { name: string; tool: Tool; client: (path: string) => Client }[] = [
+  { name: 'grpc-go', tool: goPackage(join(PROGRAMS, 'grpc_go')), client: (program) => [program] },
+  {
+    name: 'grpc-js',
+    tool: npmPackages(['@grpc/grpc-js@1.14.7']),
+    client: (modules) => [process.execPath, join(PROGRAMS, 'grpc_js.cjs'), modules],
+  },
+];
+
+describe.each(CLIENTS)('$name', ({ tool, client }) => {
+  needing(
+    'missing' in grpcio ? grpcio : tool,
+    'makes the same calls with and without the recorder, and every message is recorded and replayed',
+    async (program) => {
+      const python = 'path' in grpcio ? grpcio.path : '';
+      const { directory, calls, got, end, document, gotAgain } = await compared(python, client(program));
+      expect(end).toMatchObject({ exchanges: calls.size, lost: {} });
+      const recorded = recordedCalls(directory);
+      expect([...recorded.keys()].sort()).toEqual([...calls.keys()].sort());
+      for (const [name, each] of recorded) expectEqualMessages(name, each, calls.get(name), got[name]);
+      expect(gotAgain).toEqual(got);
+      expect(document).toMatchObject({ planned: calls.size, sent: calls.size, unreplayable: 0 });
     },
     120_000,
   );
