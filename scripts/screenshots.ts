@@ -1,6 +1,7 @@
 /**
  * Makes the pictures and outputs of the README, and the pictures of the docs, from runs of the demo:
- * `npm run screenshots`. Takes about seven minutes and needs Chromium and a quiet machine.
+ * `npm run screenshots`, or `npm run screenshots readme` (or `capacity`) for one part. Takes about seven minutes and needs
+ * Chromium and a quiet machine.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
@@ -92,8 +93,7 @@ function writeReadme(inspected: string, replayed: string): void {
   writeFileSync(README, text);
 }
 
-try {
-  mkdirSync(IMAGES, { recursive: true });
+async function readmePart(): Promise<void> {
   const demo = await run('the demo', [DEMO, '--out', 'demo']);
   const outputs = { inspect: outputOf(demo, 'inspect'), replay: outputOf(demo, 'replay') };
   if (!outputs.replay.startsWith('PASS')) throw new Error(`the demo did not pass:\n${outputs.replay}`);
@@ -105,9 +105,20 @@ try {
   writeReadme(outputs.inspect, outputs.replay);
   // A test holds the README to this run.
   writeFileSync(join(IMAGES, 'run.json'), `${JSON.stringify({ ...outputs, pictures }, null, 2)}\n`);
-  // A server that reaches its limit: what the demo prints of it is in docs/guides/capacity.md.
+}
+
+/** Of a server that reaches its limit. docs/guides/capacity.md has what the demo prints of it. */
+async function capacityPart(): Promise<void> {
   console.log(await run('the demo', [DEMO, '--out', 'searched', '--breaking-point']));
   await picture('capacity', ['report', 'searched/run']);
+}
+
+const PARTS = { readme: readmePart, capacity: capacityPart };
+
+try {
+  mkdirSync(IMAGES, { recursive: true });
+  for (const [name, part] of Object.entries(PARTS))
+    if (process.argv.length === 2 || process.argv.includes(name)) await part();
 } finally {
   await children.stopAll();
 }
