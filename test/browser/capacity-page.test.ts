@@ -6,8 +6,8 @@ import { capacityPage } from '../../src/analysis/capacity/page.ts';
 import { pageAssets } from '../../src/app/package.ts';
 import {
   drawnSeries,
-  expectContents,
   expectFirstScreen,
+  expectParts,
   expectPrintable,
   expectReadable,
   hasChromium,
@@ -57,7 +57,7 @@ describe.skipIf(!hasChromium)('the page of a breaking point in a browser (needs 
 
   test('shows verdict, figures and chart on the first screen, and the rest by its contents', async () => {
     await expectFirstScreen(browser, file);
-    await expectContents(browser, file);
+    await expectParts(browser, file);
   });
 
   test('asks nobody for anything, and complains of nothing', () => {

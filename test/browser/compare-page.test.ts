@@ -6,8 +6,8 @@ import type { Send } from '../../src/core/run.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 import {
   drawnSeries,
-  expectContents,
   expectFirstScreen,
+  expectParts,
   expectPrintable,
   expectReadable,
   hasChromium,
@@ -87,7 +87,7 @@ describe.skipIf(!hasChromium)('the page of a comparison in a browser (needs Debi
 
   test('shows verdict, figures and chart on the first screen, and the rest by its contents', async () => {
     await expectFirstScreen(browser, file);
-    await expectContents(browser, file);
+    await expectParts(browser, file);
   });
 
   test('asks nobody for anything, and complains of nothing', () => {

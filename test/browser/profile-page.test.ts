@@ -3,8 +3,8 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   drawnSeries,
-  expectContents,
   expectFirstScreen,
+  expectParts,
   expectPrintable,
   expectQuickAndSmall,
   expectReadable,
@@ -73,7 +73,7 @@ describe.skipIf(!hasChromium)('the page of a profile in a browser (needs Debianâ
 
   test('shows verdict, figures and chart on the first screen, and the rest by its contents', async () => {
     await expectFirstScreen(browser, file);
-    await expectContents(browser, file);
+    await expectParts(browser, file);
   });
 
   test('asks nobody for anything, and complains of nothing', () => {

@@ -152,16 +152,34 @@ export async function expectFirstScreen(browser: PageBrowser, file: string): Pro
   }
 }
 
-/** Checks that a link of the contents opens its part, even without JavaScript. */
-export async function expectContents(browser: PageBrowser, file: string): Promise<void> {
+/**
+ * Checks that parts that are closed at first open by their heading and by a link to them, even without JavaScript.
+ * @param open the ids of the parts that are open at first
+ */
+export async function expectParts(
+  browser: PageBrowser,
+  file: string,
+  open: readonly string[] = [],
+): Promise<void> {
   for (const javaScriptEnabled of [true, false]) {
     const page = await browser.open(file, { javaScriptEnabled });
-    const link = page.locator('nav a').first();
-    const id = await link.getAttribute('href');
-    expect(await page.locator(`${id}`).isVisible()).toBe(false);
-    await link.click();
-    await expect.poll(() => page.locator(`${id}`).isVisible()).toBe(true);
+    expect(
+      await page
+        .locator('details[open] > div')
+        .evaluateAll((parts) => parts.map((part) => (part as unknown as { id: string }).id)),
+    ).toEqual(open);
+    const part = page.locator('details:not([open]) > div').first();
+    const id = await part.getAttribute('id');
+    await page.locator('details:not([open]) > summary').first().click();
+    await expect.poll(() => page.locator(`#${id}`).isVisible()).toBe(true);
     await page.context().close();
+    const linked = await browser.open(file, { javaScriptEnabled });
+    expect(await linked.locator(`#${id}`).isVisible()).toBe(false);
+    if (javaScriptEnabled) {
+      await linked.evaluate(`location.hash = ${JSON.stringify(id)}`);
+      await expect.poll(() => linked.locator(`#${id}`).isVisible()).toBe(true);
+    }
+    await linked.context().close();
   }
 }
 

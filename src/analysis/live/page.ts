@@ -5,6 +5,7 @@ import {
   chartsJson,
   escaped,
   iconOf,
+  kicker,
   type PageAssets,
   policyOf,
   type Tile,
@@ -113,7 +114,7 @@ export function livePage(view: LiveView, assets: PageAssets): string {
 </head>
 <body>
 <main data-live data-state="${escaped(view.state)}">
-<p class="kicker"><span>${escaped(view.title)}</span> <span>All times: ${TIME_ZONE}</span></p>
+${kicker([view.title], TIME_ZONE)}
 <div data-field="banner">${bannerHtml(view)}</div>
 ${progressHtml(view)}
 <div data-field="tiles">${tilesOf(view.tiles, view.tiles.length)}</div>

@@ -397,9 +397,11 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
   const greatest = greatestOf([...parts.lines.flatMap(({ values }) => values), band?.to ?? 0]);
   const isBeyond = marks.some(({ isBad }) => isBad);
   const near = limits.filter((limit) => isBeyond || limit.at <= greatest * HIGHEST_LIMIT);
+  const from = leastOf(parts, greatest);
   const data: ChartData = {
     id,
     scale: SCALES[unit] ?? COUNTS,
+    ...(from !== null && { from }),
     at,
     ...(stepS && { stepS }),
     ...(tall && { tall }),
@@ -439,6 +441,16 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
   return { html: figure(parts, body), data };
 }
 
+/** From this ratio on, a band would be a line at the bottom of an axis that begins at 0. */
+const FAR_APART = 10;
+
+/** Where a logarithmic axis begins that shows a band and far greater values; null if both can be seen without it. */
+function leastOf({ lines, band }: Pick<SeriesParts, 'lines' | 'band'>, greatest: number): number | null {
+  if (band === undefined || band.from <= 0 || greatest < band.to * FAR_APART) return null;
+  const values = lines.flatMap((line) => line.values).filter((value) => value !== null && value > 0);
+  return 10 ** Math.floor(Math.log10(Math.min(band.from, ...(values as number[])) * 0.99));
+}
+
 /** A line needs two points, so with fewer times there is no chart. */
 const LEAST_POINTS = 2;
 
@@ -456,7 +468,7 @@ export function drawnSeries(
  * stretched.
  */
 function still(
-  { at, lines, scale, x, marks = [], band, limits = [] }: ChartData,
+  { at, lines, scale, from, x, marks = [], band, limits = [] }: ChartData,
   { title, timeZone }: Pick<SeriesParts, 'title' | 'timeZone'>,
 ): string {
   const first = at[0];
@@ -464,12 +476,14 @@ function still(
   if (first === undefined || last === undefined) return '<p class="soft">nothing was measured</p>';
   const values = lines.flatMap((line) => line.values);
   const greatest = greatestOf([...values, band?.to ?? 0, ...limits.map((limit) => limit.at)]) || 1;
-  const heightOf = (value: number) => SERIES_HEIGHT - (value / greatest) * SERIES_HEIGHT * 0.97;
+  const axis = from === undefined ? null : logScale([from, greatest]);
+  const shareOf = (value: number) => axis?.shareOf(Math.max(value, from ?? 0)) ?? value / greatest;
+  const heightOf = (value: number) => SERIES_HEIGHT - shareOf(value) * SERIES_HEIGHT * 0.97;
   const place = (value: number) =>
     Math.max(0, Math.min(1, (value - first) / (last - first || 1))) * SERIES_WIDTH;
   const level = (value: number, kind: string) =>
     `<line class="${kind}" x1="0" x2="${SERIES_WIDTH}" y1="${heightOf(value).toFixed(1)}" y2="${heightOf(value).toFixed(1)}"/>`;
-  const ticks = ticksOf(greatest);
+  const ticks = axis?.ticks ?? ticksOf(greatest);
   const drawn = [
     band &&
       `<rect class="band" x="0" width="${SERIES_WIDTH}" y="${heightOf(band.to).toFixed(1)}" height="${Math.max(1, heightOf(band.from) - heightOf(band.to)).toFixed(1)}"/>`,
@@ -493,7 +507,7 @@ function still(
               ? []
               : `<polyline class="${line.colour} point" points="${point} ${point}"/>`;
           })
-        : stretchesOf(at, line.values, greatest).map(
+        : stretchesOf(at, line.values, heightOf).map(
             (points) => `<polyline class="${line.colour}" points="${points}"/>`,
           ),
     ),
@@ -509,11 +523,11 @@ function still(
     ),
   ];
   const time = (second: number) => zonedTime(second * 1e3, timeZone);
-  const axis =
+  const named =
     x === undefined
       ? [time(first), time((first + last) / 2), time(last)]
       : [numberText(first), x.label, numberText(last)];
-  return `<svg role="img" aria-label="${escaped(title)}"><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none">${drawn.filter((each) => each !== undefined).join('')}</svg>${words.join('')}</svg><div class="axis">${axis.map((each) => `<span>${escaped(each)}</span>`).join('')}</div>`;
+  return `<svg role="img" aria-label="${escaped(title)}"><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none">${drawn.filter((each) => each !== undefined).join('')}</svg>${words.join('')}</svg><div class="axis">${named.map((each) => `<span>${escaped(each)}</span>`).join('')}</div>`;
 }
 
 function share(value: number, of: number): string {
@@ -537,7 +551,7 @@ function ticksOf(greatest: number): number[] {
 function stretchesOf(
   at: readonly number[],
   values: readonly (number | null)[],
-  greatest: number,
+  heightOf: (value: number) => number,
 ): readonly string[] {
   const first = at[0] ?? 0;
   const span = (at.at(-1) ?? first) - first || 1;
@@ -558,9 +572,7 @@ function stretchesOf(
     tops.set(x, Math.max(tops.get(x) ?? 0, value));
   }
   return stretches.map((tops) => {
-    const points = [...tops].map(
-      ([x, value]) => `${x},${(SERIES_HEIGHT - (value / greatest) * SERIES_HEIGHT * 0.97).toFixed(1)}`,
-    );
+    const points = [...tops].map(([x, value]) => `${x},${heightOf(value).toFixed(1)}`);
     const [only] = tops.keys();
     return points.length === 1 && only !== undefined
       ? `${points[0]} ${points[0]?.replace(/^\d+/, String(only + 2))}`

@@ -55,6 +55,8 @@ export interface ChartData {
   readonly id: string;
   /** How its axis and the values under the pointer are written. */
   readonly scale: Scale;
+  /** The least value of a logarithmic axis; absent if the axis begins at 0. */
+  readonly from?: number;
   /** Whether it is the first chart of the page, which is taller. */
   readonly tall?: boolean;
   /** The x axis and its marked positions; absent if the x axis is time. */
@@ -204,19 +206,25 @@ export function banner(
     tone,
     headline,
     lines,
+    facts = [],
     tested = [],
-  }: Pick<View, 'title' | 'verdict' | 'tone' | 'headline' | 'lines' | 'tested'>,
+  }: Pick<View, 'title' | 'verdict' | 'tone' | 'headline' | 'lines' | 'facts' | 'tested'>,
   timeZone: string,
 ): string {
   const lead = [...lines.slice(0, 1), ...tested]
     .map((line) => `<p class="lead">${escaped(line)}</p>`)
     .join('');
-  return `<header><p class="kicker"><span>${escaped(title)}</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict"><span class="word">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</h1>${lead}</div></div></header>`;
+  return `<header>${kicker([title, ...facts], timeZone)}<div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict"><span class="word">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</h1>${lead}</div></div></header>`;
+}
+
+/** The line above all else. */
+export function kicker(facts: readonly string[], timeZone: string): string {
+  return `<p class="kicker"><span>${facts.map(escaped).join(' · ')}</span> <span>All times: ${escaped(timeZone)}</span></p>`;
 }
 
 /** The top of a page without a verdict. @param body HTML below the headline */
 export function plainBanner(title: string, headline: string, body: string, timeZone: string): string {
-  return `<header><p class="kicker"><span>${escaped(title)}</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner plain"><div><h1>${escaped(headline)}</h1>${body}</div></div></header>`;
+  return `<header>${kicker([title], timeZone)}<div class="banner plain"><div><h1>${escaped(headline)}</h1>${body}</div></div></header>`;
 }
 
 /** A part of a page that is collapsed at first. It is left out if `html` is empty. */
@@ -225,18 +233,19 @@ export interface Part {
   readonly id: string;
   readonly title: string;
   readonly html: string;
+  /** Whether it is open at first. */
+  readonly isOpen?: boolean;
 }
 
-/** Collapsed parts under a table of contents. Browsers open a collapsed part when a link points into it. */
+/** Parts to open by their heading. Browsers open a collapsed part when a link points into it. */
 export function foldedParts(parts: readonly Part[]): string {
-  const shown = parts.filter(({ html }) => html !== '');
-  if (shown.length === 0) return '';
-  const links = shown.map(({ id, title }) => `<li><a href="#${id}">${escaped(title)}</a></li>`);
-  const folded = shown.map(
-    ({ id, title, html }) =>
-      `<details><summary><h2>${escaped(title)}</h2></summary><div id="${id}">${html}</div></details>`,
-  );
-  return `<nav aria-label="Contents"><h2>Contents</h2><ol>${links.join('')}</ol></nav>${folded.join('')}`;
+  return parts
+    .filter(({ html }) => html !== '')
+    .map(
+      ({ id, title, html, isOpen }) =>
+        `<details${isOpen ? ' open' : ''}><summary><h2>${escaped(title)}</h2></summary><div id="${id}">${html}</div></details>`,
+    )
+    .join('');
 }
 
 /** A list of sentences, the most important first. */
@@ -255,6 +264,8 @@ interface ViewPageParts {
   /** HTML of the first screen below the verdict. */
   readonly first: string;
   readonly parts: readonly Part[];
+  /** Parts that come last. */
+  readonly appendix?: readonly Part[];
   readonly charts: readonly { readonly data: ChartData }[];
   readonly timeZone: string;
 }
@@ -264,7 +275,7 @@ interface ViewPageParts {
  */
 export function viewPage(
   view: View,
-  { title, first, parts, charts, timeZone }: ViewPageParts,
+  { title, first, parts, appendix = [], charts, timeZone }: ViewPageParts,
   assets: PageAssets,
 ): string {
   const about = view.lines.slice(1).map((line) => `<li>${escaped(line)}</li>`);
@@ -276,6 +287,7 @@ export function viewPage(
       ...parts,
       { id: 'notes', title: `Notes (${view.notes.length})`, html: findingList(view.notes) },
       { id: 'about', title: 'About this page', html: about.length === 0 ? '' : `<ul>${about.join('')}</ul>` },
+      ...appendix,
     ]),
   ];
   return page({ title, body, charts: charts.map(({ data }) => data), timeZone }, assets);
@@ -287,13 +299,20 @@ function findingList(list: readonly Finding[]): string {
   return `<ul class="findings reasons">${withoutRepeats(list).map(findingItem).join('')}</ul>`;
 }
 
-function findingItem({ code, text, title, means = '', advice }: Finding): string {
+function findingItem({ code, text, title, means = '', advice, commands = [] }: Finding): string {
   const parts = [
     `<p>${title === undefined ? '' : `<strong>${escaped(title)}</strong> `}<code>${escaped(code)}</code></p><p>${escaped(text)}</p>`,
     means === '' ? '' : `<p class="soft">${escaped(means)}</p>`,
-    advice === '' ? '' : `<p class="todo"><b>To do:</b> ${escaped(advice)}</p>`,
+    advice === '' ? '' : `<p class="todo"><b>To do:</b> ${withCode(escaped(advice), commands)}</p>`,
   ];
   return `<li>${parts.join('')}</li>`;
+}
+
+/** Marks commands, to which the script adds a button that copies them. @param html escaped text */
+function withCode(html: string, commands: readonly string[]): string {
+  return commands
+    .map(escaped)
+    .reduce((all, command) => all.replace(command, () => `<code class="command">${command}</code>`), html);
 }
 
 /** The tables of a section as a collapsed part, with HTML before and after them. */

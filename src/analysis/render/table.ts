@@ -37,6 +37,8 @@ export interface Finding {
   readonly advice: string;
   readonly title?: string;
   readonly means?: string;
+  /** The commands in the advice, for formats that can show them as such. */
+  readonly commands?: readonly string[];
   /** A `doubt` could change the verdict, even if it is only a note of a run that failed. */
   readonly severity?: 'fail' | 'doubt' | 'note';
 }
@@ -53,6 +55,8 @@ export interface View<Key extends string = string> {
   readonly notes: readonly Finding[];
   /** What was measured, with which target, and when. The first line states the result in figures. */
   readonly lines: readonly string[];
+  /** Name, build, target, load and date: a page has them above the verdict. */
+  readonly facts?: readonly string[];
   /** What was tested: it stands at the top, below the first line. */
   readonly tested?: readonly string[];
   readonly sections: readonly Section<Key>[];
@@ -83,14 +87,21 @@ export function calledHere<Each extends Pick<Finding, 'advice'>>(
   findings: readonly Each[],
   paths: Readonly<Record<string, string>>,
   program = 'reprise',
-): Each[] {
-  const called = (advice: string) =>
-    advice.replaceAll(/\breprise (show|report) (RUN|A|B)\b/g, (all, name, of) => {
+): (Each & Pick<Finding, 'commands'>)[] {
+  return findings.map((each) => {
+    const commands: string[] = [];
+    const advice = each.advice.replaceAll(COMMAND, (all, name, of, options) => {
       const path = paths[of];
-      return path === undefined ? all : `${program} ${name} ${shellWord(path)}`;
+      const called = path === undefined ? all : `${program} ${name} ${shellWord(path)}${options}`;
+      commands.push(called);
+      return called;
     });
-  return findings.map((each) => ({ ...each, advice: called(each.advice) }));
+    return { ...each, advice, ...(commands.length > 0 && { commands }) };
+  });
 }
+
+/** A command of our own in advice: a placeholder for a path, then flags and indices. */
+const COMMAND = /\breprise (\w+) (RUN|A|B|CAPTURE)\b((?: (?:--[a-z][\w-]*(?: (?:[A-Z]\b|\w*\d\w*))?|\d+))*)/g;
 
 /** Findings with the same code have the same meaning and advice. Only the first of them keeps these texts. */
 export function withoutRepeats(findings: readonly Finding[]): Finding[] {

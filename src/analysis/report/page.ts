@@ -39,10 +39,10 @@ export function reportPage(document: ReportDocument, assets: PageAssets, timeZon
       first: tilesOf(reportTiles(document)) + first.map(({ html }) => html).join(''),
       parts: [
         ...(objectives === undefined ? [] : [objectives]),
-        { id: 'over-time', title: 'Over time', html: series.map(({ html }) => html).join('') },
+        { id: 'over-time', title: 'Over time', html: series.map(({ html }) => html).join(''), isOpen: true },
         ...others,
-        ...(document.nist == null ? [] : [tablesPart(nistSection(document.nist))]),
       ],
+      appendix: document.nist == null ? [] : [tablesPart(nistSection(document.nist))],
       charts: [...first, ...series],
       timeZone,
     },
@@ -133,7 +133,7 @@ const FIGURES: Partial<Record<SectionKey, (document: ReportDocument, clock: RunC
 
 function drawnSection(each: Section<SectionKey>, document: ReportDocument, clock: RunClock): Part {
   const [before, after] = FIGURES[each.key]?.(document, clock) ?? ['', ''];
-  return tablesPart(each, before, after);
+  return { ...tablesPart(each, before, after), isOpen: before !== '' };
 }
 
 /** Every fourth column has a label, because more do not fit. */

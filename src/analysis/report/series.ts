@@ -106,19 +106,26 @@ function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null
 /** The latency of all requests: the percentile of its objective, with its limit and the recorded values. */
 function latencyChart(document: ReportDocument, clock: RunClock): Chart {
   const { latencySteps: steps, slo, summary } = document;
-  const { percent, p50Ms, tailMs } = steps;
+  const { p50Ms, tailMs } = steps;
   const shown = shownLatency(slo);
   const asked = shown && percentOf(shown.objective);
+  // Another percentile beside the limit would seem to be judged by it.
+  const isAsked = asked === null || asked === steps.percent;
+  const percent = isAsked ? steps.percent : 50;
   const faults = faultMarks(summary, clock.startS);
   return {
-    ...course(document, { ...steps, main: tailMs, median: percent === 50 ? null : p50Ms, scale: 1 }, clock),
+    ...course(
+      document,
+      { ...steps, percent, main: isAsked ? tailMs : p50Ms, median: percent === 50 ? null : p50Ms, scale: 1 },
+      clock,
+    ),
     id: LATENCY,
     title: `Latency p${percent}${percent === 50 ? '' : ' and p50'} over time`,
     unit: 'ms',
-    source: `${timesOf(document)} by ${summary?.closedLoop === undefined ? 'intended send' : 'send'}, where failed and refused requests count as never answered, in steps of ${formatMs(steps.stepS * 1e3)}; a step with too few requests for a percentile is left out${asked !== null && asked !== percent ? `, and no step has enough for p${asked}` : ''}`,
+    source: `${timesOf(document)} by ${summary?.closedLoop === undefined ? 'intended send' : 'send'}, where failed and refused requests count as never answered, in steps of ${formatMs(steps.stepS * 1e3)}; a step with too few requests for a percentile is left out${isAsked ? '' : `, and no step has enough for p${asked}`}`,
     lookFor: `p${percent} that comes near its limit, or rises and stays up${faults.length === 0 ? '' : '; grey: a dependency failed by plan'}`,
     ...recordedBand(document, shown, percent),
-    ...(shown && limitOf(shown, tailMs)),
+    ...(shown && isAsked && limitOf(shown, tailMs)),
   };
 }
 

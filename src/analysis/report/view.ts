@@ -1,4 +1,5 @@
 import { zonedTime } from '../../core/calendar.ts';
+import { linesOf } from '../../core/text.ts';
 import { countOf, formatMultiplier } from '../../core/units.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
@@ -6,6 +7,7 @@ import type { ReportDocument } from '../../documents/report.ts';
 import { whyTables } from '../explain/view.ts';
 import {
   calledHere,
+  labelsText,
   msText,
   numberText,
   type Section,
@@ -72,6 +74,7 @@ export function reportView(
     notes: calledHere(notes, paths, program),
     tone: toneOf(verdict, valid),
     lines: [changeText(document), ...reportLines(document, timeZone)],
+    facts: factsOf(document, timeZone),
     tested: testedLines(document.summary ?? {}),
     sections: reportSections(document),
   };
@@ -182,6 +185,18 @@ function changeText(document: ReportDocument): string {
 export function sentPerSecond({ summary, counts, run }: ReportDocument): number | null {
   if (summary !== null) return summary.fidelity.sent.ratePerSecond;
   return run.durationS === 0 ? null : counts.sent / run.durationS;
+}
+
+/** Which run it was, of what, at which load and when. */
+function factsOf({ run, summary }: ReportDocument, timeZone: string): string[] {
+  const { directory, capture, target, multiplier, startedAt } = run;
+  return linesOf(
+    directory,
+    Object.keys(summary?.labels ?? {}).length > 0 && labelsText(summary?.labels ?? {}),
+    target !== null && `${capture} → ${target}`,
+    multiplier !== null && summary?.closedLoop === undefined && `${formatMultiplier(multiplier)}x`,
+    startedAt !== null && zonedTime(Date.parse(startedAt), timeZone),
+  );
 }
 
 /** Sentences about the run: what was replayed, against which target, and when. */

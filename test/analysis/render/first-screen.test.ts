@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { banner, foldedParts, tilesOf } from '../../../src/analysis/render/html.ts';
+import { calledHere } from '../../../src/analysis/render/table.ts';
 import type { Tone } from '../../../src/core/text.ts';
 
 const TONES: readonly Tone[] = ['good', 'bad', 'warn', 'plain'];
@@ -31,13 +32,42 @@ describe('what a page begins with', () => {
     expect(tilesOf([])).toBe('');
   });
 
-  test('leaves out of its contents what has nothing to show', () => {
+  test('has its facts above the verdict, as text', () => {
+    const html = banner(
+      { title: 't', verdict: 'PASS', tone: 'good', headline: 'h', lines: [], facts: ['build 7', HOSTILE] },
+      'UTC',
+    );
+    expect(html.indexOf('t · build 7 · ')).toBeGreaterThan(-1);
+    expect(html.indexOf('build 7')).toBeLessThan(html.indexOf('PASS'));
+    expect(html).not.toContain('<img');
+  });
+
+  test('leaves out what has nothing to show, and opens what it is told to', () => {
     const html = foldedParts([
       { id: 'a', title: 'A', html: 'x' },
       { id: 'b', title: 'B', html: '' },
+      { id: 'c', title: 'C', html: 'z', isOpen: true },
     ]);
-    expect(html).toContain('href="#a"');
-    expect(html).not.toContain('#b');
+    expect(html).toContain('<details><summary><h2>A</h2>');
+    expect(html).toContain('<details open><summary><h2>C</h2>');
+    expect(html).not.toContain('id="b"');
     expect(foldedParts([{ id: 'b', title: 'B', html: '' }])).toBe('');
+  });
+
+  test('finds the commands of advice with their flags, and nothing of the sentence around them', () => {
+    const called = (advice: string) => calledHere([{ advice }], { RUN: "my run's", A: 'a', B: 'b' })[0];
+    expect(called('See them: reprise show RUN --slowest 20. Then give more.')).toEqual({
+      advice: "See them: reprise show 'my run'\\''s' --slowest 20. Then give more.",
+      commands: ["reprise show 'my run'\\''s' --slowest 20"],
+    });
+    expect(called('reprise show A --failed, and reprise show B --failed and more')?.commands).toEqual([
+      'reprise show a --failed',
+      'reprise show b --failed',
+    ]);
+    expect(called('reprise show RUN 7 and 9 too')?.commands).toEqual(["reprise show 'my run'\\''s' 7"]);
+    expect(called('reprise replay CAPTURE --target A --target B --repeat 5.')?.commands).toEqual([
+      'reprise replay CAPTURE --target A --target B --repeat 5',
+    ]);
+    expect(called('reprise selftest shows the highest rate')).not.toHaveProperty('commands');
   });
 });

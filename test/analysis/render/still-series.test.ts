@@ -73,6 +73,26 @@ describe('a time series that stands as a picture', () => {
   });
 });
 
+describe('a band far below the values', () => {
+  const far = (top: number) =>
+    timeSeries({
+      ...WORDS,
+      at: [0, 60],
+      lines: [{ label: 'a', values: [top / 2, top] }],
+      band: { label: 'recorded', from: 1, to: 4 },
+    });
+
+  test('is seen beside them, on a logarithmic axis in the picture and for the script', () => {
+    const height = (html: string) => Number(/<rect class="band" x[^>]*height="([\d.]+)"/.exec(html)?.[1]);
+    expect(far(39).data).not.toHaveProperty('from');
+    expect(far(4_000).data.from).toBe(0.1);
+    expect(height(far(4_000).html)).toBeGreaterThan(20);
+    // The greatest value stays in the picture.
+    expect(far(4_000).html).toMatch(/<polyline class="one" points="0,[\d.]+ 800,(?:[0-9]|1\d)\./);
+    expect(far(4_000).html).toContain('>1 s</text>');
+  });
+});
+
 describe('what pages do not draw', () => {
   test('a map without any value, and lines of a single time', () => {
     const grid = { rows: ['a'], columns: ['b'], text: String, description: 'd' };

@@ -32,6 +32,24 @@ describe('the chart of the first screen', () => {
     expect(percentBy(['latency: p(99)<200', 'latency: p(95)<5', 'latency{model=x}: p(99)<1'])).toBe(95);
   });
 
+  test('shows no other percentile beside the limit of one that has too few samples', () => {
+    const report = reportOf(
+      sendsOf(300, () => false),
+      { slo: ['latency: p(99)<200'] },
+    );
+    expect(report.latencySteps.percent).not.toBe(99);
+    const page = reportPage(report, ASSETS);
+    expect(page).toContain('Latency p50 over time');
+    expect(page).toContain('no step has enough for p99');
+    expect(page).not.toContain('class="limit"');
+  });
+
+  test('names run, target, load and date above the verdict', () => {
+    const page = reportPage(reportOf(sendsOf(300, () => false)), ASSETS);
+    const line = /<p class="kicker"><span>(.*?)<\/span>/.exec(page)?.[1];
+    expect(line).toMatch(/^Load test report · .+ → http.+ · 1\.5x · \d{4}-\d\d-\d\d [\d:]+$/);
+  });
+
   test('has one line where its percentile is the median', () => {
     const page = reportPage(
       reportOf(

@@ -117,7 +117,10 @@ const draw = (chart) => {
       cursor: { ...(isTime && { sync: { key: 'page' } }), drag: { x: true, y: false } },
       scales: {
         x: { time: isTime },
-        y: { range: (_, _least, most) => [0, greatest(most) > 0 ? greatest(most) * 1.05 : 1] },
+        y: {
+          ...(chart.from && { distr: 3 }),
+          range: (_, _least, most) => [chart.from ?? 0, greatest(most) > 0 ? greatest(most) * 1.05 : 1],
+        },
       },
       hooks: {
         drawClear: [kept((plot) => drawAreas(plot, chart))],
@@ -140,7 +143,7 @@ const draw = (chart) => {
           ...axis,
           size: 64,
           ...(chart.scale[1]?.[0] === 1024 && { incrs: BINARY }),
-          values: (_, ticks) => ticks.map((tick) => short(tick, chart.scale)),
+          values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : short(tick, chart.scale))),
         },
       ],
       series: [
@@ -178,6 +181,21 @@ document.addEventListener('toggle', drawSeen, true);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
   for (const chart of charts) if (drawn.has(chart.id)) draw(chart);
 });
+for (const command of document.querySelectorAll('code.command')) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.textContent = 'copy';
+  button.addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+      button.textContent = 'copied';
+    } catch {
+      // The browser does not allow it here: the reader copies what is selected.
+      getSelection().selectAllChildren(command);
+    }
+  });
+  command.after(' ', button);
+}
 // Opens the part that a link points to, because not all browsers do it.
 const unfold = () => {
   const part = location.hash === '' ? null : document.getElementById(location.hash.slice(1));
