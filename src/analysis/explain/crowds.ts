@@ -15,18 +15,22 @@ const LEAST_OF_CROWD = 20;
 const SHARE_OF_CROWD = 0.02;
 /** Waits of requests that found as many others differ by this factor. */
 const SPREAD = 1.25;
+/** Rank correlation, among slow requests, of their time and the number that they found in flight. */
+const LEAST_OF_QUEUE = 0.5;
 /** How far the fitted number of executors may be from the one by Little's law. */
 const MOST_OFF = 1.5;
 
 /**
- * Waiting for other requests: slow requests found more of them in flight than fast ones. It explains the time that is
- * usual for requests that found as many.
+ * Waiting for other requests: slow requests found more of them in flight than fast ones, and the slowest the most. It
+ * explains the time that is usual for requests that found as many. What is slow for another reason lets requests pile
+ * up too, but then those that find the most in flight are not the slowest.
  */
 export function waitingCause(evidence: Evidence, queue: FittedQueue | null): Candidate[] {
   const { requests, excessMs, targetMs, timed } = evidence;
   const inFlight = (at: number) => requests[at]!.inFlight;
   const from = thresholdOf(evidence, inFlight);
-  if (from === null) return [];
+  const grows = correlationOf(evidence.slow, (at) => targetMs[at]!, inFlight);
+  if (from === null || grows < LEAST_OF_QUEUE) return [];
   const ordered = timed.toSorted((a, b) => inFlight(a) - inFlight(b));
   const usualMs = usualOf(ordered, (at) => targetMs[at]!, requests.length);
   const least = percentileOf(timed.map(inFlight), LEAST_CROWDED_PERCENT) ?? 0;
@@ -45,6 +49,13 @@ export function waitingCause(evidence: Evidence, queue: FittedQueue | null): Can
   const explainedMs = (at: number) =>
     inFlight(at) > least ? Math.min(excessMs[at]!, Math.max(0, SPREAD * usualMs[at]! - aloneMs)) : 0;
   return found === null ? [] : [{ ...found, explainedMs }];
+}
+
+type Value = (at: number) => number;
+
+/** Rank correlation of two values of these requests. */
+function correlationOf(places: readonly number[], a: Value, b: Value): number {
+  return correlation(ranksOf(Float64Array.from(places, a)), ranksOf(Float64Array.from(places, b)));
 }
 
 function crowdSize(requests: number): number {
@@ -128,10 +139,8 @@ function sharingCause(evidence: Evidence, { subject, partsOf, msOf }: Pace): Can
   const [fewest, most] = [ordered.at(half)!, ordered.at(-1 - half)!];
   const [aloneMs, crowdedMs] = [usualMs[fewest]!, usualMs[most]!];
   const crowded = ordered.slice(-Math.floor(ordered.length / 3));
-  const correlated = (among: readonly number[]) =>
-    correlation(ranksOf(Float64Array.from(among, paceMs)), ranksOf(Float64Array.from(among, crowd)));
-  const separation = correlated(ordered);
-  if (separation < LEAST_CORRELATION || correlated(crowded) < LEAST_OF_CROWDED) return null;
+  const separation = correlationOf(ordered, paceMs, crowd);
+  if (separation < LEAST_CORRELATION || correlationOf(crowded, paceMs, crowd) < LEAST_OF_CROWDED) return null;
   if (crowdedMs < LEAST_SLOWER * aloneMs) return null;
   const explainedMs = (at: number) => {
     const longerMs = Math.min(paceMs(at), SPREAD * usualMs[at]!) - aloneMs;
