@@ -10,12 +10,19 @@ export interface Decoding {
   readonly most?: number;
   /** What the prompt of a request that enters the batch adds to its first step, for all in it. */
   readonly prefillMs?: (request: PlantedRequest) => number;
+  readonly promptTokens?: (request: PlantedRequest) => number;
 }
 
 /** What such a server answers, by the index of the request. The requests are in the order of their arrival. */
 export function decoded(
   requests: readonly PlantedRequest[],
-  { tokens, stepMs, most = Number.POSITIVE_INFINITY, prefillMs = () => 0 }: Decoding,
+  {
+    tokens,
+    stepMs,
+    most = Number.POSITIVE_INFINITY,
+    prefillMs = () => 0,
+    promptTokens = () => 100,
+  }: Decoding,
 ): PlantedAnswer[] {
   const batch: { request: PlantedRequest; left: number; tokens: number; firstAtMs: number }[] = [];
   const answers: PlantedAnswer[] = [];
@@ -39,7 +46,7 @@ export function decoded(
       answers[index] = {
         ms: nowMs - atMs,
         facts: {
-          ...streamed(atMs, each.firstAtMs - atMs, gapMs, 100, each.tokens),
+          ...streamed(atMs, each.firstAtMs - atMs, gapMs, promptTokens(each.request), each.tokens),
           recorded: recordedStream(each.tokens * stepMs(1)),
         },
       };

@@ -81,15 +81,9 @@ export class Evidence {
     this.#compare();
   }
 
-  /**
-   * Separation by an exposure: its share of the slow requests minus that of the fast ones (Youden's J). Chance alone
-   * rarely exceeds the subtracted term.
-   */
-  separation(exposed: (at: number) => boolean): number {
-    const { slow, fast } = this;
-    if (slow.length === 0 || fast.length === 0) return 0;
-    const share = (places: readonly number[]) => places.filter(exposed).length / places.length;
-    return share(slow) - share(fast) - chance(slow.length) - chance(fast.length);
+  /** Separation of slow requests from fast ones by an exposure. */
+  separation(exposed: Candidate['exposed']): number {
+    return separationOf(this.slow, this.fast, exposed);
   }
 
   /**
@@ -146,6 +140,20 @@ const TINY_MS = 1e-9;
 /** A cause that separates less may be chance. */
 export const LEAST_SEPARATION = 0.3;
 const LEAST_SLOWER = 1.5;
+
+/**
+ * Separation by an exposure: its share of the slow requests minus that of the fast ones (Youden's J). Chance alone
+ * rarely exceeds the subtracted term.
+ */
+export function separationOf(
+  slow: readonly number[],
+  fast: readonly number[],
+  exposed: Candidate['exposed'],
+): number {
+  if (slow.length === 0 || fast.length === 0) return 0;
+  const share = (places: readonly number[]) => places.filter(exposed).length / places.length;
+  return share(slow) - share(fast) - chance(slow.length) - chance(fast.length);
+}
 
 /** One standard error of a share, at most. */
 function chance(count: number): number {

@@ -22,6 +22,7 @@ import {
   fittedQueue,
   fixedDelayCause,
   groupCauses,
+  holdingCauses,
   sizeCauses,
   timeoutCauses,
 } from './work.ts';
@@ -161,6 +162,7 @@ function targetCauses(
       ...episodeCauses(evidence),
       ...groupCauses(evidence),
       ...sizeCauses(evidence),
+      ...holdingCauses(evidence),
       ...waitingCause(evidence, queue),
       ...sharingCauses(evidence),
       ...fixedDelayCause(evidence),

@@ -24,6 +24,8 @@ export interface ExplainedRequest
   /** Null if it was refused by us, like `endMs`. */
   readonly sentMs: number | null;
   readonly endMs: number | null;
+  /** When its first token came; null for an answer that is no stream. */
+  readonly firstTokenMs: number | null;
   /** The time of its parts; null without an answer or a time-out. */
   readonly parts: RequestParts | null;
   /** Latency as recorded; null if unknown, or for an objective on tokens. */
@@ -37,6 +39,9 @@ export interface ExplainedRequest
 
 /** The parts of the time that an objective is about. Together they are this time. */
 export interface RequestParts {
+  /** The instants between which this time is. */
+  readonly fromMs: number;
+  readonly toMs: number;
   /** Our own: lag, the first write, and pauses of the sender. */
   readonly generatorMs: number;
   readonly connectMs: number;
@@ -145,6 +150,7 @@ export class RequestCollector {
       plannedMs: send.intendedOffsetNs / NS_PER_MS,
       sentMs: msOf(send.actualOffsetNs),
       endMs: msOf(send.lastByteOffsetNs ?? send.actualOffsetNs),
+      firstTokenMs: msOf(answer?.firstTokenOffsetNs ?? null),
       parts,
       recordedMs,
       openedMs: msOf(openedNs(send)),
@@ -162,7 +168,10 @@ export class RequestCollector {
     if (this.#span === 'tokens') {
       const ns = this.#tokenTime === null ? null : TIMES[this.#tokenTime].ofSend(send, 'planned');
       if (ns === null || !Number.isFinite(ns)) return null;
-      return { generatorMs: 0, connectMs: 0, targetMs: ns / NS_PER_MS, firstMs: 0, tokenTimes: 1 };
+      const fromMs = (answer?.firstTokenOffsetNs ?? actualOffsetNs) / NS_PER_MS;
+      const toMs = (answer?.lastTokenOffsetNs ?? lastByteOffsetNs) / NS_PER_MS;
+      const targetMs = ns / NS_PER_MS;
+      return { fromMs, toMs, generatorMs: 0, connectMs: 0, targetMs, firstMs: 0, tokenTimes: 1 };
     }
     const firstNs = answer?.firstTokenOffsetNs ?? firstByteOffsetNs ?? lastByteOffsetNs;
     const endNs = this.#span === 'first' ? firstNs : lastByteOffsetNs;
@@ -173,6 +182,8 @@ export class RequestCollector {
     const targetNs = Math.max(0, totalNs - generatorNs - connectNs);
     const afterNs = Math.max(0, endNs - firstNs);
     return {
+      fromMs: actualOffsetNs / NS_PER_MS,
+      toMs: endNs / NS_PER_MS,
       generatorMs: generatorNs / NS_PER_MS,
       connectMs: Math.min(connectNs, totalNs - generatorNs) / NS_PER_MS,
       targetMs: targetNs / NS_PER_MS,

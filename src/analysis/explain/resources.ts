@@ -15,16 +15,19 @@ export type SeenSeries = Pick<MonitoredLine, 'name' | 'metric' | 'kind'> & {
   readonly values: readonly (Period & { readonly value: number })[];
 };
 
-/** How long each request was in flight in these periods, which are in order and do not overlap. */
+/**
+ * How much of the time of each request was in these periods, which are in order and do not overlap. For a time between
+ * tokens it is as large a share of it as of the tokens.
+ */
 export function overlapsMs({ requests }: Evidence, periods: readonly Period[]): Float64Array {
   const ends = Float64Array.from(periods, ({ toMs }) => toMs);
-  return Float64Array.from(requests, ({ sentMs, plannedMs, endMs }) => {
-    const from = sentMs ?? plannedMs;
-    const to = endMs ?? from;
+  return Float64Array.from(requests, ({ sentMs, plannedMs, endMs, parts }) => {
+    const from = parts?.fromMs ?? sentMs ?? plannedMs;
+    const to = parts?.toMs ?? endMs ?? from;
     let sum = 0;
     for (let next = countBelow(ends, from); next < periods.length && periods[next]!.fromMs < to; next += 1)
       sum += Math.min(periods[next]!.toMs, to) - Math.max(periods[next]!.fromMs, from);
-    return sum;
+    return parts === null || to === from ? sum : sum * Math.min(1, parts.targetMs / (to - from));
   });
 }
 

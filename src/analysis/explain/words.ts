@@ -21,11 +21,13 @@ const every = ({ everyMs }: CauseFigures) => (everyMs == null ? '' : `, every ${
 const medians = ({ figures }: Described) =>
   `median ${ms(figures['medianMs'])}, others ${ms(figures['othersMedianMs'])}`;
 
-/** Requests that are slow themselves, or fill the queue in which all wait. */
+/** Requests that are slow themselves, hold all others up, or fill the queue in which all wait. */
 const slowOrFilling = (what: string, cause: Described) =>
-  cause.figures['waitingGone'] === undefined
-    ? `${what} are slow: ${medians(cause)}`
-    : `the work of ${what} fills the queue: ${number(cause.figures['timesWork'])} times the work of others (recorded: ${number(cause.figures['recordedTimesWork'])} times)`;
+  cause.figures['heldUp'] !== undefined
+    ? `${what} hold up all others until their own first token or end, ${number(cause.figures['heldUp'])} of them for too long: ${medians(cause)}`
+    : cause.figures['waitingGone'] === undefined
+      ? `${what} are slow: ${medians(cause)}`
+      : `the work of ${what} fills the queue: ${number(cause.figures['timesWork'])} times the work of others (recorded: ${number(cause.figures['recordedTimesWork'])} times)`;
 
 const ofGroup = (what: string): Words => ({
   text: (cause) => slowOrFilling(`requests of the ${what} ${cause.subject}`, cause),
@@ -108,7 +110,10 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
       const size = typeof from === 'number' ? formatBytes(from) : `${number(figures['fromTokens'])} tokens`;
       return slowOrFilling(`requests with a large ${subject} (from ${size})`, cause);
     },
-    tryThis: 'Limit or split such requests, or give them replicas of their own.',
+    tryThis: ({ figures }) =>
+      figures['heldUp'] === undefined
+        ? 'Limit or split such requests, or give them replicas of their own.'
+        : 'Let the target read them in parts, between the tokens of others (for vLLM: --enable-chunked-prefill), or give them replicas of their own.',
   },
   retries: {
     text: ({ figures }) =>

@@ -7,9 +7,13 @@ import {
   LEAST_SEPARATION,
   medianOf,
   percentileOf,
+  separationOf,
   thresholdOf,
 } from './evidence.ts';
 import type { ExplainedRequest } from './requests.ts';
+import { overlapsMs } from './resources.ts';
+
+type Exposed = Candidate['exposed'];
 
 /** The target as a queue that explains how long its answers took. */
 export interface FittedQueue {
@@ -98,14 +102,15 @@ export function fillingCause(evidence: Evidence, queue: FittedQueue): Candidate 
   return found.sort((a, b) => b.separation - a.separation)[0] ?? null;
 }
 
+/** Requests of one kind, whose work may be too much. */
+interface Work extends NamedCause, Pick<Candidate, 'figures'> {
+  readonly isIn: Exposed;
+}
+
 function fillingBy(
   { requests, excessMs }: Evidence,
   { server, places, waitMs }: FittedQueue,
-  {
-    isIn,
-    figures,
-    ...named
-  }: NamedCause & Pick<Candidate, 'figures'> & { readonly isIn: (at: number) => boolean },
+  { isIn, figures, ...named }: Work,
 ): Candidate | null {
   const works = new Map(places.map((at, index) => [at, Math.max(0, server.works[index]!)]));
   const others = places.filter((at) => !isIn(at));
@@ -136,6 +141,68 @@ function fillingBy(
     explainedMs: (at) => Math.min(excessMs[at]!, isIn(at) ? excessMs[at]! : excessMs[at]! * waitingGone),
     figures: { ...figures, timesWork, recordedTimesWork, waitingGone },
     separation: waitingGone,
+    preference: 1,
+  };
+}
+
+/** Fewer others that were held up show nothing. */
+const LEAST_HELD_UP = 10;
+/** Requests that take about as long as others wait with them in the same queue. */
+const LEAST_TIMES_HELD = 2;
+
+/**
+ * Requests that hold up all others while they are at work until their first token, or their end if they have none: a
+ * long prompt that is read at once, or a lock. Others are slow where they meet one of them, and fast elsewhere.
+ */
+export function holdingCauses(evidence: Evidence): Candidate[] {
+  const { requests, timed, slow } = evidence;
+  const sizes = (['request body', 'prompt'] as const).flatMap((subject) => {
+    const known = timed.flatMap((at) => SIZES[subject](requests[at]!) ?? []);
+    return LARGE_PERCENTS.map((percent) => {
+      const from = percentileOf(known, percent) ?? 0;
+      const figures = { [subject === 'prompt' ? 'fromTokens' : 'fromBytes']: from };
+      const isIn: Exposed = (at) => (SIZES[subject](requests[at]!) ?? -1) >= from;
+      return { kind: 'size', subject, figures, isIn } as const;
+    });
+  });
+  const groups = groupsOf(requests, timed, 0).map((each) => ({ ...each, figures: {} }));
+  return slow.length < LEAST_HELD_UP
+    ? []
+    : [...groups, ...sizes].flatMap((each) => holdingBy(evidence, each) ?? []);
+}
+
+function holdingBy(evidence: Evidence, { isIn, figures, ...named }: Work): Candidate | null {
+  const { requests, timed, excessMs, slow, fast } = evidence;
+  const untilMs = ({ firstTokenMs, endMs }: ExplainedRequest) => firstTokenMs ?? endMs ?? 0;
+  const tookMs = (at: number) => untilMs(requests[at]!) - requests[at]!.sentMs!;
+  const inside = timed.filter(isIn);
+  const isOther: Exposed = (at) => !isIn(at);
+  const [slowOthers, fastOthers] = [slow.filter(isOther), fast.filter(isOther)];
+  if (inside.length === 0 || slowOthers.length < LEAST_HELD_UP) return null;
+  const medianMs = medianOf(inside, tookMs) ?? 0;
+  const othersMedianMs = medianOf(timed.filter(isOther), tookMs) ?? 0;
+  if (medianMs < LEAST_TIMES_HELD * othersMedianMs) return null;
+  const periods: { fromMs: number; toMs: number }[] = [];
+  for (const at of inside) {
+    const [fromMs, toMs] = [requests[at]!.sentMs!, untilMs(requests[at]!)];
+    const last = periods.at(-1);
+    if (last !== undefined && fromMs <= last.toMs) last.toMs = Math.max(last.toMs, toMs);
+    else periods.push({ fromMs, toMs });
+  }
+  const overlaps = overlapsMs(evidence, periods);
+  const isHeldUp: Exposed = (at) => overlaps[at]! > 0 && overlaps[at]! >= excessMs[at]! / 2;
+  return {
+    ...named,
+    exposed: (at) => isIn(at) || isHeldUp(at),
+    explainedMs: (at) => (isIn(at) ? excessMs[at]! : Math.min(excessMs[at]!, overlaps[at]!)),
+    figures: {
+      requests: inside.length,
+      medianMs,
+      othersMedianMs,
+      heldUp: slowOthers.filter(isHeldUp).length,
+      ...figures,
+    },
+    separation: separationOf(slowOthers, fastOthers, isHeldUp),
     preference: 1,
   };
 }

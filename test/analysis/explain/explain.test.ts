@@ -59,6 +59,25 @@ const whole =
       return { ms, facts: { recorded: facts?.recorded ?? null } };
     };
   };
+/** Servers whose tokens are slow for another reason, which lets requests pile up too. */
+const PILED_UP: readonly ((atMs: number) => number)[] = [
+  (atMs) => (atMs >= 10_000 && atMs < 14_000 ? 40 : 10),
+  (atMs) => (atMs < 4_000 ? 40 : 10),
+  (atMs) => 10 + atMs / 700,
+  (atMs) => 10 + (atMs % 4_000 < 600 ? 600 - (atMs % 4_000) : 0),
+];
+
+/** Reads each twelfth prompt for half a second, in which nobody gets a token. */
+const longPrompts: Planted['server'] = (requests) => {
+  const isLong = (index: number) => index % 12 === 5;
+  const answers = decoded(requests, {
+    ...BATCHED,
+    stepMs: () => 10,
+    prefillMs: ({ index }) => (isLong(index) ? 500 : 5),
+    promptTokens: ({ index }) => (isLong(index) ? 8_000 : 100),
+  });
+  return ({ index }) => answers[index]!;
+};
 const WAVES = { requests: 700, perSecond: 20, shape: (second: number) => 1 + 0.9 * Math.sin(second) };
 
 const PLANTED: readonly Planted[] = [
@@ -388,6 +407,32 @@ const PLANTED: readonly Planted[] = [
     subject: null,
   },
   {
+    name: 'long prompts that hold up the tokens of all others',
+    load: { requests: 500, perSecond: 12 },
+    server: longPrompts,
+    slo: 'tpot: p(95)<20',
+    kind: 'size',
+    subject: 'prompt',
+  },
+  {
+    name: 'long prompts that hold up the first tokens of all others',
+    load: { requests: 500, perSecond: 12 },
+    server: longPrompts,
+    slo: 'ttft: p(95)<150',
+    kind: 'size',
+    subject: 'prompt',
+  },
+  {
+    name: 'nothing in tokens that are slow for a time, with more requests in flight',
+    load: { requests: 700, perSecond: 24, shape: (second) => (second > 8 && second < 14 ? 3 : 1) },
+    server:
+      () =>
+      ({ draw, ...request }) =>
+        paced({ ...request, draw }, 20 + 40 * draw(), PILED_UP[0]!),
+    slo: 'tpot: p(95)<20',
+    kind: null,
+  },
+  {
     name: 'nothing in steady tokens',
     load: WAVES,
     server: decoding({ stepMs: () => 12 }),
@@ -454,14 +499,6 @@ it('invents no cause of random latencies', () => {
     }
   }
 });
-
-/** Servers whose tokens are slow for another reason, which lets requests pile up too. */
-const PILED_UP: readonly ((atMs: number) => number)[] = [
-  (atMs) => (atMs >= 10_000 && atMs < 14_000 ? 40 : 10),
-  (atMs) => (atMs < 4_000 ? 40 : 10),
-  (atMs) => 10 + atMs / 700,
-  (atMs) => 10 + (atMs % 4_000 < 600 ? 600 - (atMs % 4_000) : 0),
-];
 
 it('tells a crowded batch from steady tokens, and from what lets requests pile up', () => {
   const loads = [WAVES, { requests: 500, perSecond: 20 }];
