@@ -89,7 +89,7 @@ export const ARRIVAL_OPTIONS = {
   payloads: value(
     '--payloads <file|folder>',
     'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
-      'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
+      'a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin), or a TFRecord of PredictionLog',
     parseFilled,
   ),
   requestPath: value(

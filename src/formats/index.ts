@@ -9,6 +9,7 @@ import { MOONCAKE, MOONCAKE_IMPORT } from './mooncake.ts';
 import { OTLP } from './otlp.ts';
 import { PARQUET } from './parquet.ts';
 import { CSV } from './tables.ts';
+import { TFSERVING } from './tfserving.ts';
 import { VEGETA } from './vegeta.ts';
 
 /** Formats that captures can be exported to. */
@@ -22,4 +23,5 @@ export const IMPORT_FORMATS = {
   mooncake: MOONCAKE_IMPORT,
   kserve: KSERVE,
   otlp: OTLP,
+  tfserving: TFSERVING,
 };

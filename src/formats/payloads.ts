@@ -8,6 +8,7 @@ import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { SeededRandom } from '../core/random.ts';
 import { routeOf } from '../core/routes.ts';
+import { TextCounts } from '../core/text.ts';
 import { formatBytes } from '../core/units.ts';
 import { modelOfJson } from '../inference/features.ts';
 import type { Redaction } from '../redaction/head-redaction.ts';
@@ -24,10 +25,12 @@ import {
   textLines,
   verbatimMember,
 } from './input.ts';
+import { factsOfCall, type LoggedCall, loggedCall, startsAsTfRecord, tfRecords } from './prediction-log.ts';
 import { draftRequest, parseRawRequest, type RequestDraft } from './request-draft.ts';
 
 /** The facts that an exchange takes from the request it is paired with. */
-interface PooledRequest extends Pick<Exchange, 'protocol' | 'method' | 'route' | 'model'> {
+interface PooledRequest
+  extends Pick<Exchange, 'protocol' | 'method' | 'route' | 'model' | 'requestMessages'> {
   readonly request: Message;
 }
 
@@ -83,7 +86,7 @@ export async function loadPayloads(
       continue;
     }
     const { draft, file, line } = entry;
-    const place = line === null ? file : `${file}, line ${line}`;
+    const place = line === null ? file : `${file}, ${entry.call === undefined ? 'line' : 'record'} ${line}`;
     if (draft.body.length > LIMITS.requestBodyBytes) {
       throw new AppError('INPUT_INVALID', `${place}: the body has ${formatBytes(draft.body.length)}`, {
         hint: `A request body may have ${formatBytes(LIMITS.requestBodyBytes)}.`,
@@ -99,11 +102,11 @@ export async function loadPayloads(
         },
       );
     }
-    requests.push(pooled(draft, deps));
+    requests.push({ ...pooled(draft, deps), ...(entry.call && factsOfCall(entry.call)) });
   }
   if (requests.length === 0) {
     throw new AppError('INPUT_INVALID', `${path}: holds no request`, {
-      hint: 'Give a JSONL of {method, path, headers, body | bodyBase64}, or a folder of .http and .json files.',
+      hint: 'Give a JSONL of {method, path, headers, body | bodyBase64}, a folder of .http and .json files, or a TFRecord of PredictionLog.',
     });
   }
   return new PayloadPool(requests, deps.random, skipped);
@@ -123,7 +126,14 @@ function pooled(draft: RequestDraft, deps: PayloadPoolDeps): PooledRequest {
 
 /** A request, or the name of a skipped file that holds no request (a licence, a readme). */
 type PayloadFileEntry =
-  | { readonly draft: RequestDraft; readonly file: string; readonly line: number | null }
+  | {
+      readonly draft: RequestDraft;
+      readonly file: string;
+      /** Or number of a record. */
+      readonly line: number | null;
+      /** Of a record of a log of calls. */
+      readonly call?: LoggedCall;
+    }
   | { readonly skipped: string };
 
 /** Files of a folder that are bodies, by extension. With `.gz` after it they are decompressed. */
@@ -146,8 +156,28 @@ async function* payloadEntries(
   fallback: BodyRequest,
   signal: AbortSignal,
 ): AsyncGenerator<PayloadFileEntry> {
-  if (!(await isFolder(path))) yield* linesOf(path, fallback, signal);
+  if (await isLog(path, signal)) yield* recordsOf(path, signal);
+  else if (!(await isFolder(path))) yield* linesOf(path, fallback, signal);
   else for (const name of await filesBelow(path)) yield await fileOf(path, name, fallback, signal);
+}
+
+async function isLog(path: string, signal: AbortSignal): Promise<boolean> {
+  // A pipe can be read only once. What cannot be read is reported where it is read for good.
+  if ((await stat(path).catch(() => null))?.isFile() !== true) return false;
+  return await startsAsTfRecord(path, signal).catch(() => false);
+}
+
+async function* recordsOf(path: string, signal: AbortSignal): AsyncGenerator<PayloadFileEntry> {
+  const file = basename(path);
+  try {
+    for await (const record of tfRecords(inputBytes(path, signal))) {
+      const call = loggedCall(record, new TextCounts());
+      if (call === null) yield { skipped: `${file}, record ${record.number}` };
+      else yield { draft: call.draft, file, line: record.number, call };
+    }
+  } catch (thrown) {
+    throw thrown instanceof InputProblem ? thrown.toAppError(path) : thrown;
+  }
 }
 
 async function* linesOf(
