@@ -23,8 +23,11 @@ const PAYLOAD_KINDS = [
   'ollama',
   'generate',
   'v1 predict',
+  'v1 gRPC',
   'v2 JSON',
   'v2 binary',
+  'v2 gRPC',
+  'other gRPC',
   'multipart form',
   'image',
   'audio',
@@ -113,11 +116,22 @@ const payloads = z
     unread: z.record(z.enum(['not_stored', 'no_body_kept', 'truncated', 'unreadable_coding']), count),
     sayRetry: count.describe('Requests marked as retries.'),
     bodyBytes: distribution,
+    deadlineMs: distribution.optional().describe('`grpc-timeout` of gRPC calls; absent if none has one.'),
     protocols: z.array(payloadKind).describe('The commonest first.'),
     tokenEstimate: z.string(),
   })
   .describe('Facts from request payloads.');
 export type PayloadFigures = Immutable<z.infer<typeof payloads>>;
+
+const grpc = counted
+  .extend({
+    statuses: z
+      .array(counted.extend({ status: maybeText }))
+      .describe('By name, such as `UNAVAILABLE`, the commonest first; null: it ended without one.'),
+    requestMessages: distribution.describe('Messages in one request.'),
+    responseMessages: distribution.describe('Messages in one answer.'),
+  })
+  .describe('gRPC calls.');
 
 const window = z.object({
   from: z.string(),
@@ -296,6 +310,7 @@ export const profileSchema = z.object({
     .describe('The same per second of the time examined; null if there was none.'),
   cycle: z.object({ daily: z.array(dailyHour), weekly: z.array(weeklyDay), unusual: unusualDays }),
   mix,
+  grpc: grpc.optional(),
   requestBytes: shapedDistribution,
   responseBytes: shapedDistribution,
   duplicateRatio: maybeNumber,

@@ -40,6 +40,7 @@ export function buildProfile(statistics: ProfileStatistics, context: ProfileCont
     ...arrivalParts(statistics),
     ...cycleParts(statistics),
     mix: mixOf(statistics),
+    ...callParts(statistics),
     ...partyParts(statistics),
     ...sizeParts(statistics),
     concurrency: statistics.concurrency.figures(),
@@ -137,6 +138,21 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
       Object.entries(statistics.outcomes).map(([name, count]) => [name, whereEnded(statistics, count)]),
     ),
     streamed: statistics.streamed,
+  };
+}
+
+/** Absent if there are no gRPC calls. */
+function callParts({ calls, requests: total }: ProfileStatistics): Pick<ProfileDocument, 'grpc'> {
+  const { requests, statuses, requestMessages, responseMessages } = calls;
+  if (requests === 0) return {};
+  const ordered = [...statuses].sort(([, a], [, b]) => b - a);
+  return {
+    grpc: {
+      requests,
+      share: requests / total,
+      statuses: ordered.map(([status, times]) => ({ status, requests: times, share: times / total })),
+      ...distributionsOf({ requestMessages, responseMessages }),
+    },
   };
 }
 

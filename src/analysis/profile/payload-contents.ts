@@ -10,6 +10,9 @@ import { headerPairsOf } from '../../core/headers.ts';
 import { boundaryOf, partsOf } from '../../core/multipart.ts';
 import { bytesPerToken } from '../../core/token-estimate.ts';
 import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
+import { isGrpc, parseGrpcTimeoutUs } from '../../inference/grpc.ts';
+import { firstMessage } from '../../inference/protobuf/call-facts.ts';
+import { knownCall } from '../../inference/protobuf/known-services.ts';
 import { EventData } from '../../inference/stream-events.ts';
 
 /** Larger JSON is not parsed, because the cost is too high. */
@@ -28,6 +31,10 @@ export interface ReadableRequest {
   readonly json: unknown;
   /** The bytes after the JSON in Triton's binary form. */
   readonly tensors: Buffer | null;
+  /** Whether it is a gRPC call. Then its JSON is its first message in short, if its fields are known. */
+  readonly isCall: boolean;
+  /** Its `grpc-timeout`; null without one. */
+  readonly deadlineUs: number | null;
   /** Whether the request declares itself a retry, as clients of model servers do. */
   readonly saysRetry: boolean;
 }
@@ -41,16 +48,25 @@ export function readableRequest(row: ExchangeRow, { request }: ExchangePayload):
   if (typeof decoded === 'string') return decoded;
   const { headers, body } = decoded;
   const contentType = headers.get('content-type') ?? '';
+  const isCall = isGrpc(contentType);
   const jsonBytes = jsonLengthOf(headers.get(INFERENCE_HEADER), body.length);
   return {
     row,
     contentType,
     mediaType: contentType.split(';')[0]!.trim().toLowerCase(),
     body,
-    json: parsed(jsonBytes === null ? body : body.subarray(0, jsonBytes)),
+    json: isCall
+      ? callOf(row, body, headers.get('grpc-encoding') ?? null)
+      : parsed(jsonBytes === null ? body : body.subarray(0, jsonBytes)),
+    isCall,
+    deadlineUs: isCall ? parseGrpcTimeoutUs(headers.get('grpc-timeout') ?? null) : null,
     tensors: jsonBytes === null ? null : body.subarray(jsonBytes),
     saysRetry: Number(headers.get('x-stainless-retry-count') ?? headers.get('x-retry-count') ?? 0) > 0,
   };
+}
+
+function callOf({ route }: ExchangeRow, body: Buffer, coding: string | null): unknown {
+  return firstMessage(knownCall(route ?? '')?.request ?? null, body, coding) ?? undefined;
 }
 
 /** The headers of a message, by lower-case name, and its body without content coding. */
@@ -329,7 +345,7 @@ export function tensorShapes({ json }: ReadableRequest): string[] {
   return inputs !== undefined && typeof inputs === 'object'
     ? Object.values(inputs ?? {})
         .slice(0, MAX_TENSORS)
-        .map(shapeOfNested)
+        .map((input) => shapeOfTensorflow(input) ?? shapeOfNested(input))
     : [];
 }
 
@@ -349,6 +365,16 @@ function shapeOfV2(input: unknown): string | null {
   if (!Array.isArray(shape) || !shape.every((size) => Number.isSafeInteger(size))) return null;
   const type =
     typeof datatype === 'string' && DATATYPES.has(datatype.toUpperCase()) ? datatype.toUpperCase() : 'other';
+  return `${type}[${shape.slice(0, MAX_TENSOR_DEPTH).join(',')}]`;
+}
+
+/** The shape of a tensor in a gRPC call of TensorFlow Serving. */
+function shapeOfTensorflow(input: unknown): string | null {
+  const sizes = member(member(input, 'tensor_shape'), 'dim');
+  const type = member(input, 'dtype');
+  if (typeof type !== 'string' || !/^DT_[A-Z0-9_]{1,30}$/.test(type)) return null;
+  // A size of 0 is not written.
+  const shape = Array.isArray(sizes) ? sizes.map((each: unknown) => Number(member(each, 'size') ?? 0)) : [];
   return `${type}[${shape.slice(0, MAX_TENSOR_DEPTH).join(',')}]`;
 }
 

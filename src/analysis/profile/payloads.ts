@@ -27,6 +27,7 @@ export class PayloadStatistics {
   readonly #kinds = new Map<PayloadKind, KindStatistics>();
   readonly #unread = { not_stored: 0, no_body_kept: 0, truncated: 0, unreadable_coding: 0 };
   readonly #bodyBytes = new Histogram();
+  readonly #deadlineUs = new Histogram();
   #sampled = 0;
   #read = 0;
   #sayRetry = 0;
@@ -46,6 +47,7 @@ export class PayloadStatistics {
     this.#read += 1;
     if (request.saysRetry) this.#sayRetry += 1;
     this.#bodyBytes.record(request.body.length);
+    if (request.deadlineUs !== null) this.#deadlineUs.record(Math.round(request.deadlineUs));
     const kind = kindOf(request);
     let statistics = this.#kinds.get(kind);
     if (statistics === undefined) {
@@ -63,6 +65,7 @@ export class PayloadStatistics {
       unread: { ...this.#unread },
       sayRetry: this.#sayRetry,
       bodyBytes: distributionOf(this.#bodyBytes),
+      ...(this.#deadlineUs.count > 0 && { deadlineMs: distributionOf(this.#deadlineUs, 1e-3) }),
       protocols: [...this.#kinds.values()]
         .map((kind) => kind.figures(this.#read))
         .sort((a, b) => b.requests - a.requests),
@@ -220,6 +223,7 @@ function kindOf(request: ReadableRequest): PayloadKind {
   }
   if (api === 'anthropic') return 'anthropic messages';
   if (api === 'ollama' || api === 'generate') return api;
+  if (request.isCall) return api === 'v1' || api === 'v2' ? `${api} gRPC` : 'other gRPC';
   if (api === 'v1') return 'v1 predict';
   if (api === 'v2') return request.tensors === null && request.json !== undefined ? 'v2 JSON' : 'v2 binary';
   return kindOfType(request);

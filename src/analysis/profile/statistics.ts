@@ -9,6 +9,7 @@ import { Histogram } from '../../core/histogram.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { US_PER_S } from '../../core/units.ts';
 import type { GroupFigures, InputSizeGroup, PartyFigures, RetryFigures } from '../../documents/profile.ts';
+import { grpcStatusName } from '../../inference/grpc.ts';
 import { ArrivalStatistics, WindowCounts } from '../stats/arrivals.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { DistinctEstimate, DuplicateRatio, RequestKeys, wordAt } from '../stats/distinct.ts';
@@ -54,6 +55,12 @@ export class ProfileStatistics {
   readonly outputTokens = new Histogram();
   readonly batch = new Histogram();
   readonly statuses = new Tally<number | null>();
+  readonly calls = {
+    requests: 0,
+    statuses: new Tally<string | null>(),
+    requestMessages: new Histogram(),
+    responseMessages: new Histogram(),
+  };
   readonly methods = new TextCounts(STANDARD_METHODS);
   readonly protocols = new TextCounts();
   readonly outcomes: Record<Outcome, number> = Object.fromEntries(
@@ -110,6 +117,7 @@ export class ProfileStatistics {
     // An exchange with only an arrival has no sizes.
     if (row.protocol !== null) this.#addSizes(row, entry);
     this.#addTimes(row, entry);
+    this.#addCall(row);
     if (row.session !== null) this.sessions.add(row.session, row.arrivalUs);
     if (row.client !== null) this.clients.add(row.client, row.arrivalUs);
     this.#addBody(row, failed || row.status === TOO_MANY_REQUESTS);
@@ -155,6 +163,14 @@ export class ProfileStatistics {
     if (row.promptTokens !== null) this.promptTokens.record(Math.max(0, row.promptTokens));
     if (row.outputTokens !== null) this.outputTokens.record(Math.max(0, row.outputTokens));
     if (row.batch !== null) this.batch.record(Math.max(0, row.batch));
+  }
+
+  #addCall({ grpcStatus = null, requestMessages = null, responseMessages = null }: ExchangeRow): void {
+    if (grpcStatus === null && requestMessages === null && responseMessages === null) return;
+    this.calls.requests += 1;
+    this.calls.statuses.count(grpcStatus === null ? null : grpcStatusName(grpcStatus));
+    if (requestMessages !== null) this.calls.requestMessages.record(requestMessages);
+    if (responseMessages !== null) this.calls.responseMessages.record(responseMessages);
   }
 
   #addBody(row: ExchangeRow, failed: boolean): void {

@@ -65,6 +65,7 @@ export function profileSections(document: ProfileDocument, shown: number): Secti
       groupTable('Routes', 'method and path with variable parts named', routes, shown),
       groupTable('Models', 'models as requests name them', models, shown),
       mixTable(document, shown),
+      callsTable(document, shown),
     ]),
     sectionOf(
       'payloads',
@@ -207,6 +208,36 @@ function mixTable(document: ProfileDocument, shown: number): Table {
       ['duplicates', `${shareText(duplicateRatio)}${duplicateRatioExact ? '' : ' (estimate)'}`],
       ['sessions', partyText(sessions)],
       ['clients', partyText(clients)],
+    ],
+  };
+}
+
+/** gRPC calls; null without any. */
+function callsTable({ grpc, payloads }: ProfileDocument, shown: number): Table | null {
+  if (grpc === undefined) return null;
+  const { requests, share, statuses, requestMessages, responseMessages } = grpc;
+  const counts = (distribution: Distribution) => percentileCells(distribution, numberText).join(' / ');
+  const named = statuses.slice(0, shown).map((each) => `${each.status ?? 'none'} ${shareText(each.share)}`);
+  const deadlines = payloads?.deadlineMs;
+  return {
+    title: 'gRPC calls',
+    unit: `as named in each row; messages and deadlines as ${PERCENTILES.join(' / ')}`,
+    source: 'statuses in trailers, prefixes of messages, and grpc-timeout where payloads were read',
+    lookFor: 'deadlines near the latency: under more load such calls fail, and clients may retry them',
+    columns: columnsOf(['measure', 'value'], []),
+    rows: [
+      ['calls', `${numberText(requests)}, ${shareText(share)} of the requests`],
+      ['statuses', named.join(', ')],
+      ['messages in a request', counts(requestMessages)],
+      ['messages in an answer', counts(responseMessages)],
+      ...(deadlines === undefined
+        ? []
+        : [
+            [
+              'deadlines',
+              `${numberText(deadlines.count)} calls: ${percentileCells(deadlines, msText).join(' / ')}`,
+            ],
+          ]),
     ],
   };
 }
