@@ -26,6 +26,8 @@ const STATUSES: readonly (readonly [name: string, status: number])[] = [
   ['UNAUTHENTICATED', 401],
 ];
 
+export const GRPC_STATUS_NAMES: readonly string[] = STATUSES.map(([name]) => name);
+
 /** Clients treat codes that they do not know as UNKNOWN. */
 const UNKNOWN_STATUS = 500;
 

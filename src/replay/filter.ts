@@ -2,6 +2,7 @@ import { AppError } from '../core/errors.ts';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import { parseRequestHead } from '../core/headers.ts';
 import { pathOf } from '../core/routes.ts';
+import { grpcStatusName } from '../inference/grpc.ts';
 import type { Filters } from './options/window-options.ts';
 
 /** Paths whose answer is remembered; a service answers on a handful of routes. */
@@ -20,11 +21,12 @@ export class PresentNames {
     clients: new Set<string>(),
   };
 
-  add({ method, route, status, model, client }: ExchangeRow): void {
+  add({ method, route, status, grpcStatus = null, model, client }: ExchangeRow): void {
     const { methods, paths, statuses, models, clients } = this.#names;
     addTo(methods, method);
     addTo(paths, routePath({ route }));
     addTo(statuses, status === null ? 'none' : String(status));
+    addTo(statuses, grpcStatus === null ? null : grpcStatusName(grpcStatus));
     addTo(models, model);
     if (client !== null && clients.size < LISTED_NAMES) clients.add(Buffer.from(client).toString('hex'));
   }
@@ -58,7 +60,7 @@ export function rowFilterOf(
   const tests: RowFilter[] = [];
   // The cheapest first: whatever fails there is not held against the rest.
   if (methods.length > 0) tests.push(({ method }) => method !== null && methods.includes(method));
-  if (statuses.length > 0) tests.push(({ status }) => statuses.some((asked) => isStatus(status, asked)));
+  if (statuses.length > 0) tests.push((row) => statuses.some((asked) => isStatus(row, asked)));
   if (min !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes >= min);
   if (max !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes <= max);
   if (clients.length > 0) {
@@ -98,7 +100,8 @@ class KnownNames {
   }
 }
 
-function isStatus(status: number | null, asked: string): boolean {
+function isStatus({ status, grpcStatus = null }: ExchangeRow, asked: string): boolean {
+  if (/^[A-Z]/.test(asked)) return grpcStatus !== null && grpcStatusName(grpcStatus) === asked;
   if (status === null || asked === 'none') return status === null && asked === 'none';
   return asked.endsWith('xx') ? Math.floor(status / 100) === Number(asked[0]) : status === Number(asked);
 }

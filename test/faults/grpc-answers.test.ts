@@ -154,6 +154,22 @@ test('copies of calls have their own ids and sessions', async () => {
   expect(sent.every((content) => content?.includes('sequence_id'))).toBe(true);
 });
 
+test('a request stream whose client left before it ended it is counted and not sent', async () => {
+  const server = await startGrpcServer({ [STREAM_PATH]: (stream) => answer(stream, grpcMessage('answer')) });
+  const left = {
+    outcome: 'client_aborted',
+    status: null,
+    grpcStatus: null,
+    requestEndOffsetUs: null,
+  } as const;
+  const calls = [
+    ...callsOf(3, { ...left, clientLeftOffsetUs: 9_000 }, STREAM_PATH),
+    ...callsOf(2, {}, STREAM_PATH),
+  ];
+  const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, ['--json']);
+  expect(documentOf(run)).toMatchObject({ planned: 2, completed: 2, skipped: { incomplete_request: 3 } });
+});
+
 /** `ModelStreamInferResponse` with an `error_message`. */
 const STREAM_ERROR = Buffer.from([0x0a, 4, ...Buffer.from('busy')]);
 

@@ -16,6 +16,7 @@ import {
 } from '../../core/options.ts';
 import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
+import { GRPC_STATUS_NAMES } from '../../inference/grpc.ts';
 import { rangeOfDay, type SearchKind } from '../window/search.ts';
 import { countTo, parseWholeSeconds, refused } from './parsers.ts';
 
@@ -64,13 +65,16 @@ export function stretchOptions(verb: string) {
   });
 }
 
+const NAMED_STATUS = new RegExp(`^(?:${GRPC_STATUS_NAMES.join('|')})$`, 'i');
+const STATUS = new RegExp(`^(?:[1-5]xx|[1-5]\\d\\d|none)$|${NAMED_STATUS.source}`, 'i');
+
 const FILTER_PARTS = {
   recorder: partList((id) => id.trim()),
   method: partList(alternatives(/^[A-Za-z-]+$/, 'a method such as POST', (method) => method.toUpperCase())),
   path: partList(alternatives(/^[/*]/, 'a path such as /v2/models/*/infer')),
   status: partList(
-    alternatives(/^([1-5]xx|[1-5]\d\d|none)$/i, 'a status such as 2xx, 429 or none', (status) =>
-      status.toLowerCase(),
+    alternatives(STATUS, 'a status such as 2xx, 429, none or UNAVAILABLE', (status) =>
+      NAMED_STATUS.test(status) ? status.toUpperCase() : status.toLowerCase(),
     ),
   ),
   model: partList(alternatives(/./, 'a model')),
@@ -86,7 +90,7 @@ export function selectionOptions(verb: string) {
   return grouped('Which requests', {
     filter: listOf(
       '--filter <part=value>',
-      `${verb} only requests with path=GLOB, method=NAME, status=2xx|none, model=NAME, recorder=ID, client-hash=HASH, ` +
+      `${verb} only requests with path=GLOB, method=NAME, status=2xx|none|UNAVAILABLE, model=NAME, recorder=ID, client-hash=HASH, ` +
         'min-body-size=SIZE or max-body-size=SIZE; with one value of each part that is given',
       partsOf(FILTER_PARTS),
     ),
@@ -181,7 +185,7 @@ function lacksOffset(written: string): boolean {
 
 /**
  * Which exchanges of a window are replayed: those that match one value of each non-empty list. Paths are globs without
- * a query, clients are keyed hashes, statuses are `429`, `2xx` or `none`. Plain data, because it is sent to a thread.
+ * a query, clients are keyed hashes, statuses are `429`, `2xx`, `none` or `UNAVAILABLE`. Plain data, because it is sent to a thread.
  */
 export type Filters = NonNullable<WindowsDocument['filters']>;
 
