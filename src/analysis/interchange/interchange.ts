@@ -6,6 +6,7 @@ import type { MonitoredSeries } from '../../documents/monitors.ts';
 import type { ObjectiveLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import { k6NamesOf, RUN_VALUES, TIMES_IN } from '../../documents/run-values.ts';
+import { httpStatusOfGrpcName } from '../../inference/grpc.ts';
 
 /** The report of a completed run. */
 type SealedReport = ReportDocument & { readonly summary: NonNullable<ReportDocument['summary']> };
@@ -87,6 +88,8 @@ function one(unit: string, avg: number | null | undefined): object | undefined {
 }
 
 function codeOf(kind: string): { readonly code?: number } {
+  // The name of a gRPC call's status.
+  if (/^[A-Z]/.test(kind)) return { code: httpStatusOfGrpcName(kind) };
   const [, status] = /^status_(\d{3})$/.exec(kind) ?? [];
   return status === undefined ? {} : { code: Number(status) };
 }

@@ -35,7 +35,7 @@ describe('requests that were left out of one side', () => {
 
   test('because their clients would have left ask for other cancels', () => {
     expect(doubtsOf(LATE, CANCELLED, CANCELLED)[0]?.advice).toBe(
-      'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
+      'Replay both with --cancels wait, to their ends, and with a --timeout drain as long as answers take.',
     );
   });
 
