@@ -221,7 +221,7 @@ export class PlayedAnswer {
 
   /** False if the client must read before more is sent. */
   #take({ from, to }: Step): boolean {
-    const { steps, body, broken } = this.answer;
+    const { steps, body, broken, trailers } = this.answer;
     if (this.#next === steps.length) {
       this.ended = true;
       if (broken) this.#breakOff();
@@ -231,7 +231,8 @@ export class PlayedAnswer {
     const piece = body.subarray(from, to);
     if (this.#to instanceof Http2ServerResponse) {
       if (piece.length > 0) return this.#to.write(piece);
-      this.#to.writeHead(this.#to.statusCode);
+      // Without anything after it, the head is also the end, as of a gRPC call that was refused.
+      if (broken || body.length + trailers.length > 0) this.#to.writeHead(this.#to.statusCode);
       return true;
     }
     if (piece.length > 0) return this.#to.write(piece);

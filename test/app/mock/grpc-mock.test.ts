@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { type ClientHttp2Session, connect, type SecureClientSessionOptions } from 'node:http2';
+import { type ClientHttp2Session, connect, constants, type SecureClientSessionOptions } from 'node:http2';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { MOCK_OPTIONS, resolveMockOptions, startMock } from '../../../src/app/mock/mock.ts';
@@ -45,10 +45,12 @@ async function call(session: ClientHttp2Session, path: string, body: Uint8Array)
     body: '',
     pieces: 0,
     rst: 0,
+    endsWithHead: false,
     head: {} as Record<string, unknown>,
   };
   stream.on('error', () => undefined);
-  stream.on('response', (headers) => {
+  stream.on('response', (headers, flags) => {
+    answer.endsWithHead = (flags & constants.NGHTTP2_FLAG_END_STREAM) > 0;
     answer.head = headers;
     answer.status = Number(headers[':status']);
     answer.how = String(headers['x-reprise-mock']);
@@ -107,6 +109,8 @@ test('a mock answers gRPC calls beside requests of HTTP/1.1, with their trailers
   expect(await call(session, '/m.S/Refuse', grpcMessage('b'))).toMatchObject({
     status: 200,
     head: { 'grpc-status': '8' },
+    // Libraries refuse DATA frames after such a head, even empty ones.
+    endsWithHead: true,
     body: '',
   });
   const other = await fetch(`http://${address}/v2/models/resnet/infer`, { method: 'POST', body: 'x' });
