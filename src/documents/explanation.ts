@@ -35,7 +35,7 @@ const named = z.object({
       '`generator`: our own lag, pauses and caps. `waiting`: for others in the target, in a queue, or because it serves all in flight together, each slower the more there are. `episode`: everything was slow for a time, without more load. `retries`: answers were late by one fixed time.',
     ),
   subject: maybeText.describe(
-    'Which one: a name of a route, model, client, fault or monitored series, a status, an error, a size. Of `waiting`, `tokens` if the time between tokens grows with the requests in flight. Null if there is only one.',
+    'Which one: a name of a route, model, client, fault or monitored series, a status, an error, a size. Of `waiting`, `tokens` if the time between tokens grows with the requests in flight, and `same client` (`same model`, `same route`) if requests wait for others of the same one only. Null if there is only one.',
   ),
 });
 export type NamedCause = Immutable<z.infer<typeof named>>;

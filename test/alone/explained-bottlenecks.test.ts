@@ -12,7 +12,8 @@ import { shownSchema } from '../../src/documents/shown.ts';
 import { type Bottleneck, BottleneckServer, bottleneckTraffic } from '../support/bottleneck-server.ts';
 import { captureOf } from '../support/captures.ts';
 import { startRelay } from '../support/fault-relay.ts';
-import { workers } from '../support/planted-sends.ts';
+import { repeated } from '../support/long-form.ts';
+import { type PlantedRequest, workers } from '../support/planted-sends.ts';
 import { runReprise, startReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -171,6 +172,74 @@ const PLANTED: readonly Planted[] = [
   },
 ];
 
+/** Stops the server for a time from some requests on. */
+function stopping(begins: (request: PlantedRequest) => boolean, stopMs: number): Bottleneck {
+  let untilMs = 0;
+  return {
+    answer: (request, nowMs) => {
+      if (begins(request)) untilMs = Math.max(nowMs, untilMs) + stopMs;
+      return { ms: Math.max(0, untilMs - nowMs) + request.workMs };
+    },
+  };
+}
+
+/** Of kinds for which no rule was made at first. */
+const MORE: readonly Planted[] = [
+  {
+    name: 'pauses of all others while a long prompt is read',
+    perSecond: 25,
+    bottleneck: () => ({
+      ...silent,
+      decoding: {
+        tokens: ({ index }) => 10 + (index % 11),
+        stepMs: () => 8,
+        prefillMs: ({ requestBytes }) => (requestBytes > 1_500 ? 400 : 2),
+      },
+    }),
+    slo: 'latency: p(95)<300',
+    kind: 'stalls',
+  },
+  {
+    name: 'a lock that each fiftieth request takes',
+    bottleneck: () => stopping(({ index }) => index % 50 === 20, 300),
+    kind: 'stalls',
+  },
+  {
+    name: 'garbage collection after each 80 requests',
+    bottleneck: () => stopping(({ index }) => index % 80 === 79, 250),
+    kind: 'stalls',
+  },
+  {
+    name: 'a slow disk at fixed intervals, longer each time',
+    bottleneck: always(({ workMs }, nowMs) => {
+      const into = nowMs % 1_000;
+      return { ms: workMs + Math.max(0, 130 * Math.floor(nowMs / 1_000) - into) };
+    }),
+    kind: 'stalls',
+  },
+  {
+    name: 'a rate limit of each client, by delay',
+    bottleneck: () => {
+      const freeAt = new Map<string, number>();
+      return {
+        answer: ({ client, workMs }, nowMs) => {
+          const startMs = Math.max(nowMs, freeAt.get(client) ?? 0);
+          freeAt.set(client, startMs + 1_000 / 30);
+          return { ms: startMs - nowMs + workMs };
+        },
+      };
+    },
+    kind: 'waiting',
+    subject: 'same client',
+  },
+  {
+    name: 'the set-up of connections that are closed after ten requests',
+    bottleneck: () => ({ answer: ({ workMs }) => ({ ms: workMs }), renewed: { requests: 10, ms: 200 } }),
+    kind: 'connecting',
+    subject: 'new connections',
+  },
+];
+
 async function explanationOf({
   bottleneck,
   shape,
@@ -234,7 +303,7 @@ async function checkPrinted(out: string): Promise<void> {
 }
 
 describe('explain', () => {
-  for (const planted of PLANTED) {
+  for (const planted of [...PLANTED, ...repeated([], MORE)]) {
     it(`finds ${planted.name}`, async () => {
       const { out, causes, requests, unexplained } = await withoutOurs(planted);
       const shown = `${JSON.stringify(requests)} ${unexplained}\n${causes.map(({ kind, subject, share, text }) => `${kind} ${subject} ${share}: ${text}`).join('\n')}`;

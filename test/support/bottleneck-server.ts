@@ -21,9 +21,11 @@ export interface Bottleneck {
   /** Metrics in the text format of Prometheus, so many seconds after the first request. */
   readonly metrics?: (second: number) => string;
   /** Answers with streams that are decoded together, a token of each at a step, instead of with `answer`. */
-  readonly decoding?: Pick<Decoding, 'tokens' | 'stepMs'>;
+  readonly decoding?: Pick<Decoding, 'tokens' | 'stepMs' | 'prefillMs'>;
   /** Connections that are served at one time. The others are closed. */
   readonly connections?: number;
+  /** Connections that are closed after so many requests, of which the first one takes so much longer. */
+  readonly renewed?: { readonly requests: number; readonly ms: number };
 }
 
 /** The recorded traffic, with the work of each request as its latency. */
@@ -54,13 +56,16 @@ export class BottleneckServer {
   readonly #open = new Set<Socket>();
   /** Streams with the number of tokens that are left of each. */
   readonly #batch = new Map<ServerResponse, number>();
+  /** Requests of each connection. */
+  readonly #served = new WeakMap<Socket, number>();
+  #enteredMs = 0;
   #firstMs: number | null = null;
 
   constructor(requests: readonly PlantedRequest[], bottleneck: Bottleneck) {
     this.#requests = requests;
     this.#bottleneck = bottleneck;
     this.#server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
-      request.resume().on('end', () => this.#serve(request.url ?? '', response));
+      request.resume().on('end', () => this.#serve(request.url ?? '', response, request.socket));
     });
     if (bottleneck.connections !== undefined) this.#server.maxConnections = bottleneck.connections;
     this.#server.on('connection', (socket) => this.#open.add(socket));
@@ -76,7 +81,7 @@ export class BottleneckServer {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  #serve(url: string, response: ServerResponse): void {
+  #serve(url: string, response: ServerResponse, socket: Socket): void {
     const nowMs = performance.now();
     if (url === '/metrics') {
       const second = this.#firstMs === null ? 0 : (nowMs - this.#firstMs) / 1e3;
@@ -90,18 +95,31 @@ export class BottleneckServer {
     if (decoding !== undefined) {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       this.#batch.set(response, decoding.tokens(request));
+      this.#enteredMs += decoding.prefillMs?.(request) ?? 0;
       if (this.#batch.size === 1) this.#decode(decoding);
       return;
     }
     const { ms, status = 200 } = this.#bottleneck.answer(request, nowMs - this.#firstMs);
+    const setUpMs = this.#setUpMs(socket, response);
     setTimeout(() => {
       response.writeHead(status, { 'content-type': 'application/json' });
       response.end(status === 200 ? ANSWER : '{"error":"busy"}');
-    }, ms);
+    }, ms + setUpMs);
+  }
+
+  #setUpMs(socket: Socket, response: ServerResponse): number {
+    const { renewed } = this.#bottleneck;
+    if (renewed === undefined) return 0;
+    const served = (this.#served.get(socket) ?? 0) + 1;
+    this.#served.set(socket, served);
+    if (served >= renewed.requests) response.setHeader('connection', 'close');
+    return served === 1 ? renewed.ms : 0;
   }
 
   /** One token of all streams, after a step, for as long as there are streams. */
   #decode(decoding: Pick<Decoding, 'stepMs'>): void {
+    const stepMs = decoding.stepMs(this.#batch.size) + this.#enteredMs;
+    this.#enteredMs = 0;
     setTimeout(() => {
       for (const [response, left] of this.#batch) {
         response.write(TOKEN);
@@ -111,6 +129,6 @@ export class BottleneckServer {
         this.#batch.delete(response);
       }
       if (this.#batch.size > 0) this.#decode(decoding);
-    }, decoding.stepMs(this.#batch.size));
+    }, stepMs);
   }
 }

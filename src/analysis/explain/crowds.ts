@@ -1,10 +1,12 @@
-import { correlation, ranksOf } from '../stats/queues.ts';
-import { type Candidate, type Evidence, medianOf, percentileOf, thresholdOf } from './evidence.ts';
+import { correlation, foundInFlight, ranksOf } from '../stats/queues.ts';
+import { type Candidate, type Evidence, GROUPS, medianOf, percentileOf, thresholdOf } from './evidence.ts';
 import type { ExplainedRequest, RequestParts } from './requests.ts';
-import type { FittedQueue } from './work.ts';
+import { type FittedQueue, servedOf } from './work.ts';
 
 /** A consequence of other causes too: they come first where they explain as much. */
 const WAITING_PREFERENCE = 0.8;
+/** In one queue for all, requests of the same group wait for each other too. */
+const OWN_WAITING_PREFERENCE = 0.75;
 /** The requests that found the fewest others in flight show the time without waiting. */
 const LEAST_CROWDED_PERCENT = 10;
 /** A server that is idle more rarely shows its rate, not how many requests it serves at a time. */
@@ -25,14 +27,45 @@ const MOST_OFF = 1.5;
  * explains the time that is usual for requests that found as many. What is slow for another reason lets requests pile
  * up too, but then those that find the most in flight are not the slowest.
  */
-export function waitingCause(evidence: Evidence, queue: FittedQueue | null): Candidate[] {
-  const { requests, excessMs, targetMs, timed } = evidence;
-  const inFlight = (at: number) => requests[at]!.inFlight;
+export function waitingCauses(evidence: Evidence, queue: FittedQueue | null): Candidate[] {
+  const { requests } = evidence;
+  return [
+    ...waitingCause(evidence, null, (at) => requests[at]!.inFlight, queue),
+    // Each client, model or route may have a limit or workers of its own.
+    ...GROUPS.flatMap((kind) => {
+      const found = foundOfSame(requests, kind);
+      return found === null ? [] : waitingCause(evidence, `same ${kind}`, (at) => found[at]!, null);
+    }),
+  ];
+}
+
+/** How many of the same group each request finds in flight; null if there is only one group. */
+function foundOfSame(
+  requests: readonly ExplainedRequest[],
+  kind: (typeof GROUPS)[number],
+): Float64Array | null {
+  const groups = Map.groupBy(requests.keys(), (at) => requests[at]![kind]);
+  if (groups.size < 2) return null;
+  const found = new Float64Array(requests.length);
+  for (const places of groups.values()) {
+    const ofGroup = foundInFlight(servedOf(requests, places));
+    for (const [index, at] of places.entries()) found[at] = ofGroup[index]!;
+  }
+  return found;
+}
+
+function waitingCause(
+  evidence: Evidence,
+  subject: string | null,
+  inFlight: Value,
+  queue: FittedQueue | null,
+): Candidate[] {
+  const { excessMs, targetMs, timed, slow, fast } = evidence;
   const from = thresholdOf(evidence, inFlight);
-  const grows = correlationOf(evidence.slow, (at) => targetMs[at]!, inFlight);
+  const grows = correlationOf(slow, (at) => targetMs[at]!, inFlight);
   if (from === null || grows < LEAST_OF_QUEUE) return [];
   const ordered = timed.toSorted((a, b) => inFlight(a) - inFlight(b));
-  const usualMs = usualOf(ordered, (at) => targetMs[at]!, requests.length);
+  const usualMs = usualOf(ordered, (at) => targetMs[at]!, targetMs.length);
   const least = percentileOf(timed.map(inFlight), LEAST_CROWDED_PERCENT) ?? 0;
   const alone = timed.filter((at) => inFlight(at) <= least);
   const aloneMs = evidence.targetAt(50, alone);
@@ -42,10 +75,15 @@ export function waitingCause(evidence: Evidence, queue: FittedQueue | null): Can
   const idle = timed.filter((at) => inFlight(at) < executors).length;
   const isKnown = idle >= LEAST_IDLE * timed.length && off <= MOST_OFF && off >= 1 / MOST_OFF;
   const more = {
-    figures: { ...figures, fromInFlight: from, executors: isKnown ? executors : null, aloneMs },
-    preference: WAITING_PREFERENCE,
+    figures: {
+      ...figures,
+      foundInFlight: medianOf(slow, inFlight),
+      othersFoundInFlight: medianOf(fast, inFlight),
+      ...{ fromInFlight: from, executors: isKnown ? executors : null, aloneMs },
+    },
+    preference: subject === null ? WAITING_PREFERENCE : OWN_WAITING_PREFERENCE,
   };
-  const found = evidence.exposure({ kind: 'waiting', subject: null }, (at) => inFlight(at) >= from, more);
+  const found = evidence.exposure({ kind: 'waiting', subject }, (at) => inFlight(at) >= from, more);
   const explainedMs = (at: number) =>
     inFlight(at) > least ? Math.min(excessMs[at]!, Math.max(0, SPREAD * usualMs[at]! - aloneMs)) : 0;
   return found === null ? [] : [{ ...found, explainedMs }];
@@ -75,7 +113,7 @@ function usualOf(ordered: readonly number[], msAt: (at: number) => number, reque
 }
 
 /** Little's law while requests were slow: in flight = rate × latency. */
-function loadFigures({ requests, slow, fast }: Evidence) {
+function loadFigures({ requests, slow }: Evidence) {
   const [first = 0, last = 0] = [slow[0], slow.at(-1)].map((at) => requests[at ?? 0]?.sentMs ?? 0);
   const sent = requests.filter(({ sentMs, endMs }) => endMs !== null && sentMs! >= first && sentMs! <= last);
   const sumMs = sent.reduce((sum, { sentMs, endMs }) => sum + endMs! - sentMs!, 0);
@@ -84,8 +122,6 @@ function loadFigures({ requests, slow, fast }: Evidence) {
     ratePerSecond: isKnown ? (sent.length / (last - first)) * 1e3 : null,
     meanMs: isKnown ? sumMs / sent.length : null,
     meanInFlight: isKnown ? sumMs / (last - first) : null,
-    foundInFlight: medianOf(slow, (at) => requests[at]!.inFlight),
-    othersFoundInFlight: medianOf(fast, (at) => requests[at]!.inFlight),
   };
 }
 

@@ -86,6 +86,17 @@ export class Evidence {
     return separationOf(this.slow, this.fast, exposed);
   }
 
+  /** By what it met: requests of which it explains most of the excess, and as much of it as slow requests have. */
+  metEnough(metMs: Float64Array): Candidate['exposed'] {
+    const { excessMs, slow } = this;
+    const usualMs =
+      percentileOf(
+        slow.map((at) => excessMs[at]!),
+        FEW_PERCENT,
+      ) ?? 0;
+    return (at) => metMs[at]! > 0 && metMs[at]! >= MOSTLY * Math.max(excessMs[at]!, usualMs);
+  }
+
   /**
    * A cause of which all time beyond that of other requests is taken as its effect. Null if requests with it are hardly
    * slower.
@@ -135,6 +146,8 @@ export class Evidence {
   }
 }
 
+const FEW_PERCENT = 10;
+const MOSTLY = 0.5;
 const LEAST_LOST = 0.1;
 const TINY_MS = 1e-9;
 /** A cause that separates less may be chance. */
@@ -201,7 +214,7 @@ export function areAlike(a: Candidate, b: Candidate, { slow, fast }: Evidence): 
 
 const MOST_DIFFERENT = 0.1;
 
-const GROUPS = ['route', 'model', 'client'] as const;
+export const GROUPS = ['route', 'model', 'client'] as const;
 
 /** The routes, models and clients that have at least this share of some requests. */
 export function groupsOf(

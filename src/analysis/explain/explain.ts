@@ -2,7 +2,7 @@ import { picked } from '../../core/picked.ts';
 import { linesOf } from '../../core/text.ts';
 import type { Cause, CauseKind, Explanation, NamedCause, ProofRequest } from '../../documents/explanation.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
-import { sharingCauses, waitingCause } from './crowds.ts';
+import { sharingCauses, waitingCauses } from './crowds.ts';
 import {
   areAlike,
   type Candidate,
@@ -23,6 +23,7 @@ import {
   fixedDelayCause,
   groupCauses,
   holdingCauses,
+  openingCause,
   sizeCauses,
   timeoutCauses,
 } from './work.ts';
@@ -163,7 +164,8 @@ function targetCauses(
       ...groupCauses(evidence),
       ...sizeCauses(evidence),
       ...holdingCauses(evidence),
-      ...waitingCause(evidence, queue),
+      ...openingCause(evidence),
+      ...waitingCauses(evidence, queue),
       ...sharingCauses(evidence),
       ...fixedDelayCause(evidence),
       ...timeoutCauses(evidence),

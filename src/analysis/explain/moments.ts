@@ -25,7 +25,7 @@ export function stallCauses(evidence: Evidence): Candidate[] {
   const pauses = pausesOf(evidence);
   if (pauses.length === 0) return [];
   const overlaps = overlapsMs(evidence, pauses);
-  const exposed: Exposed = (at) => overlaps[at]! > 0 && overlaps[at]! >= evidence.excessMs[at]! / 2;
+  const exposed = evidence.metEnough(overlaps);
   return [
     {
       ...{ kind: 'stalls', subject: null },

@@ -72,7 +72,7 @@ const LEAST_TIMES_HIGHER = 3;
 /** A resource at its limit for this share of the slow requests explains them, even if it was so all the time. */
 const LEAST_SATURATED = 0.8;
 /** A known cause that separates slow from fast requests comes before a guess that explains little more. */
-const KNOWN_PREFERENCE = 1.3;
+export const KNOWN_PREFERENCE = 1.3;
 /** A process that uses whole processors, within this, has no more of them. */
 const WHOLE_CORES = 0.07;
 

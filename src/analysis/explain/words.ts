@@ -55,7 +55,9 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
   connecting: {
     text: ({ subject, figures }) => {
       if (subject === null) return `opening or waiting for a connection: median ${ms(figures['medianMs'])}`;
-      const crowd = figures['fromInFlight'];
+      const { fromInFlight: crowd, othersMedianMs } = figures;
+      if (othersMedianMs !== undefined)
+        return `requests on ${subject} are answered late: median ${ms(figures['medianMs'])}, others ${ms(othersMedianMs)}`;
       return crowd === undefined
         ? `no connection came about: ${failureWords(subject)}`
         : `connections were closed where ${number(crowd)} or more requests were in flight: ${failureWords(subject)}`;
@@ -135,7 +137,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
     'Give the KV cache more memory, limit sequences or their length, or add replicas.',
   ),
   waiting: {
-    text: ({ figures }) => {
+    text: ({ subject, figures }) => {
       const { fewestInFlight, mostInFlight, timesSlower, aloneTokenMs, crowdedTokenMs, executors } = figures;
       const others = (count: typeof mostInFlight) => `with ${number(count)} others in flight`;
       if (aloneTokenMs !== undefined)
@@ -143,11 +145,15 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
       if (timesSlower !== undefined)
         return `requests are served together, each slower the more there are: ${number(timesSlower)} times as long ${others(mostInFlight)} as ${others(fewestInFlight)}`;
       const served = typeof executors === 'number' ? `; it serves about ${executors} at a time` : '';
+      if (subject !== null)
+        return `requests wait for others of the ${subject}: ${number(figures['foundInFlight'])} in flight before slow ones (median), ${number(figures['othersFoundInFlight'])} before others`;
       return `requests wait for others in the target: ${number(figures['meanInFlight'])} in flight at ${number(figures['ratePerSecond'])}/s, each for ${ms(figures['meanMs'])}${served}`;
     },
-    tryThis: ({ figures }) =>
+    tryThis: ({ subject, figures }) =>
       figures['aloneTokenMs'] === undefined
-        ? 'Give the target more workers, connections or replicas, or less load per replica.'
+        ? subject === null
+          ? 'Give the target more workers, connections or replicas, or less load per replica.'
+          : `Raise what the target allows the ${subject} at a time, or spread its requests.`
         : 'Add replicas, or limit how many requests the target decodes at once (for vLLM: --max-num-seqs).',
   },
 };

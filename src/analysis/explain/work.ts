@@ -11,7 +11,7 @@ import {
   thresholdOf,
 } from './evidence.ts';
 import type { ExplainedRequest } from './requests.ts';
-import { overlapsMs } from './resources.ts';
+import { KNOWN_PREFERENCE, overlapsMs } from './resources.ts';
 
 type Exposed = Candidate['exposed'];
 
@@ -41,7 +41,7 @@ export function fittedQueue({ requests, timed }: Evidence): FittedQueue | null {
   return { server, places: timed, waitMs };
 }
 
-function servedOf(requests: readonly ExplainedRequest[], places: readonly number[]) {
+export function servedOf(requests: readonly ExplainedRequest[], places: readonly number[]) {
   const sentMs = (at: number) => requests[at]!.sentMs ?? requests[at]!.plannedMs;
   return {
     arrivals: Float64Array.from(places, sentMs),
@@ -190,7 +190,7 @@ function holdingBy(evidence: Evidence, { isIn, figures, ...named }: Work): Candi
     else periods.push({ fromMs, toMs });
   }
   const overlaps = overlapsMs(evidence, periods);
-  const isHeldUp: Exposed = (at) => overlaps[at]! > 0 && overlaps[at]! >= excessMs[at]! / 2;
+  const isHeldUp = evidence.metEnough(overlaps);
   return {
     ...named,
     exposed: (at) => isIn(at) || isHeldUp(at),
@@ -205,6 +205,19 @@ function holdingBy(evidence: Evidence, { isIn, figures, ...named }: Work): Candi
     separation: separationOf(slowOthers, fastOthers, isHeldUp),
     preference: 1,
   };
+}
+
+/** Choosing an open connection rarely takes longer than this. */
+const LEAST_OPENING_MS = 0.15;
+
+/** Requests that opened a connection are answered late, others are not. */
+export function openingCause(evidence: Evidence): Candidate[] {
+  const openedMs = (at: number) => evidence.requests[at]!.openedMs ?? 0;
+  const from = Math.max(LEAST_OPENING_MS, thresholdOf(evidence, openedMs) ?? Number.POSITIVE_INFINITY);
+  const named = { kind: 'connecting', subject: 'new connections' } as const;
+  const more = { preference: KNOWN_PREFERENCE };
+  const found = evidence.exposure(named, (at) => openedMs(at) >= from, more);
+  return found === null ? [] : [found];
 }
 
 const TIMEOUT_PREFERENCE = 0.5;
@@ -229,7 +242,7 @@ const LEAST_NEAR = 0.85;
 const MOST_DELAYS = 3;
 /** Few requests are late by a part of the delay. */
 const MOST_BETWEEN = 0.05;
-const DELAY_PREFERENCE = 0.6;
+const DELAY_PREFERENCE = 0.5;
 
 /** Slow requests are late by one fixed time, or a multiple of it, and others not at all: a time-out, and a new try. */
 export function fixedDelayCause(evidence: Evidence): Candidate[] {

@@ -423,6 +423,30 @@ const PLANTED: readonly Planted[] = [
     subject: 'prompt',
   },
   {
+    name: 'a rate limit of each client, by delay',
+    server: () => {
+      const freeAt = new Map<string, number>();
+      return ({ atMs, client, workMs }) => {
+        const startMs = Math.max(atMs, freeAt.get(client) ?? 0);
+        freeAt.set(client, startMs + 1_000 / 18);
+        return { ms: startMs - atMs + workMs };
+      };
+    },
+    kind: 'waiting',
+    subject: 'same client',
+  },
+  {
+    name: 'new connections that are answered late',
+    server:
+      () =>
+      ({ index, atMs, workMs }) =>
+        index % 10 === 3
+          ? { ms: 150 + workMs, facts: { startOffsetNs: Math.round((atMs + 0.4) * 1e6) } }
+          : { ms: workMs },
+    kind: 'connecting',
+    subject: 'new connections',
+  },
+  {
     name: 'nothing in tokens that are slow for a time, with more requests in flight',
     load: { requests: 700, perSecond: 24, shape: (second) => (second > 8 && second < 14 ? 3 : 1) },
     server:
