@@ -201,9 +201,8 @@ export class PlayedAnswer {
       this.#next += 1;
       if (!this.#take(step)) {
         // The client does not read. Its answer is kept in memory for this time at most.
-        const { socket } = this.#to;
-        const stalled = this.#to instanceof Http2ServerResponse ? this.#to.stream : socket;
-        this.#timer = setTimeout(() => stalled?.destroy(), LIMITS.mockStallMs);
+        const stalled = this.#to instanceof Http2ServerResponse ? this.#to.stream : this.#to;
+        this.#timer = setTimeout(() => stalled.destroy(), LIMITS.mockStallMs);
         return;
       }
     }

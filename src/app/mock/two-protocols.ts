@@ -1,4 +1,8 @@
-import { createServer as createHttp1Server, type RequestListener } from 'node:http';
+import {
+  createServer as createHttp1Server,
+  type Server as Http1Server,
+  type RequestListener,
+} from 'node:http';
 import {
   createServer as createHttp2Server,
   type Http2ServerRequest,
@@ -24,18 +28,22 @@ export interface ProtocolListeners {
 /** A server of HTTP/1.1 and HTTP/2 on one port: by prior knowledge without TLS, and by ALPN with it. */
 export class TwoProtocols {
   readonly server: Server;
+  readonly #first: Http1Server;
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
 
   constructor({ http1, http2 }: ProtocolListeners, tls: TlsFiles | null) {
-    const first = createHttp1Server({ keepAliveTimeout: KEEP_ALIVE_MS }, http1);
+    this.#first = createHttp1Server({ keepAliveTimeout: KEEP_ALIVE_MS }, http1);
+    // Node ends connections whose head never ends only for a server that listens.
+    this.#first.emit('listening');
     const second = createHttp2Server(http2);
     second.on('session', (session) => {
       this.#sessions.add(session);
       session.on('error', () => undefined);
       session.on('close', () => this.#sessions.delete(session));
     });
-    const take = (socket: Socket, isHttp2: boolean) => (isHttp2 ? second : first).emit('connection', socket);
+    const take = (socket: Socket, isHttp2: boolean) =>
+      (isHttp2 ? second : this.#first).emit('connection', socket);
     if (tls === null)
       this.server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
         // Until a protocol takes the connection. A client that leaves before needs no answer.
@@ -57,6 +65,7 @@ export class TwoProtocols {
   /** Closes all connections, including those with an unfinished answer. */
   async stop(): Promise<void> {
     await new Promise((resolve) => {
+      this.#first.close();
       this.server.close(resolve);
       for (const session of this.#sessions) session.destroy();
       for (const socket of this.#sockets) socket.destroy();
@@ -66,15 +75,21 @@ export class TwoProtocols {
 
 /** Reads as many bytes as are needed to know the protocol, and puts them back. */
 function sniff(socket: Socket, known: (isHttp2: boolean) => void): void {
+  let head: Buffer = Buffer.alloc(0);
+  const leave = (): void => void socket.destroy();
   const look = (): void => {
     const bytes: Buffer | null = socket.read();
     if (bytes === null) return;
-    socket.unshift(bytes);
-    const length = Math.min(bytes.length, PREFACE.length);
-    const isHttp2 = bytes.subarray(0, length).equals(PREFACE.subarray(0, length));
+    head = Buffer.concat([head, bytes]);
+    const length = Math.min(head.length, PREFACE.length);
+    const isHttp2 = head.subarray(0, length).equals(PREFACE.subarray(0, length));
     if (isHttp2 && length < PREFACE.length) return;
     socket.off('readable', look);
+    socket.setTimeout(0, leave);
+    // Not earlier: bytes that were put back are readable again at once.
+    socket.unshift(head);
     known(isHttp2);
   };
+  socket.setTimeout(KEEP_ALIVE_MS, leave);
   socket.on('readable', look);
 }

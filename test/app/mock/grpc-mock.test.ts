@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { type ClientHttp2Session, connect, constants, type SecureClientSessionOptions } from 'node:http2';
+import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { MOCK_OPTIONS, resolveMockOptions, startMock } from '../../../src/app/mock/mock.ts';
@@ -188,4 +189,22 @@ test('it stops although clients keep their connections, and one that sends nothi
   const closed = once(session, 'close');
   await running.stop();
   await closed;
+});
+
+test.each([
+  ['HTTP/1.1', 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n', '485454502f'],
+  ['HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0', '0000'],
+])('a client of %s is understood although its bytes come one by one', async (_name, sent, expected) => {
+  const { address } = await mock(callsOf(1), { unknown: '404' });
+  const socket = connectTcp(Number(address.split(':')[1]), '127.0.0.1');
+  afterwards(() => socket.destroy());
+  const answered = once(socket, 'data');
+  socket.setNoDelay(true);
+  for (const byte of sent) {
+    socket.write(byte, 'latin1');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  // `HTTP/`, or the length of a frame of settings.
+  const [first] = (await answered) as [Buffer];
+  expect(first.toString('hex').slice(0, expected.length)).toBe(expected);
 });
