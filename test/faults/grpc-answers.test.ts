@@ -1,5 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { describe, expect, test } from 'vitest';
+import { MOCK_OPTIONS, resolveMockOptions, startMock } from '../../src/app/mock/mock.ts';
+import { byProgram } from '../../src/core/options.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { wholeBody } from '../support/exchanges.ts';
@@ -14,11 +16,13 @@ import {
   startGrpcServer,
   trailersOnly,
 } from '../support/grpc-server.ts';
+import { afterwards } from '../support/leftovers.ts';
 import { entry, int, joined, text } from '../support/protobuf-writer.ts';
 import { startRecording } from '../support/recording.ts';
 import { documentOf, replay } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
+const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const ARGS = ['--json', '--slo', 'errors: rate<0.01'];
 
 describe('a target that does not answer as recorded', () => {
@@ -221,4 +225,17 @@ test('what was recorded arrives again: each message, the pieces of a request str
     cancelled: 1,
     connections: { opened: 1 },
   });
+
+  const asked = byProgram(MOCK_OPTIONS, { listen: '127.0.0.1:0', speed: 'inf' });
+  const mock = await startMock(directory, resolveMockOptions(asked), SILENT);
+  afterwards(() => mock.stop());
+  const rehearsed = await replay(directory, `http://${mock.address}`, ['--json', '--check', 'values']);
+  expect(documentOf(rehearsed)).toMatchObject({
+    // Calls whose clients left have no answer to play.
+    statuses: { 200: 21, 404: 2, 429: 5 },
+    grpcStatuses: { OK: 20, RESOURCE_EXHAUSTED: 5 },
+    errors: {},
+    check: { mismatched: 0, checked: 26 },
+  });
+  expect(await mock.stop()).toMatchObject({ exact: 26, unknown: 2, estimatedCuts: 0 });
 });

@@ -16,6 +16,7 @@ import {
 } from '../../core/headers.ts';
 import type { Histogram } from '../../core/histogram.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { isGrpc } from '../../inference/grpc.ts';
 import type { AnswerPlace } from './answer-index.ts';
 
 /** The last chunk, which is empty, and the blank line after it. */
@@ -65,7 +66,7 @@ export function recordedAnswer(
   const { status, version, reason, headers: recorded } = parseResponseHead(response.head);
   const body = Buffer.from(response.body.kept ?? []);
   const broken = place.outcome !== 'completed';
-  // A body of HTTP/2 ends by itself, as a chunked one does, and the times of its pieces are without chunk sizes.
+  // A body of HTTP/2 ends by itself, and is recorded as a chunked one.
   const isFramed = version === 'HTTP/2';
   const chunked =
     isFramed || /(?:^|[\s,])chunked\s*$/i.test(headerValue(recorded, 'transfer-encoding') ?? '');
@@ -75,8 +76,10 @@ export function recordedAnswer(
   const trailers = !trails || response.trailers === null ? [] : headerPairsOf(response.trailers, false);
   const firstUs = place.firstByteOffsetUs ?? 0;
   const lastUs = place.lastByteOffsetUs ?? firstUs;
+  // Of a gRPC call each piece is a message.
+  const isCall = isGrpc(headerValue(recorded, 'content-type'));
   const codingEndBytes =
-    !chunked || isFramed ? null : broken ? 0 : CODING_END_BYTES + (response.trailers?.length ?? 0);
+    !chunked || isCall ? null : broken ? 0 : CODING_END_BYTES + (response.trailers?.length ?? 0);
   const { pieces, exact } = piecesOf(body, responseChunks, { codingEndBytes, lastUs });
   const headers: HeaderPair[] = [];
   for (const [name, value] of recorded) {
