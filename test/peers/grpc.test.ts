@@ -210,6 +210,7 @@ describe.each(CLIENTS)('$name', ({ tool, client }) => {
       const recorded = recordedCalls(directory);
       expect([...recorded.keys()].sort()).toEqual([...calls.keys()].sort());
       for (const [name, each] of recorded) expectEqualMessages(name, each, calls.get(name), got[name]);
+      expect(recorded.get('cancelled')?.row).toMatchObject({ outcome: 'client_aborted', status: null });
       expect(gotAgain).toEqual(got);
       expect(document).toMatchObject({ planned: calls.size, sent: calls.size, unreplayable: 0 });
     },

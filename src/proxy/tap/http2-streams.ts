@@ -77,11 +77,14 @@ export class Http2Streams {
     return end;
   }
 
-  /** A side ended the connection. Who did so first decides how its open streams end, and when. */
+  /**
+   * A side ended the connection. A client that did so has left: it can neither end a stream nor acknowledge what comes,
+   * and servers answer its open calls with an error that nobody reads.
+   */
   end(side: Side): void {
-    for (const { tap } of this.#streams.values())
-      if (side === 'client') tap.clientEnd();
-      else tap.serverEnd();
+    for (const stream of this.#streams.values())
+      if (side === 'client') this.#close(stream, 'client_end');
+      else stream.tap.serverEnd();
   }
 
   /** The connection is over. */
