@@ -1,3 +1,5 @@
+import type { Linked } from './link.ts';
+
 /**
  * An exchange: one request with its response and times, as seen on the network.
  *
@@ -124,12 +126,14 @@ export interface ExchangePayload {
   readonly response: Message | null;
   readonly requestChunks: ChunkTimes;
   readonly responseChunks: ChunkTimes;
+  /** Null or absent if no links were searched for while it was recorded, as for an exchange without a session. */
+  readonly linked?: Linked | null;
 }
 
 /** The same payload with everything read. @throws any reading error */
 export function wholePayload(payload: ExchangePayload): ExchangePayload {
-  const { request, response, requestChunks, responseChunks } = payload;
-  return { request, response, requestChunks, responseChunks };
+  const { request, response, requestChunks, responseChunks, linked = null } = payload;
+  return { request, response, requestChunks, responseChunks, linked };
 }
 
 /** The part of a payload that is enough to send the request again. */

@@ -92,6 +92,12 @@ export const LIMITS = {
   openExchangeBytes: 2 * KIB,
   heldPieceBytes: 256,
   chunkTimesPerBody: 16_384,
+  /** What of a request and of an answer is searched for links, and how many an exchange may have. */
+  linkedRequestBytes: 4 * MIB,
+  linkedAnswerBytes: 256 * KIB,
+  linksPerExchange: 1_024,
+  /** Sessions whose answers are held until their next request, when links are found in a capture. */
+  linkedSessions: 10_000,
   requestBodyBytes: 32 * MIB,
   responseBodyBytes: 1 * MIB,
   assemblyBudgetBytes: 96 * MIB,

@@ -1,0 +1,97 @@
+import type { Place } from '../../core/link.ts';
+import { decodePercent } from '../../core/text.ts';
+
+/** Headers that no server issues an id in: those of HTTP, of proxies and of tracing, and credentials. */
+const NO_IDS = new Set(
+  `accept accept-encoding accept-language accept-ranges age allow alt-svc authorization baggage cache-control connection
+  content-encoding content-length content-security-policy content-type date etag expires forwarded grpc-encoding
+  grpc-status grpc-timeout host idempotency-key if-match if-modified-since if-none-match keep-alive last-modified origin
+  pragma proxy-authorization referer server server-timing strict-transport-security te trailer traceparent tracestate
+  transfer-encoding upgrade user-agent vary via x-api-key x-b3-spanid x-b3-traceid x-forwarded-for x-forwarded-host
+  x-forwarded-proto x-real-ip`.split(/\s+/),
+);
+
+/** Takes a part of a head that may be a value. The place is made only if it is needed. */
+type OnHeadValue = (place: () => Place, text: string, from: number, end: number) => void;
+
+/** Reads the target, the headers and the cookies of a request's head, in latin1. */
+export function readRequestHead(head: string, onValue: OnHeadValue): void {
+  const lineEnd = endOfLine(head, 0);
+  const start = head.indexOf(' ') + 1;
+  const space = head.indexOf(' ', start);
+  readTarget(head.slice(start, space < 0 || space > lineEnd ? lineEnd : space), onValue);
+  eachHeader(head, lineEnd, (name, from, end) => {
+    if (name === 'cookie') readCookies(head, from, end, onValue);
+    else onValue(() => ({ in: 'header', name }), head, from, end);
+  });
+}
+
+/** Reads the headers, the cookies and the location of an answer's head, in latin1. */
+export function readAnswerHead(head: string, onValue: OnHeadValue): void {
+  eachHeader(head, endOfLine(head, 0), (name, from, end) => {
+    if (name === 'set-cookie') {
+      const pair = head.indexOf(';', from);
+      readCookies(head, from, pair < 0 || pair > end ? end : pair, onValue);
+    } else if (name === 'location') readTarget(head.slice(from, end), onValue, false);
+    else onValue(() => ({ in: 'header', name }), head, from, end);
+  });
+}
+
+function eachHeader(
+  head: string,
+  lineEnd: number,
+  onHeader: (name: string, from: number, end: number) => void,
+) {
+  for (
+    let at = head.indexOf('\n', lineEnd) + 1;
+    at > 0 && at < head.length;
+    at = head.indexOf('\n', at) + 1
+  ) {
+    const end = endOfLine(head, at);
+    const colon = head.indexOf(':', at);
+    if (colon < 0 || colon >= end) continue;
+    let from = colon + 1;
+    while (head.charCodeAt(from) === 0x20) from += 1;
+    // Short values are no ids, and to fold a name costs more than everything else here.
+    if (end - from < 8) continue;
+    const name = head.slice(at, colon).toLowerCase();
+    if (!NO_IDS.has(name)) onHeader(name, from, end);
+  }
+}
+
+function endOfLine(head: string, from: number): number {
+  const end = head.indexOf('\n', from);
+  if (end < 0) return head.length;
+  return head.charCodeAt(end - 1) === 0x0d ? end - 1 : end;
+}
+
+/** @param withQuery whether its query is read too */
+function readTarget(target: string, onValue: OnHeadValue, withQuery = true): void {
+  const path = /^(?:[a-z]+:)?\/\/[^/?#]*/i.exec(target)?.[0].length ?? 0;
+  const query = target.indexOf('?', path);
+  const segments = target.slice(path, query < 0 ? undefined : query).split('/');
+  for (const [at, segment] of segments.entries()) {
+    const text = decodePercent(segment);
+    if (at > 0) onValue(() => ({ in: 'path', segment: at - 1 }), text, 0, text.length);
+  }
+  if (query < 0 || !withQuery) return;
+  for (const pair of target.slice(query + 1).split('&')) {
+    const equals = pair.indexOf('=');
+    if (equals < 0) continue;
+    const text = decodePercent(pair.slice(equals + 1));
+    onValue(() => ({ in: 'query', name: decodePercent(pair.slice(0, equals)) }), text, 0, text.length);
+  }
+}
+
+function readCookies(head: string, from: number, end: number, onValue: OnHeadValue): void {
+  for (let at = from; at < end; ) {
+    const semicolon = head.indexOf(';', at);
+    const stop = semicolon < 0 || semicolon > end ? end : semicolon;
+    const equals = head.indexOf('=', at);
+    if (equals > 0 && equals < stop) {
+      const name = head.slice(at, equals).trim();
+      onValue(() => ({ in: 'cookie', name }), head, equals + 1, stop);
+    }
+    at = stop + 1;
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * The values of all sessions in memory of a fixed size: hashes only, in tables of numbers, because an object for each
+ * value would cost the recorder ten times the memory and the time of its collections.
+ */
+
+/** Values in a generation, of which there are two. With 12 bytes each, both take 12 MiB. */
+const SLOTS = 2 ** 19;
+const FULL = Math.floor(0.7 * SLOTS);
+
+/** Values that were met since a generation began, in a table with open addressing. */
+class Generation {
+  /** The second half of a value's hash; 0 for a free slot. */
+  readonly #tags = new Uint32Array(SLOTS);
+  /** The exchange whose answer issued the value; 0 if a request had it first. */
+  readonly numbers = new Uint32Array(SLOTS);
+  /** Where it was in that answer, and whether a request used it. */
+  readonly places = new Uint32Array(SLOTS);
+  count = 0;
+
+  /** The slot of a value; -1 if it is not here. */
+  find(low: number, high: number): number {
+    const at = this.#slotOf(low, high);
+    return this.#tags[at] === 0 ? -1 : at;
+  }
+
+  put(low: number, high: number, number: number, place: number): number {
+    const at = this.#slotOf(low, high);
+    if (this.#tags[at] === 0) this.count += 1;
+    this.#tags[at] = tagOf(high);
+    this.numbers[at] = number;
+    this.places[at] = place;
+    return at;
+  }
+
+  #slotOf(low: number, high: number): number {
+    const tag = tagOf(high);
+    let at = spread(low) & (SLOTS - 1);
+    while (this.#tags[at] !== 0 && this.#tags[at] !== tag) at = (at + 1) & (SLOTS - 1);
+    return at;
+  }
+}
+
+function tagOf(high: number): number {
+  return spread(high) >>> 0 || 1;
+}
+
+/** Every bit of the result depends on all of the argument. */
+function spread(hash: number): number {
+  let mixed = hash ^ (hash >>> 16);
+  mixed = Math.imul(mixed, 0x21f0aaad);
+  mixed ^= mixed >>> 15;
+  mixed = Math.imul(mixed, 0x735a2d97);
+  return mixed ^ (mixed >>> 15);
+}
+
+/** Values by session, which the caller mixes into the hash. Those that were not met for long are forgotten. */
+export class SessionValues {
+  #latest: Generation | null = null;
+  #earlier: Generation | null = null;
+  /** Values that were forgotten, because there were too many. */
+  forgotten = 0;
+
+  /** Number of the exchange that issued the value of this slot; 0 if a request had it first. */
+  numberAt(slot: number): number {
+    return this.#latest?.numbers[slot] ?? 0;
+  }
+
+  placeAt(slot: number): number {
+    return this.#latest?.places[slot] ?? 0;
+  }
+
+  setPlace(slot: number, place: number): void {
+    if (this.#latest !== null) this.#latest.places[slot] = place;
+  }
+
+  /** The slot of a value, valid until the next call; -1 for one that is not known. */
+  find(low: number, high: number): number {
+    const at = this.#latest?.find(low, high) ?? -1;
+    if (at >= 0 || this.#earlier === null) return at;
+    const earlier = this.#earlier.find(low, high);
+    if (earlier < 0) return -1;
+    const [number = 0, place = 0] = [this.#earlier.numbers[earlier], this.#earlier.places[earlier]];
+    return this.put(low, high, number, place);
+  }
+
+  put(low: number, high: number, number: number, place: number): number {
+    if (this.#latest === null || this.#latest.count >= FULL) {
+      this.forgotten += this.#earlier?.count ?? 0;
+      this.#earlier = this.#latest;
+      this.#latest = new Generation();
+    }
+    return this.#latest.put(low, high, number, place);
+  }
+}
+
+const SHARED_SLOTS = 2 ** 16;
+const MOST_SESSIONS = 255;
+
+/**
+ * In how many sessions a value occurred. The table loses values that share a slot, those of few sessions first: a value
+ * of many sessions soon comes again.
+ */
+export class SharedValues {
+  readonly #tags = new Uint32Array(SHARED_SLOTS);
+  readonly #sessions = new Uint32Array(SHARED_SLOTS);
+  readonly #counts = new Uint8Array(SHARED_SLOTS);
+
+  /** Notes that a value occurred in a session. Several times in a row count once. */
+  note(low: number, high: number, session: number): void {
+    const at = spread(low) & (SHARED_SLOTS - 1);
+    const tag = tagOf(high);
+    const count = this.#counts[at]!;
+    if (this.#tags[at] !== tag) {
+      if (count > 1) this.#counts[at] = count - 1;
+      else {
+        this.#tags[at] = tag;
+        this.#sessions[at] = session;
+        this.#counts[at] = 1;
+      }
+    } else if (this.#sessions[at] !== session) {
+      this.#sessions[at] = session;
+      this.#counts[at] = Math.min(MOST_SESSIONS, count + 1);
+    }
+  }
+
+  /** Sessions in which the value is known to have occurred. */
+  count(low: number, high: number): number {
+    const at = spread(low) & (SHARED_SLOTS - 1);
+    return this.#tags[at] === tagOf(high) ? this.#counts[at]! : 0;
+  }
+}
