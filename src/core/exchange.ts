@@ -157,6 +157,10 @@ export interface ExchangeRow extends ExchangeFacts {
   /** Whether the whole request (head and body) is stored and can be sent again. */
   readonly requestStored: boolean;
   readonly requestHash: Uint8Array | null;
+  /** Its number among those of its recorder's life that were searched for links; null or absent if it was not. */
+  readonly number?: number | null;
+  /** How many links it has. */
+  readonly links?: number | null;
   /** Number of the response's body within the segment, the same for equal bodies. Null or absent if unknown. */
   readonly responseBody?: number | null;
 }

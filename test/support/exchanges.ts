@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { type Body, type Exchange, FINISH_REASONS, type Message, OUTCOMES } from '../../src/core/exchange.ts';
 import { buildRequestHead, type HeaderPair } from '../../src/core/headers.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
+import type { Place } from '../../src/core/link.ts';
 
 /** 2026-11-24T15:00:00Z, the hour at which test captures begin. */
 export const TEST_EPOCH_US = 1_795_532_400_000_000;
@@ -92,6 +93,7 @@ export function exchangeOf(parts: Partial<Exchange> = {}): Exchange {
     response: responseMessage(),
     requestChunks: [],
     responseChunks: [],
+    linked: null,
     ...parts,
   };
 }
@@ -153,6 +155,14 @@ const chunkTimes = fc
   .array(fc.tuple(count, fc.nat({ max: 65_536 })), { maxLength: 20 })
   .map((pairs) => pairs.flat());
 
+const places: fc.Arbitrary<Place> = fc.oneof(
+  fc.record({ in: fc.constantFrom('header', 'cookie', 'query', 'form'), name: word }),
+  fc.record({ in: fc.constant('path'), segment: fc.nat({ max: 9 }) }),
+  fc.record({ in: fc.constant('json'), pointer: word }),
+  fc.record({ in: fc.constant('event'), event: word, pointer: word, nth: fc.nat({ max: 99 }) }),
+);
+const links = fc.record({ from: count, place: places, to: places });
+
 /** Any exchange that assembly or an import could produce. Arrivals are within two hours, and often equal. */
 export const anyExchange: fc.Arbitrary<Exchange> = fc.record({
   arrivalUs: fc
@@ -186,4 +196,5 @@ export const anyExchange: fc.Arbitrary<Exchange> = fc.record({
   response: nullable(messages),
   requestChunks: chunkTimes,
   responseChunks: chunkTimes,
+  linked: nullable(fc.record({ number: count, links: fc.array(links, { maxLength: 3 }) })),
 });

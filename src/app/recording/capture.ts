@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { growthOf, type LifeAccount, type LossReason, type Progress } from '../../core/accounting.ts';
@@ -8,6 +9,7 @@ import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
 import type { Labels } from '../../documents/parts.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
+import { Linker } from '../../inference/links/linker.ts';
 import type { RecorderOrder } from '../../proxy/control/messages.ts';
 import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
@@ -130,7 +132,7 @@ export function openCapture(
     const mark = keepsWorkMark ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
     const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
-    const context = { ...parts, epochUsOf, budget, hash, heads, onFailure };
+    const context = { ...parts, epochUsOf, budget, hash, heads, linker: newLinker(), onFailure };
     const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),
@@ -227,4 +229,10 @@ function originOf({ targets, labels }: RecorderSettings): CaptureOrigin {
     ...(targets.length > 1 && { targets }),
     ...(Object.keys(labels).length > 0 && { labels }),
   };
+}
+
+/** Its salts are new for each process, and so is the beginning of its numbers. */
+function newLinker(): Linker {
+  const random = randomBytes(12);
+  return new Linker([random.readInt32LE(0), random.readInt32LE(4)], random.readUInt32LE(8) >>> 1);
 }

@@ -60,7 +60,7 @@ export class Linker {
   readonly #shared = new SharedValues();
   readonly #places = new Places();
   readonly #judged = new JudgedPlaces();
-  #number = 0;
+  #number: number;
   /** Links that an exchange had beyond the most that are noted. */
   cut = 0;
   /** Of the request being read. */
@@ -70,8 +70,12 @@ export class Linker {
   #isFirst = false;
   #route = '';
 
-  /** @param salts two random numbers of 32 bits */
-  constructor(salts: readonly [number, number]) {
+  /**
+   * @param salts two random numbers of 32 bits
+   * @param number of the exchange before the first one. Random, so that two recorders of a session have different ones
+   */
+  constructor(salts: readonly [number, number], number = 0) {
+    this.#number = number;
     this.#hash = new ValueHash(salts);
     this.#json = new JsonValues(this.#hash);
   }

@@ -7,6 +7,7 @@ import type { ScannedResponse } from '../../http1/heads.ts';
 import type { BodyTaker } from '../../http1/message-reader.ts';
 import { isEventStream, isJson, isJsonLines, type PayloadApi } from '../../inference/features.ts';
 import { GrpcMessages } from '../../inference/grpc.ts';
+import type { EventData } from '../../inference/stream-events.ts';
 import type { AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 
 /** Entries of chunk times that the charge for an open exchange includes, and how many more are charged at once. */
@@ -49,6 +50,8 @@ export class BodyCollector implements BodyTaker {
   scan: AnswerScan | null = null;
   /** Searches an answer for an error that its status does not show. */
   errorScan: ErrorScan | null = null;
+  /** Reads the values of a streamed answer that later requests may have. */
+  links: Pick<EventData, 'write' | 'end'> | null = null;
 
   /**
    * @param expectedBytes The announced length, null if absent.
@@ -117,6 +120,7 @@ export class BodyCollector implements BodyTaker {
     this.#bytes += bytes.length;
     this.scan?.write(bytes);
     this.errorScan?.write(bytes);
+    this.links?.write(bytes);
     this.#messages?.write(bytes);
     if (capBytes !== null) {
       this.#kept ??= new KeptPrefix(capBytes, this.#expectedBytes, budget);

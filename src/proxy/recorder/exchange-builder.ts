@@ -3,6 +3,7 @@ import type { Body, ChunkTimes, Exchange, KnownHead, Message, Outcome } from '..
 import { latin1, traceIdOf } from '../../core/headers.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { Linked } from '../../core/link.ts';
 import type { MessageType } from '../../core/protobuf.ts';
 import type { Route } from '../../core/routes.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
@@ -25,6 +26,7 @@ import {
   parseGrpcTimeoutUs,
   streamsGrpcAnswer,
 } from '../../inference/grpc.ts';
+import type { Linker, OnIssued } from '../../inference/links/linker.ts';
 import {
   CallErrorScan,
   type CallFacts,
@@ -33,6 +35,7 @@ import {
 } from '../../inference/protobuf/call-facts.ts';
 import type { JsonObject } from '../../inference/protobuf/message-json.ts';
 import type { CallSchema, CallTypes } from '../../inference/protobuf/schema.ts';
+import { EventData } from '../../inference/stream-events.ts';
 import { AnswerScan } from '../../inference/stream-timing.ts';
 import { type BodyAbout, type BodyRedaction, dropNote } from '../../redaction/body-redaction.ts';
 import type { RedactedBytes, Redaction } from '../../redaction/head-redaction.ts';
@@ -61,8 +64,9 @@ export interface AssemblyContext {
   readonly heads: HeadCache;
   /** The gRPC calls whose messages can be read. */
   readonly calls: CallSchema;
+  readonly linker: Linker;
   /** An error of our own cost a part of the recording; that part is counted as lost or dropped. */
-  readonly onFailure: (what: 'a head' | 'a body', error: unknown) => void;
+  readonly onFailure: (what: 'a head' | 'a body' | 'the links of an exchange', error: unknown) => void;
 }
 
 /** A complete head and its times on the monotonic clock. `bytes` is a view that is valid only during the call. */
@@ -84,6 +88,8 @@ export interface ExchangeOrigin {
 const NOTHING_KEPT: RedactedBytes = { bytes: new Uint8Array(0), names: [] };
 const NO_TIMES: ChunkTimes = [];
 const EMPTY = Buffer.alloc(0);
+/** Answers with this status or a higher one issue nothing. */
+const FIRST_ERROR = 400;
 const NO_FACTS: CallFacts = { model: null, batch: null };
 /**
  * What a client's deadline may lie before arrival and `grpc-timeout`: libraries round the field up to three digits, and
@@ -104,6 +110,9 @@ export class ExchangeBuilder {
   readonly #types: CallTypes | null;
   readonly #route: Route;
   readonly #judged: HeadJudgement;
+  readonly #headText: string;
+  /** Its links; null as long as its request is not complete, and without a session. */
+  #linked: Linked | null = null;
   /** Values from its body. Each is read on first use, and before anything in the body is masked. */
   #text: Buffer | null = null;
   #session: Uint8Array | null | undefined;
@@ -112,6 +121,8 @@ export class ExchangeBuilder {
   /** Bytes to return to the budget. They include those that the creator reserved for the exchange itself. */
   #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
+  /** Whether its answer is a document that is read for values when it is complete. */
+  #documents = false;
   /** Of a gRPC call; null until its answer has one. */
   #grpcStatus: number | null = null;
   #answerType: AnswerType = null;
@@ -137,6 +148,7 @@ export class ExchangeBuilder {
     this.#origin = origin;
     this.#scanned = reading.scanned;
     this.#route = reading.route;
+    this.#headText = reading.text;
     this.#isCall = reading.isCall;
     this.#types = reading.isCall ? context.calls.of(reading.scanned.target) : null;
     reading.judged ??= judgeHead(context, reading.scanned, reading.route, head.bytes);
@@ -200,16 +212,21 @@ export class ExchangeBuilder {
       reading.redacted ??= redaction.responseHead(bytes);
       return reading.redacted;
     });
-    const cap = storedBytes(policy).response;
+    const stored = storedBytes(policy).response;
+    const cap = this.#readsLinks(reading) ? Math.max(LIMITS.linkedAnswerBytes, stored ?? 0) : stored;
     this.response = this.#draft(reading, redacted, head, this.request.firstByteNs, cap, 'last_byte');
     this.#watch(this.response.body, reading);
+    this.#issueHead(this.response.body, reading);
     return this.response.body;
   }
 
   /** @param trailers Trailer lines, a view valid during the call only; null when there were none. */
   endMessage(message: MessageDraft, trailers: Buffer | null): void {
     message.ended = true;
-    if (message === this.request) this.#sampleByBody();
+    if (message === this.request) {
+      this.#sampleByBody();
+      this.#link();
+    } else this.#issueBody(message.body);
     if (trailers === null) return;
     if (this.#isCall && message === this.response)
       this.#grpcStatus =
@@ -281,6 +298,7 @@ export class ExchangeBuilder {
         ) ?? null,
       requestChunks: request.body.times,
       responseChunks: response?.body.times ?? NO_TIMES,
+      linked: this.#linked,
     };
   }
 
@@ -335,6 +353,72 @@ export class ExchangeBuilder {
         ? sampling.keepsExchange(this.#origin.connection, firstByteNs)
         : sampling.keepsSession(session);
     if (!kept) this.omission = 'sampled_out';
+  }
+
+  /** Finds the links of its request, which is complete. */
+  #link(): void {
+    const session = this.#unwanted ? null : this.#sessionKey();
+    if (session === null) return;
+    const { contentType, contentEncoding, inferenceHeaderLength } = this.#scanned.fields;
+    const isText = !this.#isCall && isPlain(contentEncoding) && inferenceHeaderLength === null;
+    this.#linking(({ linker }) => {
+      this.#linked = linker.request({
+        session,
+        route: this.#route.route,
+        head: this.#headText,
+        body: isText ? this.request.body.beginning(LIMITS.linkedRequestBytes) : EMPTY,
+        contentType,
+      });
+    });
+  }
+
+  /** Whether its answer is a document that may have values for later requests. */
+  #readsLinks({ scanned, framing, type }: ResponseReading): boolean {
+    if (this.#linked === null || type !== 'document' || this.#unwanted) return false;
+    return isReadable(scanned, framing) && isPlain(scanned.fields.contentEncoding);
+  }
+
+  /** Notes the values of an answer's head, and begins to read a stream. */
+  #issueHead(body: BodyCollector, reading: ResponseReading): void {
+    const { text, type, scanned, framing } = reading;
+    if (this.#linked === null || this.#unwanted || scanned.status >= FIRST_ERROR) return;
+    this.#documents = this.#readsLinks(reading);
+    const onIssued = this.#issuing(this.#linked.number);
+    this.#linking(({ linker, budget }) => {
+      linker.answerHead(text, onIssued);
+      const streams = (type === 'events' || type === 'lines') && isReadable(scanned, framing);
+      if (!streams || !isPlain(scanned.fields.contentEncoding) || !budget.reserve(EventData.heldBytes))
+        return;
+      this.#chargedBytes += EventData.heldBytes;
+      const events = linker.answerStream(type, onIssued);
+      body.links = {
+        write: (bytes) => this.#linking(() => events.write(bytes)),
+        end: () => this.#linking(() => events.end()),
+      };
+    });
+  }
+
+  /** Notes the values of an answer that is complete. */
+  #issueBody(body: BodyCollector): void {
+    body.links?.end();
+    if (this.#linked === null || !this.#documents) return;
+    const onIssued = this.#issuing(this.#linked.number);
+    const document = body.beginning(LIMITS.linkedAnswerBytes);
+    this.#linking(({ linker }) => linker.answerDocument(document, onIssued));
+  }
+
+  #issuing(number: number): OnIssued {
+    const issuer = { number, session: this.#sessionKey() ?? EMPTY };
+    return (low, high, place) => this.#context.linker.issue(issuer, low, high, place);
+  }
+
+  /** An error costs the links, and nothing else of the recording. */
+  #linking(work: (context: AssemblyContext) => void): void {
+    try {
+      work(this.#context);
+    } catch (error) {
+      this.#context.onFailure('the links of an exchange', error);
+    }
   }
 
   /** Most bytes of the request's body that are kept until it is settled: to store them, or to read facts from them. */

@@ -14,6 +14,8 @@ import { type AnswerType, answerType } from './body-collector.ts';
  * What was read from a request's head. Shared by all requests with the same head. Missing values are filled in later.
  */
 export interface RequestReading {
+  /** The head in latin1. What was scanned are slices of it. */
+  readonly text: string;
   readonly scanned: ScannedRequest;
   readonly framing: Framing;
   readonly route: Route;
@@ -28,6 +30,7 @@ export interface RequestReading {
 
 /** The same for a response's head. The framing of its body depends on the method of the request. */
 export interface ResponseReading {
+  readonly text: string;
   readonly scanned: ScannedResponse;
   readonly framing: Framing;
   readonly type: AnswerType;
@@ -63,7 +66,7 @@ export class HeadCache {
     if (scanned === null || framing === null) return null;
     const isCall = scanned.protocol === 'h2' && isGrpc(scanned.fields.contentType);
     const route = this.#routes.of(scanned.method, scanned.target, isCall);
-    const read = { scanned, framing, route, isCall, redacted: null, judged: null, known: null };
+    const read = { text, scanned, framing, route, isCall, redacted: null, judged: null, known: null };
     return keep(this.#requests, text, read);
   }
 
@@ -77,7 +80,7 @@ export class HeadCache {
     const framing = scanned === null ? null : responseFraming(scanned, method);
     if (scanned === null || framing === null) return null;
     const type = answerType(scanned.fields.contentType);
-    return keep(answers, text, { scanned, framing, type, redacted: null, known: null });
+    return keep(answers, text, { text, scanned, framing, type, redacted: null, known: null });
   }
 }
 

@@ -2,6 +2,7 @@ import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zli
 import { Packr } from 'msgpackr/pack';
 import type { ChunkTimes, Exchange, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { Link, Linked } from '../../core/link.ts';
 import type { BlockCipher } from './encryption.ts';
 import { type Connection, damaged, insertInto, selected } from './sqlite.ts';
 
@@ -299,6 +300,7 @@ export interface StoredHeads {
   readonly response: HeadParts | null;
   readonly requestChunks: ChunkTimes;
   readonly responseChunks: ChunkTimes;
+  readonly linked: Linked | null;
 }
 
 /** Plain MessagePack without msgpackr's extensions, so any language can read it. */
@@ -316,27 +318,28 @@ const headsRoom = Buffer.allocUnsafeSlow(16 * 1024);
 
 /**
  * Encodes an exchange's heads as a slot; null when there is nothing to keep. Each side has its head, its
- * masks and its trailers; the chunk times of both follow.
+ * masks and its trailers; the chunk times of both follow, and then what is linked of an exchange of a session.
  */
 export function encodeHeads(exchange: Exchange): Uint8Array | null {
-  const { request, response, requestChunks, responseChunks } = exchange;
-  if (request === null && response === null && requestChunks.length + responseChunks.length === 0)
-    return null;
+  const { request, response, requestChunks, responseChunks, linked = null } = exchange;
+  const times = linked === null ? [requestChunks, responseChunks] : [requestChunks, responseChunks, linked];
+  const hasTimes = requestChunks.length + responseChunks.length > 0;
+  if (request === null && response === null && !hasTimes && linked === null) return null;
   packr.useBuffer(headsRoom);
   if (!request?.known || !response?.known) {
     // Copy: msgpackr returns a view over a buffer that may be much larger, and a slot may wait for long.
-    return Buffer.from(packr.pack([partsOf(request), partsOf(response), requestChunks, responseChunks]));
+    return Buffer.from(packr.pack([partsOf(request), partsOf(response), ...times]));
   }
   request.known.packed ??= Buffer.from(packr.pack(partsOf(request)));
   response.known.packed ??= Buffer.from(packr.pack(partsOf(response)));
   // The same bytes as above: MessagePack writes the length of an array and then each element.
   const [first, second] = [request.known.packed, response.known.packed];
-  const times = packr.pack([requestChunks, responseChunks]);
-  const slot = Buffer.allocUnsafe(first.length + second.length + times.length);
-  slot[0] = PACKED_ARRAY | 4;
+  const rest = packr.pack(times);
+  const slot = Buffer.allocUnsafe(first.length + second.length + rest.length);
+  slot[0] = PACKED_ARRAY | (2 + times.length);
   slot.set(first, 1);
   slot.set(second, 1 + first.length);
-  slot.set(times.subarray(1), 1 + first.length + second.length);
+  slot.set(rest.subarray(1), 1 + first.length + second.length);
   return slot;
 }
 
@@ -344,12 +347,18 @@ export function encodeHeads(exchange: Exchange): Uint8Array | null {
  * The inverse of `encodeHeads`. Heads are views over the slot. @throws AppError CAPTURE_DAMAGED naming `file`
  */
 export function decodeHeads(slot: Uint8Array, file: string): StoredHeads {
-  const [request, response, requestChunks, responseChunks] = unpackedArray(slot, 4, file, HEADS);
+  const [request, response, requestChunks, responseChunks, linked = null] = unpackedArray(
+    slot,
+    [4, 5],
+    file,
+    HEADS,
+  );
   return {
     request: partsFrom(request, file),
     response: partsFrom(response, file),
     requestChunks: timesFrom(requestChunks, file),
     responseChunks: timesFrom(responseChunks, file),
+    linked: linkedFrom(linked, file),
   };
 }
 
@@ -374,7 +383,7 @@ export function encodeSlots(slots: readonly Uint8Array[]): Buffer {
  * @throws AppError CAPTURE_DAMAGED naming `file` when the bytes are not exactly `count` slots
  */
 export function decodeSlots(raw: Uint8Array, count: number, file: string): Uint8Array[] {
-  const slots = unpackedArray(raw, count, file, 'a block does not hold the slots that its row declares');
+  const slots = unpackedArray(raw, [count], file, 'a block does not hold the slots that its row declares');
   if (!slots.every((slot) => slot instanceof Uint8Array))
     throw damaged(file, 'a block holds extra bytes after its slots');
   return slots;
@@ -402,16 +411,29 @@ function timesFrom(value: unknown, file: string): ChunkTimes {
   return value;
 }
 
+function linkedFrom(value: unknown, file: string): Linked | null {
+  if (value === null) return null;
+  const { number, links } = value as Partial<Linked>;
+  if (typeof number !== 'number' || !Array.isArray(links) || !links.every(isLink)) throw damaged(file, HEADS);
+  return { number, links };
+}
+
+function isLink(value: unknown): value is Link {
+  const { from, place, to } = (value ?? {}) as Partial<Link>;
+  return typeof from === 'number' && typeof place?.in === 'string' && typeof to?.in === 'string';
+}
+
 /**
- * @throws AppError CAPTURE_DAMAGED naming `file`, with message `what`, for anything but an array of `length`
+ * @param lengths which lengths it may have
+ * @throws AppError CAPTURE_DAMAGED naming `file`, with message `what`, for anything but such an array
  */
-function unpackedArray(bytes: Uint8Array, length: number, file: string, what: string): unknown[] {
+function unpackedArray(bytes: Uint8Array, lengths: readonly number[], file: string, what: string): unknown[] {
   let value: unknown;
   try {
     value = packr.unpack(bytes);
   } catch (error) {
     throw damaged(file, what, error);
   }
-  if (!Array.isArray(value) || value.length !== length) throw damaged(file, what);
+  if (!Array.isArray(value) || !lengths.includes(value.length)) throw damaged(file, what);
   return value;
 }

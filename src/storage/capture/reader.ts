@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Body, ChunkTimes, ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { Linked } from '../../core/link.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { US_PER_S } from '../../core/units.ts';
 import { decodeBlock, decodeHeads, type StoredHeads } from './blocks.ts';
@@ -368,6 +369,7 @@ class StoredPayload implements ExchangePayload {
   readonly request: Message | null;
   readonly requestChunks: ChunkTimes;
   readonly responseChunks: ChunkTimes;
+  readonly linked: Linked | null;
   readonly #readResponse: () => Message | null;
   #response: Message | null = null;
 
@@ -377,6 +379,7 @@ class StoredPayload implements ExchangePayload {
     this.request = request === null ? null : { ...request, body: bodyOf(place.request) };
     this.requestChunks = heads.requestChunks;
     this.responseChunks = heads.responseChunks;
+    this.linked = heads.linked;
     this.#readResponse = () => (response === null ? null : { ...response, body: bodyOf(place.response) });
   }
 

@@ -7,12 +7,14 @@ import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts'
 import { type Connection, closing, damaged, openForSealing } from './sqlite.ts';
 
 /** Version of the segment's tables; see docs/adr/0009. */
-export const FORMAT_VERSION = 6;
+export const FORMAT_VERSION = 7;
 /** Older versions that can be read: the columns of `exchange` as of this version, null where they keep nothing. */
 const WITHOUT_GRPC = 'NULL AS grpc_status, NULL AS request_messages, NULL AS response_messages';
+const WITHOUT_LINKS = 'NULL AS number, NULL AS links';
 const OLDER: Readonly<Record<number, string>> = {
-  4: `*, NULL AS finish_reason, ${WITHOUT_GRPC}`,
-  5: `*, ${WITHOUT_GRPC}`,
+  4: `*, NULL AS finish_reason, ${WITHOUT_GRPC}, ${WITHOUT_LINKS}`,
+  5: `*, ${WITHOUT_GRPC}, ${WITHOUT_LINKS}`,
+  6: `*, ${WITHOUT_LINKS}`,
 };
 
 /** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
@@ -70,7 +72,9 @@ CREATE TABLE exchange (
   finish_reason INTEGER,
   grpc_status INTEGER,
   request_messages INTEGER,
-  response_messages INTEGER
+  response_messages INTEGER,
+  number INTEGER,
+  links INTEGER
 ) STRICT;
 CREATE INDEX exchange_by_arrival ON exchange (arrival_us);
 
@@ -194,6 +198,7 @@ CREATE VIEW exchanges AS SELECT
   e.connection,
   lower(hex(e.client)) AS client,
   lower(hex(e.session)) AS session,
+  e.links,
   lower(hex(request.hash)) AS request_hash,
   lower(hex(response.hash)) AS response_hash
 FROM exchange e

@@ -127,6 +127,8 @@ export class SegmentReader {
       grpcStatus: raw[29],
       requestMessages: raw[30],
       responseMessages: raw[31],
+      number: raw[32],
+      links: raw[33],
       answerError: raw[25] === null ? null : raw[25] === 1,
       traceId: bytesOfHex(raw[26]),
       requestBytes: raw[19],
@@ -260,7 +262,8 @@ const SELECTED = `SELECT
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us,
   e.answer_error, ${hexOf('e.trace_id')},
-  iif(r.hash IS NULL, NULL, r.id), e.finish_reason, e.grpc_status, e.request_messages, e.response_messages
+  iif(r.hash IS NULL, NULL, r.id), e.finish_reason, e.grpc_status, e.request_messages, e.response_messages,
+  e.number, e.links
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body LEFT JOIN body r ON r.id = e.response_body`;
 
 /** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
@@ -305,6 +308,8 @@ type RawExchange = [
   grpcStatus: Nullable,
   requestMessages: Nullable,
   responseMessages: Nullable,
+  number: Nullable,
+  links: Nullable,
 ];
 
 /** Place of a request or response body, and its facts from the row. */

@@ -225,6 +225,8 @@ export class SegmentWriter {
       exchange.grpcStatus ?? null,
       exchange.requestMessages ?? null,
       exchange.responseMessages ?? null,
+      exchange.linked?.number ?? null,
+      exchange.linked?.links.length ?? null,
     ];
   }
 

@@ -5,6 +5,7 @@ import { KeyedHash } from '../../../src/core/keyed-hash.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { Routes } from '../../../src/core/routes.ts';
 import { AssemblyBudget } from '../../../src/http1/budget.ts';
+import { Linker } from '../../../src/inference/links/linker.ts';
 import { callSchema } from '../../../src/inference/protobuf/known-services.ts';
 import type { AssemblyContext } from '../../../src/proxy/recorder/exchange-builder.ts';
 import { HeadCache } from '../../../src/proxy/recorder/head-cache.ts';
@@ -41,6 +42,7 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
     heads: new HeadCache(new Routes(redaction)),
     calls: callSchema(),
+    linker: new Linker([1, 2]),
     onFailure: () => undefined,
     ...changes,
   };

@@ -85,6 +85,7 @@ describe('the heads of an exchange', () => {
       response: response && { head: response.head, redacted: response.redacted, trailers: response.trailers },
       requestChunks: exchange.requestChunks,
       responseChunks: exchange.responseChunks,
+      linked: null,
     };
     expect(decodeHeads(slot, 'a segment')).toEqual(heads);
     expect(unpack(slot)).toEqual([
@@ -93,6 +94,23 @@ describe('the heads of an exchange', () => {
       heads.requestChunks,
       heads.responseChunks,
     ]);
+  });
+
+  it('have what is linked behind them, with and without heads that come again', () => {
+    const linked = {
+      number: 7,
+      links: [{ from: 3, place: { in: 'json', pointer: '/id' }, to: { in: 'path', segment: 2 } }],
+    } as const;
+    const known = { packed: null };
+    const again = { ...exchange.request!, known };
+    for (const parts of [
+      {},
+      { request: again, response: { ...exchange.response!, known: { packed: null } } },
+    ]) {
+      const slot = encodeHeads(exchangeOf({ ...parts, linked })) ?? new Uint8Array(0);
+      expect(decodeHeads(slot, 'a segment').linked).toEqual(linked);
+      expect((unpack(slot) as unknown[])[4]).toEqual(linked);
+    }
   });
 
   it('are nothing where there is nothing to keep', () => {
@@ -116,6 +134,7 @@ describe('the heads of an exchange', () => {
     ['a head that is a text', [0x94, 0x93, 0xa1, 0x61, 0x90, 0xc0, 0xc0, 0x90, 0x90]],
     ['masked names that are numbers', [0x94, 0x93, 0xc4, 0x00, 0x91, 0x01, 0xc0, 0xc0, 0x90, 0x90]],
     ['nil for chunk times', [0x94, 0xc0, 0xc0, 0x90, 0xc0]],
+    ['a number for what is linked', [0x95, 0xc0, 0xc0, 0x90, 0x90, 0x01]],
     ['texts for chunk times', [0x94, 0xc0, 0xc0, 0x91, 0xa1, 0x61, 0x90]],
   ])('are refused where they hold %s', (_, bytes) => {
     expect(failureOf(() => decodeHeads(Uint8Array.from(bytes), 'a segment'))).toEqual(damaged);

@@ -35,8 +35,9 @@ describe('reading what is not as it was', () => {
   };
 
   it.each([
-    [5, ['grpc_status', 'request_messages', 'response_messages']],
-    [4, ['grpc_status', 'request_messages', 'response_messages', 'finish_reason']],
+    [6, ['number', 'links']],
+    [5, ['number', 'links', 'grpc_status', 'request_messages', 'response_messages']],
+    [4, ['number', 'links', 'grpc_status', 'request_messages', 'response_messages', 'finish_reason']],
   ])(
     'reads, seals and forgets a segment of version %i, without what it does not keep',
     (version, lacking) => {

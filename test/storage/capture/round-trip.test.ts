@@ -43,6 +43,8 @@ function readAll(directory: string): Exchange[] {
         requestStored,
         requestHash,
         responseBody,
+        number,
+        links,
         ...facts
       } = row;
       expect(requestBytes).toBe(payload?.request?.body.bytes ?? null);
@@ -50,6 +52,10 @@ function readAll(directory: string): Exchange[] {
       expect(requestTruncated).toBe(payload?.request?.body.truncated ?? false);
       expect(plain(requestHash)).toEqual(plain(payload?.request?.body.hash ?? null));
       expect(responseBody == null).toBe((payload?.response?.body.hash ?? null) === null);
+      expect([number, links]).toEqual([
+        payload?.linked?.number ?? null,
+        payload?.linked?.links.length ?? null,
+      ]);
       const body = payload?.request?.body;
       expect(requestStored).toBe(
         body !== undefined && !body.truncated && body.kept?.byteLength === body.bytes,
