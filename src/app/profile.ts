@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { buildProfile, type ProfileContext } from '../analysis/profile/build-profile.ts';
+import { LinkStatistics } from '../analysis/profile/links.ts';
 import { PayloadStatistics } from '../analysis/profile/payloads.ts';
 import { shareable } from '../analysis/profile/share.ts';
 import { ProfileStatistics } from '../analysis/profile/statistics.ts';
@@ -200,6 +201,7 @@ function profileWindow(
   const { source, overview, inspection } = opened;
   const statistics = new ProfileStatistics(options.timeZone, window?.parts ?? []);
   const payloads = new PayloadStatistics();
+  const links = new LinkStatistics();
   const filter = rowFilterOf(options.filters, (row) => source.payload(row));
   const isSealed = inspection.encrypted.segments > 0 && !hasKey;
   const cannotLook = overview.arrivalsOnly || isSealed;
@@ -215,7 +217,9 @@ function profileWindow(
       inWindow += 1;
       if (filter !== null && !filter(row)) continue;
       statistics.add(row, timeline.place(row.arrivalUs));
-      if (sample.takes()) payloads.add(row, source.payload(row));
+      const payload = sample.takes() ? source.payload(row) : undefined;
+      if (payload !== undefined) payloads.add(row, payload);
+      links.add(row, payload ?? null);
     }
   }
   statistics.finish();
@@ -229,6 +233,7 @@ function profileWindow(
     ...context,
     unfilteredRequests: inWindow,
     payloads: sample.isNone ? null : payloads.figures(sample.isComplete),
+    links: links.figures(),
     notes: filter === null ? notes : [...notes, FILTERED],
   });
 }

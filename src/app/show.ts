@@ -2,7 +2,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeContent } from '../core/content-coding.ts';
 import { AppError, UnreadableBody } from '../core/errors.ts';
-import { type ChunkTimes, type ExchangeRow, hasExchangeFailed, type Message } from '../core/exchange.ts';
+import {
+  type ChunkTimes,
+  type ExchangeRow,
+  formatPlace,
+  hasExchangeFailed,
+  type Message,
+} from '../core/exchange.ts';
 import { headerPairsOf, headerValue, latin1, parseRequestHead } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
@@ -14,6 +20,7 @@ import { isOfRoute } from '../documents/metrics/slices.ts';
 import type { ReplayDocument } from '../documents/replay.ts';
 import type { ShownDocument, ShownMessage, ShownRequest } from '../documents/shown.ts';
 import { grpcMessagesOf, grpcStatusName, isGrpc } from '../inference/grpc.ts';
+import { LinkReader } from '../inference/links/link-reader.ts';
 import { plainMessage } from '../inference/protobuf/call-facts.ts';
 import { messageJson } from '../inference/protobuf/message-json.ts';
 import { resolveCaptureDirectory, segmentsOf } from '../storage/capture/directory.ts';
@@ -93,11 +100,42 @@ function showCapture(directory: string, ids: readonly string[], options: ShowOpt
             hasFailed: hasExchangeFailed,
             latency: ({ lastByteOffsetUs }) => lastByteOffsetUs,
           });
-    const requests = kept.map((row) => ({ ...shownExchange(row), payload: payloadOf(reader, row, options) }));
+    const links = ids.length > 0 ? linksOf(reader, kept) : null;
+    const requests = kept.map((row) => ({
+      ...shownExchange(row),
+      ...(links === null ? {} : { links: links.get(idOf(row)) ?? [] }),
+      payload: payloadOf(reader, row, options),
+    }));
     return { schemaVersion: 1, kind: 'requests', of: 'capture', directory, matching, requests };
   } finally {
     reader.close();
   }
+}
+
+/** The links of exchanges by their ids. All earlier exchanges of their sessions are read. */
+function linksOf(
+  reader: CaptureReader,
+  rows: readonly ExchangeRow[],
+): ReadonlyMap<string, ShownRequest['links']> {
+  const sessions = new Set(rows.map(({ session }) => hexOf(session)));
+  const wanted = new Set(rows.map(idOf));
+  const found = new Map<string, ShownRequest['links']>();
+  const links = new LinkReader();
+  const last = rows.reduce((latest, { arrivalUs }) => Math.max(latest, arrivalUs), 0);
+  for (const row of reader.rows({ fromUs: 0, toUs: last + 1 })) {
+    if (row.session === null || !sessions.has(hexOf(row.session))) continue;
+    const ofRow = links.of(row, reader.payload(row));
+    if (!wanted.has(idOf(row))) continue;
+    const shown = ofRow.map(({ from, place, to }) => {
+      return { from: from && idOf(from), place: formatPlace(place), to: formatPlace(to) };
+    });
+    found.set(idOf(row), shown);
+  }
+  return found;
+}
+
+function hexOf(session: Uint8Array | null): string {
+  return session === null ? '' : Buffer.from(session).toString('hex');
 }
 
 /** @throws AppError INPUT_INVALID */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
+import { PLACES } from '../core/exchange.ts';
 import {
   count,
   distribution,
@@ -132,6 +133,20 @@ const grpc = counted
     responseMessages: distribution.describe('Messages in one answer.'),
   })
   .describe('gRPC calls.');
+
+const links = z
+  .object({
+    requests: count.describe(
+      'Requests of sessions that were searched: while they were recorded, or in the examined payloads.',
+    ),
+    linked: count.describe('Of those, requests with a value that an earlier answer of their session issued.'),
+    links: count.describe('Such values, once for each place in a request.'),
+    places: z
+      .array(z.object({ from: z.enum(PLACES), to: z.enum(PLACES), links: count }))
+      .describe('Where examined payloads have them: in answers, and in requests. The commonest first.'),
+  })
+  .describe('Values that the server issued and that clients send back.');
+export type LinkFigures = Immutable<z.infer<typeof links>>;
 
 const window = z.object({
   from: z.string(),
@@ -350,6 +365,7 @@ export const profileSchema = z.object({
   losses: losses.describe('Of the whole capture, not of the window.'),
   omitted,
   payloads: payloads.nullable().describe('Null if none was examined.'),
+  links: links.nullable().optional().describe('Null or absent if no request with a session was searched.'),
   notes: z.array(z.string()).describe('Caveats: limits that were reached, missing data.'),
 });
 export type ProfileDocument = Immutable<z.infer<typeof profileSchema>>;

@@ -79,6 +79,20 @@ const shown = z.object({
     .describe(
       'Id of the trace that the request was sent in: in a capture by its client, in a run by us; null if none is known.',
     ),
+  links: z
+    .array(
+      z.object({
+        from: maybeText.describe(
+          'The exchange whose answer issued the value: SEGMENT:ID. Null if it is not here.',
+        ),
+        place: z.string().describe('Where the value is in that answer, such as `json /id`.'),
+        to: z.string().describe('Where it is in this request.'),
+      }),
+    )
+    .optional()
+    .describe(
+      'Values of this request that an earlier answer of its session issued; of an exchange given by its id.',
+    ),
   payload: z
     .object({ request: message.nullable(), response: message.nullable() })
     .nullable()

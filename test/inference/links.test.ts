@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatPlace } from '../../src/core/link.ts';
+import { formatPlace } from '../../src/core/exchange.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import { LinkReader } from '../../src/inference/links/link-reader.ts';
 import { DECOYS, issued, type Made, madeCapture } from '../support/linked-sessions.ts';
@@ -10,7 +10,7 @@ function linksOf(made: readonly Made[]): string[] {
   return madeCapture(made).flatMap(([row, payload]) =>
     reader
       .of(row, payload)
-      .map(({ from, place, to }) => `${from.id} ${formatPlace(place)} -> ${row.id} ${formatPlace(to)}`),
+      .map(({ from, place, to }) => `${from?.id} ${formatPlace(place)} -> ${row.id} ${formatPlace(to)}`),
   );
 }
 

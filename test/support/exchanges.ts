@@ -1,8 +1,14 @@
 import fc from 'fast-check';
-import { type Body, type Exchange, FINISH_REASONS, type Message, OUTCOMES } from '../../src/core/exchange.ts';
+import {
+  type Body,
+  type Exchange,
+  FINISH_REASONS,
+  type Message,
+  OUTCOMES,
+  type Place,
+} from '../../src/core/exchange.ts';
 import { buildRequestHead, type HeaderPair } from '../../src/core/headers.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
-import type { Place } from '../../src/core/link.ts';
 
 /** 2026-11-24T15:00:00Z, the hour at which test captures begin. */
 export const TEST_EPOCH_US = 1_795_532_400_000_000;

@@ -18,6 +18,7 @@ export interface ProfileContext
     | 'losses'
     | 'omitted'
     | 'payloads'
+    | 'links'
     | 'notes'
   > {
   readonly timeZone: string;

@@ -67,11 +67,10 @@ export function profileSections(document: ProfileDocument, shown: number): Secti
       mixTable(document, shown),
       callsTable(document, shown),
     ]),
-    sectionOf(
-      'payloads',
-      'What the payloads ask for',
-      kinds.map((kind) => payloadTable(kind, payloads?.complete === true ? 'every request' : 'a sample')),
-    ),
+    sectionOf('payloads', 'What the payloads ask for', [
+      ...kinds.map((kind) => payloadTable(kind, payloads?.complete === true ? 'every request' : 'a sample')),
+      linksTable(document),
+    ]),
     sectionOf('latency', 'Latency as recorded', [percentilesTable(document), inputSizesTable(document)]),
     sectionOf('trouble', 'What went wrong, and what is missing', [
       failuresTable(document),
@@ -342,6 +341,18 @@ function missingTable({ coverage, coverageUnexplained, losses, omitted }: Profil
     lookFor: `a missing share (here ${shareText(coverageUnexplained)}): it makes every rate too low`,
     columns: columnsOf(['lost or left out'], ['exchanges', 'bytes']),
     rows: isWhole ? [nothing] : [...rows(losses.by), ...rows(omitted.by)],
+  };
+}
+
+function linksTable({ links }: ProfileDocument): Table | null {
+  if (links == null || links.links === 0) return null;
+  return {
+    title: `Values that the server issued: in ${numberText(links.linked)} of ${numberText(links.requests)} requests`,
+    unit: 'values in requests',
+    source: 'strings that an answer of the same session had first',
+    lookFor: 'ids that another server does not know: it answers them with 404 or 400',
+    columns: columnsOf(['place in the answer', 'place in the request'], ['values']),
+    rows: links.places.map((place) => [place.from, place.to, numberText(place.links)]),
   };
 }
 

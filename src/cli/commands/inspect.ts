@@ -132,6 +132,14 @@ function mixRows({ mix, exchanges, segments }: InspectDocument): (readonly [stri
       ? [['client errors', `${formatShare(atFault / mix.exchanges)} were answered 4xx`] as const]
       : []),
     ...(told > 0 ? [['errors in a 2xx', `${told} of ${answers} answers that were looked at`] as const] : []),
+    ...(mix.searched > 0
+      ? [
+          [
+            'linked',
+            `${mix.linked} of ${mix.searched} in sessions have values that an earlier answer issued`,
+          ] as const,
+        ]
+      : []),
     ...(mix.traced > 0 ? [['traced', `${mix.traced} by their clients (trace_id)`] as const] : []),
     ...(isSample
       ? [

@@ -107,6 +107,7 @@ function detailLines(request: ShownRequest, isFull: boolean): string[] {
     recorded && ['recorded', `status ${recorded.status}, ${msText(recorded.ms)}, ${size(recorded.bytes)}`],
     check === null ? null : ['check', check],
     request.trace == null ? null : ['trace', request.trace],
+    ...linkRows(request),
   ];
   const known = rows.filter((row) => row !== null);
   return linesOf(
@@ -118,6 +119,18 @@ function detailLines(request: ShownRequest, isFull: boolean): string[] {
     payload && messageLines('ANSWER as recorded', payload.response, isFull),
     '',
   );
+}
+
+/** Links that are listed as text. `--json` has all. */
+const LINKS_LISTED = 20;
+
+/** Where the values of a request come from that the server issued. */
+function linkRows({ links = [] }: ShownRequest): (readonly [string, string])[] {
+  const rows = links
+    .slice(0, LINKS_LISTED)
+    .map(({ from, place, to }) => `${to} from ${place} of ${from ?? 'an exchange that is not here'}`);
+  if (links.length > rows.length) rows.push(`and ${links.length - rows.length} more (--json shows them)`);
+  return rows.map((row, at) => [at === 0 ? 'links' : '', row]);
 }
 
 function callText({ status, requestMessages, responseMessages }: NonNullable<ShownRequest['grpc']>): string {

@@ -1,4 +1,4 @@
-import type { Place } from '../../core/link.ts';
+import type { Place } from '../../core/exchange.ts';
 import { decodePercent } from '../../core/text.ts';
 
 /** Headers that no server issues an id in: those of HTTP, of proxies and of tracing, and credentials. */

@@ -1,10 +1,9 @@
 import { decodeContent } from '../../core/content-coding.ts';
 import { UnreadableBody } from '../../core/errors.ts';
-import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
+import type { ExchangePayload, ExchangeRow, Linked, Message, Place } from '../../core/exchange.ts';
 import { headerPairsOf, headerValue, latin1 } from '../../core/headers.ts';
 import { asBuffer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { Linked, Place } from '../../core/link.ts';
 import { isEventStream, isJsonLines } from '../features.ts';
 import { type Issuer, Linker } from './linker.ts';
 
@@ -13,7 +12,8 @@ export type ExchangeId = Pick<ExchangeRow, 'segment' | 'id'>;
 
 /** A link between exchanges of a capture. */
 export interface FoundLink {
-  readonly from: ExchangeId;
+  /** Null if it is not known: it was lost or forgotten, or came before the first exchange that was read. */
+  readonly from: ExchangeId | null;
   /** Where the value is in the answer of `from`. */
   readonly place: Place;
   /** Where it is in the request of this exchange. */
@@ -45,8 +45,6 @@ const NOTHING = Buffer.alloc(0);
 export class LinkReader {
   readonly #linker = new Linker(SALTS);
   readonly #sessions = new Map<string, OpenSession>();
-  /** Links whose exchange is not known: it was lost or forgotten, or came before the first one that was read. */
-  withoutIssuer = 0;
 
   /** @param payload null if the capture has none of it */
   of(row: ExchangeRow, payload: ExchangePayload | null): readonly FoundLink[] {
@@ -86,11 +84,11 @@ export class LinkReader {
   ): FoundLink[] {
     exchanges.set(`${life} ${linked.number}`, { segment, id });
     dropOldest(exchanges, EXCHANGES);
-    return linked.links.flatMap(({ from: number, place, to }) => {
-      const from = exchanges.get(`${life} ${number}`);
-      if (from === undefined) this.withoutIssuer += 1;
-      return from === undefined ? [] : [{ from, place, to }];
-    });
+    return linked.links.map(({ from, place, to }) => ({
+      from: exchanges.get(`${life} ${from}`) ?? null,
+      place,
+      to,
+    }));
   }
 
   /** Only a request that comes after a value can have it from there. */

@@ -1,7 +1,7 @@
 import { UnreadableBody } from '../../core/errors.ts';
+import { formatPlace, type Link, type Linked, type Place } from '../../core/exchange.ts';
 import { isJsonArray, isJsonObject, jsonStart } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { formatPlace, type Link, type Linked, type Place } from '../../core/link.ts';
 import { boundaryOf, partsOf } from '../../core/multipart.ts';
 import { EventData, type StreamForm } from '../stream-events.ts';
 import { readAnswerHead, readRequestHead } from './head-values.ts';

@@ -1,4 +1,4 @@
-import type { Place } from '../../core/link.ts';
+import type { Place } from '../../core/exchange.ts';
 
 /** Places of values that were issued, and places of requests whose values are judged. */
 const MOST_PLACES = 16_384;

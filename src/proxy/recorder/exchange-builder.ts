@@ -1,9 +1,8 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
-import type { Body, ChunkTimes, Exchange, KnownHead, Message, Outcome } from '../../core/exchange.ts';
+import type { Body, ChunkTimes, Exchange, KnownHead, Linked, Message, Outcome } from '../../core/exchange.ts';
 import { latin1, traceIdOf } from '../../core/headers.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { Linked } from '../../core/link.ts';
 import type { MessageType } from '../../core/protobuf.ts';
 import type { Route } from '../../core/routes.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';

@@ -1,8 +1,7 @@
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { Packr } from 'msgpackr/pack';
-import type { ChunkTimes, Exchange, Message } from '../../core/exchange.ts';
+import type { ChunkTimes, Exchange, Link, Linked, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { Link, Linked } from '../../core/link.ts';
 import type { BlockCipher } from './encryption.ts';
 import { type Connection, damaged, insertInto, selected } from './sqlite.ts';
 

@@ -26,6 +26,9 @@ export interface TrafficMix {
   readonly answerErrors: { readonly answers: number; readonly told: number };
   /** Exchanges with a trace id of their client. */
   readonly traced: number;
+  /** Exchanges that were searched for links while they were recorded, and those of them that have some. */
+  readonly searched: number;
+  readonly linked: number;
 }
 
 interface MixRow {
@@ -37,15 +40,19 @@ interface MixRow {
   readonly answers: number;
   readonly told: number;
   readonly traced: number;
+  readonly searched: number;
+  readonly linked: number;
 }
 
 /** Groups of the exchanges after one id, up to another. Grouping by numbers before names are joined halves the time. */
-const SELECT_MIX = `SELECT r.text AS route, m.text AS model, status, grpc_status AS grpcStatus, exchanges, answers, told, traced
+const SELECT_MIX = `SELECT r.text AS route, m.text AS model, status, grpc_status AS grpcStatus, exchanges, answers, told, traced,
+  searched, linked
   FROM (SELECT route, model, status, grpc_status, count(*) AS exchanges, count(answer_error) AS answers,
-    coalesce(sum(answer_error), 0) AS told, count(trace_id) AS traced FROM exchange WHERE id > ? AND id <= ? GROUP BY 1, 2, 3, 4)
+    coalesce(sum(answer_error), 0) AS told, count(trace_id) AS traced,
+    count(number) AS searched, coalesce(sum(links > 0), 0) AS linked FROM exchange WHERE id > ? AND id <= ? GROUP BY 1, 2, 3, 4)
   LEFT JOIN name AS r ON r.id = route LEFT JOIN name AS m ON m.id = model`;
 
-const SUMMED = ['exchanges', 'answers', 'told', 'traced'] as const;
+const SUMMED = ['exchanges', 'answers', 'told', 'traced', 'searched', 'linked'] as const;
 
 /** Number of stretches of a segment in a sample. */
 const STRETCHES = 16;
@@ -74,7 +81,7 @@ export function trafficMix(
     statuses: new Counts(),
     grpcStatuses: new Counts(),
   };
-  const sums = { exchanges: 0, answers: 0, told: 0, traced: 0 };
+  const sums = { exchanges: 0, answers: 0, told: 0, traced: 0, searched: 0, linked: 0 };
   for (const { file } of read) {
     const rows =
       orGone(() =>
@@ -101,6 +108,8 @@ export function trafficMix(
     grpcStatuses: counts.grpcStatuses.ordered(),
     answerErrors: { answers: sums.answers, told: sums.told },
     traced: sums.traced,
+    searched: sums.searched,
+    linked: sums.linked,
   };
 }
 

@@ -1,7 +1,6 @@
 import { join } from 'node:path';
-import type { Body, ChunkTimes, ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
+import type { Body, ChunkTimes, ExchangePayload, ExchangeRow, Linked, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { Linked } from '../../core/link.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { US_PER_S } from '../../core/units.ts';
 import { decodeBlock, decodeHeads, type StoredHeads } from './blocks.ts';

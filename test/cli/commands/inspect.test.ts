@@ -108,6 +108,8 @@ describe('reprise inspect', () => {
         grpcStatuses: [],
         answerErrors: { answers: 0, told: 0 },
         traced: 0,
+        searched: 0,
+        linked: 0,
       },
       protocols: { 'http/1.1': { connections: 2, bytes: 4_096 } },
       timeZone: 'UTC',

@@ -38,6 +38,8 @@ test('counts by route, model and status, the commonest first', () => {
     grpcStatuses: [],
     answerErrors: { answers: 50, told: 3 },
     traced: 7,
+    searched: 0,
+    linked: 0,
   });
   const sample = trafficMix(segments, 50);
   expect(sample).toMatchObject({ exchanges: 50, routes: [{ exchanges: 50 }] });

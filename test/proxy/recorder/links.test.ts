@@ -1,0 +1,110 @@
+import { describe, expect, it } from 'vitest';
+import type { Exchange } from '../../../src/core/exchange.ts';
+import { Linker } from '../../../src/inference/links/linker.ts';
+import { ExchangeKeys } from '../../../src/redaction/identities.ts';
+import { Feed, HASH, makeContext } from './harness.ts';
+
+const JSON_TYPE = 'Content-Type: application/json\r\n';
+const ID = 'resp_4f9aQ27xkTz81LmB';
+
+function post(body: object | string, lines = ''): string {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return `POST /v1/responses HTTP/1.1\r\nHost: m\r\nX-Session-Id: s1\r\n${JSON_TYPE}${lines}Content-Length: ${text.length}\r\n\r\n${text}`;
+}
+
+function answer(body: object | string, lines = JSON_TYPE, status = 200): string {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return `HTTP/1.1 ${status} X\r\n${lines}Content-Length: ${text.length}\r\n\r\n${text}`;
+}
+
+/** The exchanges of this traffic on one connection, recorded without answers. */
+function recorded(
+  linker: Linker,
+  ...turns: (readonly [client: string, server: string])[]
+): readonly Exchange[] {
+  const keys = new ExchangeKeys({ session: ['x-session-id'], client: [] }, HASH);
+  const { policy } = makeContext();
+  const feed = new Feed({ linker, keys, policy: { ...policy, bodies: 'requests' } });
+  for (const [client, server] of turns) feed.client(client).server(server);
+  feed.close();
+  feed.assertSettled();
+  return feed.exchanges;
+}
+
+const USE = [post({ previous_response_id: ID }), answer({ id: 'resp_zzz111yyy222xxx3' })] as const;
+const countsOf = (exchanges: readonly Exchange[]) => exchanges.map(({ linked }) => linked?.links.length);
+
+describe('links while recording', () => {
+  it('have no value, and answers of other policies stay unstored', () => {
+    const [first, second] = recorded(new Linker([1, 2], 40), [post({ model: 'm' }), answer({ id: ID })], USE);
+    expect(first?.linked).toEqual({ number: 41, links: [] });
+    expect(first?.response?.body.kept).toBeNull();
+    expect(second?.linked).toEqual({
+      number: 42,
+      links: [
+        {
+          from: 41,
+          place: { in: 'json', pointer: '/id' },
+          to: { in: 'json', pointer: '/previous_response_id' },
+        },
+      ],
+    });
+    expect(JSON.stringify(second?.linked)).not.toContain(ID);
+  });
+
+  it.each([
+    ['an answer that was cut before its value', [post({}), answer({ a: 'x'.repeat(300_000), id: ID })]],
+    ['an answer with an error', [post({}), answer({ id: ID }, JSON_TYPE, 404)]],
+    ['a value that the request had', [post({ hint: ID }), answer({ id: ID })]],
+    ['a value in a text of the request', [post({ prompt: `go on with ${ID}, please` }), answer({ id: ID })]],
+    ['an answer that is not JSON', [post({}), answer(`{"id":"${ID}`, JSON_TYPE.replace('json', 'pdf'))]],
+    ['compressed bytes', [post({}), answer({ id: ID }, `${JSON_TYPE}Content-Encoding: gzip\r\n`)]],
+  ] as const)('are none after %s, and the session goes on', (_, turn) => {
+    const exchanges = recorded(new Linker([1, 2]), turn, USE, [
+      post({ previous_response_id: 'resp_zzz111yyy222xxx3' }),
+      answer({}),
+    ]);
+    expect(countsOf(exchanges)).toEqual([0, 0, 1]);
+  });
+
+  it('come from the first of two answers with the same value, and from a stream in any pieces', () => {
+    const stream = `data: {"id":"${ID}","choices":[]}\n\ndata: [DONE]\n\n`;
+    const exchanges = recorded(
+      new Linker([1, 2]),
+      [post({}), answer(stream, 'Content-Type: text/event-stream\r\n')],
+      [post({}), answer({ id: ID })],
+      USE,
+    );
+    expect(exchanges[2]?.linked?.links).toMatchObject([
+      { from: 1, place: { in: 'event', event: '', pointer: '/id', nth: 0 } },
+    ]);
+  });
+
+  it('are bounded by 1 MB of cookies and by a request with 5,000 uses', () => {
+    const linker = new Linker([1, 2]);
+    const cookies = Array.from(
+      { length: 250 },
+      (_, at) => `Set-Cookie: c${at}=${at}a${'b7'.repeat(400)}\r\n`,
+    ).join('');
+    const uses = post({ ids: Array.from({ length: 5_000 }, () => ({ id: ID })) });
+    const exchanges = recorded(
+      linker,
+      [post({}), answer({ id: ID }, JSON_TYPE + cookies)],
+      [uses, answer({})],
+    );
+    expect(countsOf(exchanges)).toEqual([0, 1_024]);
+    expect(linker.cut).toBe(5_000 - 1_024);
+  });
+
+  it('cost an error of their own, and nothing else', () => {
+    const broken = new Linker([1, 2]);
+    broken.request = () => {
+      throw new Error('broken');
+    };
+    const exchanges = recorded(broken, [post({}), answer({ id: ID })], USE);
+    expect(exchanges.map(({ linked, status }) => [linked, status])).toEqual([
+      [null, 200],
+      [null, 200],
+    ]);
+  });
+});
