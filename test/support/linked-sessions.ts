@@ -16,6 +16,8 @@ export interface Made {
   readonly toldHeaders?: readonly HeaderPair[];
   /** Events in place of a document, 1 ms apart. */
   readonly events?: readonly (readonly [name: string, data: unknown])[];
+  /** A stream as text, in one piece. */
+  readonly stream?: string;
   readonly tookUs?: number;
 }
 
@@ -24,14 +26,17 @@ export function madeCapture(made: readonly Made[]): [ExchangeRow, ExchangePayloa
   return [...made]
     .sort((a, b) => a.atUs - b.atUs)
     .map((each, at) => {
-      const { session, atUs, target, asked = null, askedHeaders = [], tookUs = 2_000, events } = each;
+      const { session, atUs, target, asked = null, askedHeaders = [], tookUs = 2_000, events, stream } = each;
       const { told = {}, toldHeaders = [] } = each;
-      const pieces = events?.map(
-        ([name, data]) => `${name === '' ? '' : `event: ${name}\n`}data: ${JSON.stringify(data)}\n\n`,
-      );
+      const pieces =
+        stream !== undefined
+          ? [stream]
+          : events?.map(
+              ([name, data]) => `${name === '' ? '' : `event: ${name}\n`}data: ${JSON.stringify(data)}\n\n`,
+            );
       const body = asked === null ? '' : JSON.stringify(asked);
       const response = message(
-        `HTTP/1.1 200 OK\r\n${[['Content-Type', events ? 'text/event-stream' : 'application/json'], ...toldHeaders].map(([n, v]) => `${n}: ${v}\r\n`).join('')}\r\n`,
+        `HTTP/1.1 200 OK\r\n${[['Content-Type', pieces ? 'text/event-stream' : 'application/json'], ...toldHeaders].map(([n, v]) => `${n}: ${v}\r\n`).join('')}\r\n`,
         pieces?.join('') ?? JSON.stringify(told),
       );
       const method = asked === null ? 'GET' : 'POST';
