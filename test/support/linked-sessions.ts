@@ -69,7 +69,7 @@ export function issued(random: SeededRandom, prefix = '', chars = 24, of = ALPHA
   for (let at = 0; at < chars; at += 1) text += of[random.below(of.length)];
   return text;
 }
-const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const HEX = '0123456789abcdef';
 
 export function uuid(random: SeededRandom): string {

@@ -1,5 +1,6 @@
 import type { Place } from '../../core/exchange.ts';
-import { decodePercent } from '../../core/text.ts';
+import { decodePercent, ownText } from '../../core/text.ts';
+import { LEAST_CHARS } from './values.ts';
 
 /** Headers that no server issues an id in: those of HTTP, of proxies and of tracing, and credentials. */
 const NO_IDS = new Set(
@@ -10,6 +11,21 @@ const NO_IDS = new Set(
   transfer-encoding upgrade user-agent vary via x-api-key x-b3-spanid x-b3-traceid x-forwarded-for x-forwarded-host
   x-forwarded-proto x-real-ip`.split(/\s+/),
 );
+
+/** Names as received, with their lower case; null for those without ids. A full table is cleared. */
+const names = new Map<string, string | null>();
+const MOST_NAMES = 1_024;
+
+function nameOf(received: string): string | null {
+  const known = names.get(received);
+  if (known !== undefined) return known;
+  const lower = received.toLowerCase();
+  const name = NO_IDS.has(lower) ? null : lower;
+  if (names.size >= MOST_NAMES) names.clear();
+  if (received.length <= MOST_NAME_CHARS) names.set(ownText(received), name);
+  return name;
+}
+const MOST_NAME_CHARS = 64;
 
 /** Takes a part of a head that may be a value. The place is made only if it is needed. */
 type OnHeadValue = (place: () => Place, text: string, from: number, end: number) => void;
@@ -52,10 +68,9 @@ function eachHeader(
     if (colon < 0 || colon >= end) continue;
     let from = colon + 1;
     while (head.charCodeAt(from) === 0x20) from += 1;
-    // Short values are no ids, and to fold a name costs more than everything else here.
-    if (end - from < 8) continue;
-    const name = head.slice(at, colon).toLowerCase();
-    if (!NO_IDS.has(name)) onHeader(name, from, end);
+    if (end - from < LEAST_CHARS) continue;
+    const name = nameOf(head.slice(at, colon));
+    if (name !== null) onHeader(name, from, end);
   }
 }
 
@@ -67,12 +82,20 @@ function endOfLine(head: string, from: number): number {
 
 /** @param withQuery whether its query is read too */
 function readTarget(target: string, onValue: OnHeadValue, withQuery = true): void {
-  const path = /^(?:[a-z]+:)?\/\/[^/?#]*/i.exec(target)?.[0].length ?? 0;
+  const host = target.startsWith('/') ? -1 : target.indexOf('://');
+  const path = host < 0 ? 0 : Math.max(0, target.indexOf('/', host + 3));
   const query = target.indexOf('?', path);
-  const segments = target.slice(path, query < 0 ? undefined : query).split('/');
-  for (const [at, segment] of segments.entries()) {
-    const text = decodePercent(segment);
-    if (at > 0) onValue(() => ({ in: 'path', segment: at - 1 }), text, 0, text.length);
+  const pathEnd = query < 0 ? target.length : query;
+  let segment = 0;
+  for (let at = path + 1; at <= pathEnd; segment += 1) {
+    const slash = target.indexOf('/', at);
+    const end = slash < 0 || slash > pathEnd ? pathEnd : slash;
+    const number = segment;
+    if (end - at >= LEAST_CHARS) {
+      const text = decodePercent(target.slice(at, end));
+      onValue(() => ({ in: 'path', segment: number }), text, 0, text.length);
+    }
+    at = end + 1;
   }
   if (query < 0 || !withQuery) return;
   for (const pair of target.slice(query + 1).split('&')) {

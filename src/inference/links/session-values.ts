@@ -7,36 +7,40 @@
 const SLOTS = 2 ** 19;
 const FULL = Math.floor(0.7 * SLOTS);
 
+/** Of each slot: the second half of the hash, 0 if it is free; then the number and the place. Together in memory. */
+const CELLS = 3;
+const NUMBER = 1;
+const PLACE = 2;
+
 /** Values that were met since a generation began, in a table with open addressing. */
 class Generation {
-  /** The second half of a value's hash; 0 for a free slot. */
-  readonly #tags = new Uint32Array(SLOTS);
-  /** The exchange whose answer issued the value; 0 if a request had it first. */
-  readonly numbers = new Uint32Array(SLOTS);
-  /** Where it was in that answer, and whether a request used it. */
-  readonly places = new Uint32Array(SLOTS);
+  readonly cells = new Uint32Array(CELLS * SLOTS);
   count = 0;
 
-  /** The slot of a value; -1 if it is not here. */
+  /** Where a value is in the cells; -1 if it is not here. */
   find(low: number, high: number): number {
-    const at = this.#slotOf(low, high);
-    return this.#tags[at] === 0 ? -1 : at;
+    const at = this.#place(low, high);
+    return this.cells[at] === 0 ? -1 : at;
   }
 
   put(low: number, high: number, number: number, place: number): number {
-    const at = this.#slotOf(low, high);
-    if (this.#tags[at] === 0) this.count += 1;
-    this.#tags[at] = tagOf(high);
-    this.numbers[at] = number;
-    this.places[at] = place;
+    const at = this.#place(low, high);
+    if (this.cells[at] === 0) this.count += 1;
+    this.cells[at] = tagOf(high);
+    this.cells[at + NUMBER] = number;
+    this.cells[at + PLACE] = place;
     return at;
   }
 
-  #slotOf(low: number, high: number): number {
+  #place(low: number, high: number): number {
     const tag = tagOf(high);
-    let at = spread(low) & (SLOTS - 1);
-    while (this.#tags[at] !== 0 && this.#tags[at] !== tag) at = (at + 1) & (SLOTS - 1);
-    return at;
+    const { cells } = this;
+    let slot = spread(low) & (SLOTS - 1);
+    for (;;) {
+      const known = cells[CELLS * slot];
+      if (known === 0 || known === tag) return CELLS * slot;
+      slot = (slot + 1) & (SLOTS - 1);
+    }
   }
 }
 
@@ -62,15 +66,15 @@ export class SessionValues {
 
   /** Number of the exchange that issued the value of this slot; 0 if a request had it first. */
   numberAt(slot: number): number {
-    return this.#latest?.numbers[slot] ?? 0;
+    return this.#latest?.cells[slot + NUMBER] ?? 0;
   }
 
   placeAt(slot: number): number {
-    return this.#latest?.places[slot] ?? 0;
+    return this.#latest?.cells[slot + PLACE] ?? 0;
   }
 
   setPlace(slot: number, place: number): void {
-    if (this.#latest !== null) this.#latest.places[slot] = place;
+    if (this.#latest !== null) this.#latest.cells[slot + PLACE] = place;
   }
 
   /** The slot of a value, valid until the next call; -1 for one that is not known. */
@@ -79,8 +83,8 @@ export class SessionValues {
     if (at >= 0 || this.#earlier === null) return at;
     const earlier = this.#earlier.find(low, high);
     if (earlier < 0) return -1;
-    const [number = 0, place = 0] = [this.#earlier.numbers[earlier], this.#earlier.places[earlier]];
-    return this.put(low, high, number, place);
+    const { cells } = this.#earlier;
+    return this.put(low, high, cells[earlier + NUMBER]!, cells[earlier + PLACE]!);
   }
 
   put(low: number, high: number, number: number, place: number): number {

@@ -4,7 +4,7 @@
  */
 
 /** The shortest and the longest value that is linked. A cookie has at most 4,096 characters. */
-const LEAST_CHARS = 8;
+export const LEAST_CHARS = 8;
 const MOST_CHARS = 4_096;
 
 const DIGIT = 1;
@@ -247,11 +247,16 @@ export function isNoId(text: string): boolean {
   return NO_ID.test(text);
 }
 
-/** Letters of a word in which nobody would look for a meaning. */
+/** From this length on, nobody looks for a meaning in a word, and in a text with both cases. */
 const LONG_WORD = 16;
+const LONG_TEXT = 20;
 
-/** Whether a string looks drawn at random: it has a long word, or one in which digits change with letters. */
+/**
+ * Whether a string looks drawn at random: it is long and has both cases, as base64 with its marks, or it has a long word,
+ * or one in which digits change with letters.
+ */
 export function looksRandom(text: string): boolean {
+  if (text.length >= LONG_TEXT && /[a-z]/.test(text) && /[A-Z]/.test(text)) return true;
   return text.split(/[^A-Za-z0-9]+/).some((word) => {
     if (word.length < LEAST_CHARS) return false;
     if (word.length >= LONG_WORD && /\d|[a-z][A-Z]/.test(word)) return true;
