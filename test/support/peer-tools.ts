@@ -15,14 +15,17 @@ export type Tool = { readonly path: string } | { readonly missing: string };
 /**
  * Python packages in a separate virtual environment.
  * @param packages Exact requirements, such as `pyyaml==6.0.3`.
+ * @param interpreter the one of the environment
  * @returns the path of its python
  */
-export function pythonWith(packages: readonly string[]): Tool {
-  const name = createHash('sha256').update(packages.join('\n')).digest('hex').slice(0, 12);
+export function pythonWith(packages: readonly string[], interpreter = 'python3'): Tool {
+  const hash = createHash('sha256').update(packages.join('\n'));
+  if (interpreter !== 'python3') hash.update(interpreter);
+  const name = hash.digest('hex').slice(0, 12);
   const home = join(CACHE, `python-${name}`);
   const python = join(home, 'bin', 'python');
   return installed(home, python, () => [
-    ['python3', ['-m', 'venv', home]],
+    [interpreter, ['-m', 'venv', home]],
     [python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages]],
   ]);
 }
