@@ -278,16 +278,17 @@ function isNamed(place: Place): place is Place & { readonly in: 'header' | 'cook
   return place.in === 'header' || place.in === 'cookie';
 }
 
-/** Names of members, fields and headers that have ids, in any spelling: `tool_call_id`, `fileIds`, `x-session-token`. */
+/** Names of members, fields and headers that have ids: `tool_call_id`, `x-session-token`, `encrypted_content`, `fileIds`. */
 const OF_IDS =
-  /(?:^|[-_/]|(?<=[a-z])(?=[A-Z]))(?:ids?|uuid|guid|token|session|cursor|handle|key|signature|state|after|before|page|continuation|affinity)$/i;
+  /(?:^|[-_/])(?:ids?|uuid|guid|token|session|cursor|handle|key|signature|state|after|before|page|continuation|affinity|encrypted_content)$/i;
+const OF_IDS_IN_CAMEL_CASE = /[a-z](?:Ids?|ID|Token|Session|Cursor|Handle|Key|Signature)$/;
 
 /** Whether a place is meant for ids: by its name, or because it is a segment of a path. */
 function isForIds(place: Place): boolean {
   if (place.in === 'path' || place.in === 'cookie') return true;
-  return OF_IDS.test(
-    place.in === 'json' ? place.pointer.replace(/(?:\/\d+)+$/, '') : 'name' in place ? place.name : '',
-  );
+  const named = place.in === 'json' || place.in === 'event' ? place.pointer : place.name;
+  const name = named.replace(/(?:\/\d+)+$/, '');
+  return OF_IDS.test(name) || OF_IDS_IN_CAMEL_CASE.test(name);
 }
 
 function halvesOf(session: Uint8Array): [number, number] {
