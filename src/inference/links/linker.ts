@@ -89,7 +89,8 @@ export class Linker {
   request({ session, route, head, body, contentType }: LinkedRequest): Linked {
     this.#number += 1;
     this.#links = [];
-    [this.#low, this.#high] = halvesOf(session);
+    this.#low = wordOf(session, 0);
+    this.#high = wordOf(session, 4);
     this.#isFirst = this.#values.find(this.#low, this.#high) < 0;
     if (this.#isFirst) this.#values.put(this.#low, this.#high, 0, 0);
     this.#route = route;
@@ -103,7 +104,8 @@ export class Linker {
 
   /** Notes that an answer has a value, whose hash and place are those that `OnIssued` was given. */
   issue({ number, session }: Issuer, low: number, high: number, place: number): void {
-    const [first, second] = halvesOf(session);
+    const first = wordOf(session, 0);
+    const second = wordOf(session, 4);
     if (this.#values.find(low ^ first, high ^ second) >= 0) return;
     this.#values.put(low ^ first, high ^ second, number, place << 1);
     this.#shared.note(low, high, first);
@@ -291,9 +293,9 @@ function isForIds(place: Place): boolean {
   return OF_IDS.test(name) || OF_IDS_IN_CAMEL_CASE.test(name);
 }
 
-function halvesOf(session: Uint8Array): [number, number] {
-  const view = Buffer.from(session.buffer, session.byteOffset, session.byteLength);
-  return [view.readInt32LE(0), view.readInt32LE(4)];
+/** Four bytes of a key as a number. A view to read it by would take longer than all the rest of `issue`. */
+function wordOf(key: Uint8Array, at: number): number {
+  return key[at]! | (key[at + 1]! << 8) | (key[at + 2]! << 16) | (key[at + 3]! << 24);
 }
 
 function startsJson(body: Buffer): boolean {
