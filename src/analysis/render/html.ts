@@ -141,7 +141,7 @@ export function figure({ title, unit, source, lookFor }: FigureText, body: strin
   return `<figure><h3>${escaped(title)}</h3>${body}<figcaption>${caption}</figcaption></figure>`;
 }
 
-/** A table. On a narrow screen each row becomes a card, with the column's title above each value. */
+/** A table. On a narrow screen its first column stays, while the others are scrolled. */
 export function tableHtml({
   title,
   columns,
@@ -150,10 +150,10 @@ export function tableHtml({
 }: Pick<Table, 'title' | 'columns' | 'rows' | 'toneOf'>): string {
   const head = columns.map((column) => `<th class="${column.kind}">${escaped(column.title)}</th>`);
   const lines = rows.map((row) => {
-    const cells = columns.map(({ kind, title: of }, at) => {
+    const cells = columns.map(({ kind }, at) => {
       const cell = row[at] ?? '';
       const tone = toneOf(cell, at);
-      return `<td class="${kind}${tone === null ? '' : ` ${tone}`}" data-of="${escaped(of)}">${escaped(cell)}</td>`;
+      return `<td class="${kind}${tone === null ? '' : ` ${tone}`}">${escaped(cell)}</td>`;
     });
     return `<tr>${cells.join('')}</tr>`;
   });
