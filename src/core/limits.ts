@@ -92,9 +92,12 @@ export const LIMITS = {
   openExchangeBytes: 2 * KIB,
   heldPieceBytes: 256,
   chunkTimesPerBody: 16_384,
-  /** What of a request and of an answer is searched for links, and how many an exchange may have. */
+  /**
+   * What of a request and of an answer is searched for links, and how many an exchange may have. So much of an answer is
+   * held for that, whatever is stored of it, and must leave room for bodies.
+   */
   linkedRequestBytes: 4 * MIB,
-  linkedAnswerBytes: 256 * KIB,
+  linkedAnswerBytes: 64 * KIB,
   linksPerExchange: 1_024,
   /** Sessions whose answers are held until their next request, when links are found in a capture. */
   linkedSessions: 10_000,
