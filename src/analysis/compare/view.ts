@@ -166,7 +166,7 @@ function directionsText(document: ComparisonDocument): string {
   return `no latency of B can be compared with A yet${length}`;
 }
 
-/** `1.2x as slow window by window`, between the given texts; empty without a ratio. */
+/** `20 % slower window by window`, between the given texts; empty without a ratio. */
 export function byWindow(metric: ComparedMetric, before = '', behind = ''): string {
   const change = changeText(metric);
   return change === NONE ? '' : `${before}${change} window by window${behind}`;

@@ -81,7 +81,7 @@ function profileTiles({ rate, idc, concurrency, latencyMs, errors, coverage }: P
       note: dispersionNote(idc),
     },
     {
-      label: 'busiest 1 s from the first',
+      label: 'busiest second',
       value: rate.peak1s === null ? NONE : `${numberText(rate.peak1s)}/s`,
       note: rate.peakToMean1s === null ? '' : `${numberText(rate.peakToMean1s)} times the mean`,
     },

@@ -154,7 +154,7 @@ export function ratioText(ratio: number | null | undefined): string {
 type Change = Pick<ComparedMetric, 'ratio' | 'interval90' | 'verdict'>;
 
 /**
- * `1.07x as slow`: the mean ratio over paired windows, by which B is judged. The columns beside it are figures of the
+ * `7 % slower`: the mean ratio over paired windows, by which B is judged. The columns beside it are figures of the
  * complete runs.
  */
 export function changeText({ a, b, ratio }: Pick<ComparedMetric, 'a' | 'b' | 'ratio'>): string {
@@ -170,11 +170,17 @@ export function resultText({ verdict, ratio, interval90 }: Change): string {
 
 const MAYBE_BETTER = 0.9;
 
-/** A ratio as text: `1.07x as slow`, `1.2x as fast`, `as fast`. */
+/** From this ratio on, in both directions, a multiple is easier to read than a percentage. */
+const MULTIPLE = 2;
+
+/** A ratio as text: `7 % slower`, `18 % faster`, `3.04x as slow`, `as fast`. */
 export function timesText(ratio: number): string {
-  const [times, word] = ratio >= 1 ? [ratio, 'slow'] : [1 / ratio, 'fast'];
-  const text = String(Number(times.toFixed(times < 1.1 ? 3 : 2)));
-  return text === '1' ? 'as fast' : `${text}x as ${word}`;
+  const isSlower = ratio >= 1;
+  const times = isSlower ? ratio : 1 / ratio;
+  if (times >= MULTIPLE) return `${Number(times.toFixed(2))}x as ${isSlower ? 'slow' : 'fast'}`;
+  const percent = Math.abs(ratio - 1) * 100;
+  const text = String(Number(percent.toFixed(percent < 10 ? 1 : 0)));
+  return text === '0' ? 'as fast' : `${text} % ${isSlower ? 'slower' : 'faster'}`;
 }
 
 /** `latency_p95` → `latency p95`. */

@@ -7,9 +7,9 @@ import { queuePair } from '../../support/queue-simulator.ts';
 
 test('a page said 3.29x where its chart said 3.36x: one ratio is told, that of the windows', () => {
   const swing = { a: 50, b: 50, ratio: 1.91, interval90: [1.8, 2] as const, verdict: 'worse' as const };
-  expect(changeText(swing)).toBe('1.91x as slow');
+  expect(changeText(swing)).toBe('91 % slower');
   const faster = { a: 100, b: 60, ratio: 0.52, interval90: [0.3, 1.05] as const, verdict: 'same' as const };
-  expect([changeText(faster), resultText(faster)]).toEqual(['1.92x as fast', 'not worse']);
+  expect([changeText(faster), resultText(faster)]).toEqual(['48 % faster', 'not worse']);
   expect(resultText({ ...faster, ratio: 1, interval90: [0.97, 1.03] })).toBe('same');
   expect(changeText({ ...swing, ratio: null })).toBe(NONE);
   expect(changeText({ ...swing, b: 'Infinity', ratio: 100 })).toBe(NONE);

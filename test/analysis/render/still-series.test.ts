@@ -154,7 +154,7 @@ describe('ratios', () => {
     const [centre] = placesOf(drawn, 'cx');
     expect(centre).toBeGreaterThan(50);
     expect(centre).toBeLessThan(95);
-    expect(drawn).toContain('latency p50: 1.1x as slow (worse)');
+    expect(drawn).toContain('latency p50: 10 % slower (worse)');
     expect(drawn).not.toContain('class="arrow"');
   });
 
@@ -171,9 +171,10 @@ describe('ratios', () => {
 
 describe('a ratio', () => {
   test.each([
-    [1.07, '1.07x as slow'],
-    [1 / 1.07, '1.07x as fast'],
-    [1.2, '1.2x as slow'],
+    [1.07, '7 % slower'],
+    [1 / 1.07, '6.5 % faster'],
+    [0.4, '2.5x as fast'],
+    [1.18, '18 % slower'],
     [1.0004, 'as fast'],
     [3.038, '3.04x as slow'],
   ])('is read in its direction: %d', (ratio, text) => {
