@@ -104,12 +104,19 @@ function dispersionNote(idc: ProfileDocument['idc']): string {
   return widest === undefined ? '' : `dispersion at ${widest} s: ${numberText(idc[widest])}`;
 }
 
+/** With fewer whole steps, the line also has the steps at the ends of the window. */
+const LEAST_WHOLE = 10;
+
 function seriesOf(
-  { series, latencyMs, errors, concurrency, requests, rate }: ProfileDocument,
+  { series, latencyMs, errors, concurrency, requests, rate, window }: ProfileDocument,
   timeZone: string,
 ) {
   const { at, stepS } = series;
   const step = `in steps of ${formatMs(stepS * 1e3)}`;
+  const [fromS, toS] = [window?.from, window?.to].map((end) => Date.parse(end ?? '') / 1e3);
+  // A step that is only partly in the window would look like a drop of the rate.
+  const isPart = at.map((second) => second < (fromS ?? 0) || second + stepS > (toS ?? 0));
+  const hidesParts = isPart.filter((each) => !each).length >= LEAST_WHOLE;
   const perSecond = (values: readonly (number | null)[]) =>
     values.map((value) => (value === null ? null : value / stepS));
   // With steps of 1 s, mean and peak are equal. Below one request per second, any request would be a peak.
@@ -125,7 +132,12 @@ function seriesOf(
       lookFor: 'steps, spikes and silences; a busiest second far above the mean makes queues',
       lines: [
         ...(hasPeaks ? [{ label: 'busiest second by the clock', values: series.peak1s }] : []),
-        { label: hasPeaks ? 'mean' : 'requests', values: perSecond(series.requests) },
+        {
+          label: hasPeaks ? 'mean' : 'requests',
+          values: perSecond(
+            series.requests.map((count, step) => (hidesParts && isPart[step] ? null : count)),
+          ),
+        },
       ],
     },
     {

@@ -426,7 +426,7 @@ function rateFinding({ requests, rate, window }: ProfileDocument): string {
   const peak =
     rate.peak1s === null
       ? ''
-      : `; the busiest 1 s from the first arrival had ${rate.peak1s}, ${numberText(rate.peakToMean1s)} times that`;
+      : `; the busiest second had ${rate.peak1s}, ${numberText(rate.peakToMean1s)} times that`;
   const hour = rate.peak1h === null ? '' : `; the busiest hour ${numberText(rate.peakToMean1h)} times`;
   return `${requests.toLocaleString('en')} requests${span}: ${numberText(rate.mean)} per second on average${peak}${hour}.`;
 }

@@ -163,3 +163,12 @@ describe('the page', () => {
     expect(profileCsv(profileOf([]))).toContain('requests,,requests,0,');
   });
 });
+
+test('the rate has no cliff where the window begins and ends within a step', () => {
+  const startUs = 1.7e15 + 0.7e6;
+  const rows = Array.from({ length: 300 }, (_, at) => exchangeRow({ arrivalUs: startUs + at * 0.1e6 }));
+  const [, json = ''] = /id="charts">(.*?)<\/script>/.exec(profilePage(profileOf(rows), ASSETS)) ?? [];
+  const { values } = JSON.parse(json).charts.find(({ id }: { id: string }) => id === 'rate').lines[0];
+  expect([values[0], values.at(-1)]).toEqual([null, null]);
+  expect(new Set(values.slice(1, -1))).toEqual(new Set([10]));
+});
