@@ -12,6 +12,8 @@ import { shapeOf } from '../../src/cli/options.ts';
 import { everyCommand } from '../../src/cli/program.ts';
 import { LOSS_REASONS, OMISSION_CAUSES } from '../../src/core/accounting.ts';
 import { textsOf } from '../../src/core/options.ts';
+import { SEND_ERRORS } from '../../src/core/run.ts';
+import { SKIP_REASONS } from '../../src/replay/window/capture.ts';
 import { FORMAT_VERSION } from '../../src/storage/capture/schema.ts';
 import { blocksOf, commandsOf, docPages, isShell, pageText } from '../docs/doc-blocks.ts';
 import { FLOORS } from '../house-rules.ts';
@@ -262,7 +264,13 @@ describe('docs/guides/troubleshooting.md', () => {
     .split('\n')
     .filter((line) => line.startsWith('| ') && !/^\| (?:---|you see)/.test(line))
     .map((line) => line.split(' | ')[0] ?? '');
-  const known = new Set<string>([...REASON_CODES, ...LOSS_REASONS, ...OMISSION_CAUSES]);
+  const known = new Set<string>([
+    ...REASON_CODES,
+    ...LOSS_REASONS,
+    ...OMISSION_CAUSES,
+    ...SEND_ERRORS,
+    ...SKIP_REASONS,
+  ]);
 
   test('has the frequent symptoms, INCONCLUSIVE first', () => {
     expect(rows.length).toBeGreaterThanOrEqual(15);
