@@ -50,7 +50,7 @@ const FLAGS_OF_OTHERS = new Set(
   `--breaking-point --statement --executors --base-ms --per-kib-us --token-ms --monitors --only --help --help-all --version --from-literal --from-file --type --headless --master
    --web --data-urlencode
    --expect-workers --exit-code-on-error --isl-block-size --tokenizer --port --no-access-log --build-arg --proxy-headers --model-repository
-   --forwarded-allow-ips --http --http-port --import-offline-session --global --silent --certificate-oidc-issuer --certificate-identity
+   --forwarded-allow-ips --http --http-port --grpc-port --import-offline-session --global --silent --certificate-oidc-issuer --certificate-identity
    --py-files --shards --cpus --lead --summary-export --new-machine-readable-summary --reprise --address --working-dir`.split(
     /\s+/,
   ),
