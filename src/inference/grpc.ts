@@ -26,6 +26,9 @@ const STATUSES: readonly (readonly [name: string, status: number])[] = [
   ['UNAUTHENTICATED', 401],
 ];
 
+/** The code of a call that succeeded. */
+export const GRPC_OK = 0;
+
 export const GRPC_STATUS_NAMES: readonly string[] = STATUSES.map(([name]) => name);
 
 /** Clients treat codes that they do not know as UNKNOWN. */

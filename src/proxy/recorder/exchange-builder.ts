@@ -18,6 +18,7 @@ import {
   requestFeatures,
 } from '../../inference/features.ts';
 import {
+  GRPC_OK,
   grpcMessagesOf,
   httpStatusOfGrpc,
   isGrpc,
@@ -231,6 +232,14 @@ export class ExchangeBuilder {
       this.#grpcStatus =
         parseGrpcStatus(scanFields(latin1(trailers), 0, true)?.grpcStatus ?? null) ?? this.#grpcStatus;
     message.trailers = this.#redacted(trailers, (bytes) => this.#context.redaction.trailers(bytes));
+  }
+
+  /**
+   * Its client ended the connection before the answer was complete. A server ends its open calls with an error then, which
+   * nobody reads and which tells nothing about the server.
+   */
+  answeredAfterItsClient(): void {
+    if (this.#grpcStatus !== GRPC_OK) this.#grpcStatus = null;
   }
 
   /** To be called before it is settled. If its request has not ended, nothing more of it will come. */

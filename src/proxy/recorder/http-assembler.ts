@@ -359,6 +359,7 @@ class Pairing {
     exchange.endMessage(exchange.response, this.#responses.trailers);
     exchange.serverEndOffset = serverEndOffset;
     exchange.answeredInTime = this.firstEnd === null;
+    if (this.firstEnd === 'client') exchange.answeredAfterItsClient();
     if (exchange.tunnels) {
       this.#settle(exchange);
       this.#stopOpaque(exchange.tunnelProtocol);

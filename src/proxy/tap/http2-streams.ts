@@ -77,14 +77,11 @@ export class Http2Streams {
     return end;
   }
 
-  /**
-   * A side ended the connection. A client that did so has left: it can neither end a stream nor acknowledge what comes,
-   * and servers answer its open calls with an error that nobody reads.
-   */
+  /** A side ended the connection. Who did so first decides how its open streams end, and when. */
   end(side: Side): void {
-    for (const stream of this.#streams.values())
-      if (side === 'client') this.#close(stream, 'client_end');
-      else stream.tap.serverEnd();
+    for (const { tap } of this.#streams.values())
+      if (side === 'client') tap.clientEnd();
+      else tap.serverEnd();
   }
 
   /** The connection is over. */

@@ -1,12 +1,9 @@
 import type { SendError } from '../../core/run.ts';
-import { GrpcMessages } from '../../inference/grpc.ts';
+import { GRPC_OK, GrpcMessages } from '../../inference/grpc.ts';
 import { CallErrorScan } from '../../inference/protobuf/call-facts.ts';
 import { knownCall } from '../../inference/protobuf/known-services.ts';
 import type { AnswerFacts } from './read-answer.ts';
 import { TokenTimes } from './token-times.ts';
-
-/** The code of a call that succeeded. */
-const OK = 0;
 
 /** Reads the messages of a gRPC answer while they arrive, and judges how it ended. */
 export class GrpcAnswer {
@@ -56,7 +53,7 @@ export class GrpcAnswer {
    */
   errorOf(code: number | null, wantsMessage: boolean): SendError | null {
     if (code === null) return 'no_status';
-    if (code !== OK) return null;
+    if (code !== GRPC_OK) return null;
     if (this.#messages.broken || this.#messages.inside) return 'broken_stream';
     return wantsMessage && !this.hasMessage ? 'no_message' : null;
   }

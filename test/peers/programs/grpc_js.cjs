@@ -50,4 +50,7 @@ async function main() {
   client.close();
 }
 
-main();
+main().catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});

@@ -60,6 +60,26 @@ describe('a stream of HTTP/2', () => {
   });
 });
 
+describe('a call whose client ended the connection', () => {
+  it('was aborted, whatever error the server then answers with', () => {
+    const after = call()
+      .server(ANSWER_HEAD)
+      .server(fedData(ONE))
+      .clientEnd()
+      .server(fedEnd('grpc-status: 14'));
+    expect(only(after)).toMatchObject({ outcome: 'client_aborted', status: null, grpcStatus: null });
+    const atOnce = call()
+      .clientEnd()
+      .server('HTTP/2 200\r\ncontent-type: application/grpc\r\ngrpc-status: 1\r\n\r\n');
+    expect(only(atOnce.server(fedEnd()))).toMatchObject({ outcome: 'client_aborted', status: null });
+  });
+
+  it('is answered if all of the answer came, as that of HTTP/1 is', () => {
+    const whole = call().server(ANSWER_HEAD).clientEnd().server(fedData(ONE)).server(OK);
+    expect(only(whole)).toMatchObject({ outcome: 'completed', status: 200, grpcStatus: 0 });
+  });
+});
+
 describe('a tunnel in a stream of HTTP/2 is no exchange', () => {
   it.each([
     ['CONNECT db:5432', ''],
