@@ -7,7 +7,7 @@ import { EventData, type StreamForm } from '../stream-events.ts';
 import { readAnswerHead, readRequestHead } from './head-values.ts';
 import { JudgedPlaces, Places } from './places.ts';
 import { SessionValues, SharedValues } from './session-values.ts';
-import { isNoId, JsonValues, joined, looksRandom, ValueHash } from './values.ts';
+import { isFieldName, isNoId, JsonValues, joined, looksRandom, ValueHash } from './values.ts';
 
 /** Members of an answer below which everything was made by a model, or is about the answer. */
 const GENERATED = new Set(
@@ -15,14 +15,15 @@ const GENERATED = new Set(
 );
 /** Members whose strings are for people or models, in requests and answers. */
 const PROSE = new Set(
-  'content text delta value title name message refusal thinking reasoning reasoning_content output_text partial_json summary transcript model object role type status system_fingerprint'.split(
+  'content text delta value title name message refusal thinking reasoning reasoning_content output_text partial_json summary transcript model object role type status system_fingerprint obfuscation'.split(
     ' ',
   ),
 );
 /** Field names and files of longer forms are not read. */
 const FORM_VALUE_BYTES = 4_096;
-/** Different values of a stream that are told apart. */
+/** Different values of a stream that are told apart, and those of one place in it. */
 const STREAM_VALUES = 1_024;
+const VALUES_AT_PLACE = 64;
 
 /** A request of a session, as received. */
 export interface LinkedRequest {
@@ -117,11 +118,9 @@ export class Linker {
     readAnswerHead(head, (place, text, from, end) => {
       if (hash.read(text, from, end) !== end || !hash.mayBeIssued) return;
       const found = place();
-      onIssued(
-        hash.low,
-        hash.high,
-        this.#places.numberOf(formatPlace(found), () => found),
-      );
+      if (!hasFieldName(found)) return;
+      const number = this.#places.numberOf(formatPlace(found), () => found);
+      if (number > 0) onIssued(hash.low, hash.high, number);
     });
   }
 
@@ -144,31 +143,38 @@ export class Linker {
     const met = new Map<string, Map<number, number[]>>();
     let room = STREAM_VALUES;
     return new EventData(form, (data, event) => {
-      const ofEvent = met.get(event) ?? new Map<number, number[]>();
-      met.set(event, ofEvent);
       const onValue = (): void => {
         const { low, high } = this.#hash;
         const value = joined(low, high);
         const key = this.#json.placeHash(true);
+        const ofEvent = met.get(event) ?? new Map<number, number[]>();
         const values = ofEvent.get(key) ?? [];
-        if (room === 0 || values.includes(value)) return;
-        room -= 1;
-        const nth = values.push(value) - 1;
-        ofEvent.set(key, values);
+        if (room === 0 || values.length === VALUES_AT_PLACE || values.includes(value)) return;
+        const nth = values.length;
         const place = this.#places.numberOf(`${event} ${key} ${nth}`, () => this.#eventPlace(event, nth));
-        if (place > 0) onIssued(low, high, place);
+        if (place === 0) return;
+        room -= 1;
+        values.push(value);
+        ofEvent.set(key, values);
+        met.set(event, ofEvent);
+        onIssued(low, high, place);
       };
-      if (data.startsWith('{') && met.size < STREAM_VALUES) this.#json.read(data, onValue, null);
+      if (data.startsWith('{')) this.#json.read(data, onValue, null);
     });
   }
 
   #answerPlace(): Place | null {
     const json = this.#json;
-    return PROSE.has(json.key) || json.isBelow(GENERATED) ? null : { in: 'json', pointer: json.pointer() };
+    return PROSE.has(json.key) || json.isBelow(GENERATED) ? null : this.#jsonPlace();
+  }
+
+  #jsonPlace(): Place | null {
+    const pointer = this.#json.pointer();
+    return pointer === null ? null : { in: 'json', pointer };
   }
 
   #eventPlace(event: string, nth: number): Place | null {
-    const place = this.#answerPlace();
+    const place = event === '' || isFieldName(event) ? this.#answerPlace() : null;
     return place?.in === 'json' ? { in: 'event', event, pointer: place.pointer, nth } : null;
   }
 
@@ -184,9 +190,7 @@ export class Linker {
             slot,
             () => `${this.#route} ${json.placeHash(false)}`,
             () => text.slice(from, end),
-            () => {
-              return { in: 'json', pointer: json.pointer() };
-            },
+            () => this.#jsonPlace(),
           );
       },
       () => this.#noteOwn(this.#find()),
@@ -215,6 +219,10 @@ export class Linker {
     if (at === end) {
       if (!hash.mayBeIssued) return;
       const found = place();
+      if (!hasFieldName(found)) {
+        this.#noteOwn(this.#find());
+        return;
+      }
       const route = isNamed(found) ? '' : this.#route;
       const key = (): string => `${route} ${formatPlace(found)}`;
       this.#judge(
@@ -244,7 +252,7 @@ export class Linker {
   }
 
   /** A value of the request: a link if an answer had it first, the client's otherwise. */
-  #judge(slot: number, key: () => string, text: () => string, to: () => Place): void {
+  #judge(slot: number, key: () => string, text: () => string, to: () => Place | null): void {
     const number = slot < 0 ? 0 : this.#values.numberAt(slot);
     if (number === 0) {
       // What a session brings at first may come from before the recording, so it says nothing of the place.
@@ -256,6 +264,7 @@ export class Linker {
     const place = this.#places.at(noted >>> 1);
     if (place === null || isNoId(text())) return;
     const target = to();
+    if (target === null) return;
     const returns = isNamed(place) && isNamed(target) && place.in === target.in && place.name === target.name;
     const isRare = returns || this.#shared.count(this.#hash.low, this.#hash.high) <= 1;
     const judged = this.#judged.of(key());
@@ -278,6 +287,11 @@ export class Linker {
 /** Whether a client returns values of this place under the name that the server gave them. */
 function isNamed(place: Place): place is Place & { readonly in: 'header' | 'cookie'; readonly name: string } {
   return place.in === 'header' || place.in === 'cookie';
+}
+
+/** Whether the name of a place is no value itself. Pointers are made of such names only. */
+function hasFieldName(place: Place): boolean {
+  return !('name' in place) || isFieldName(place.name);
 }
 
 /** Names of members, fields and headers that have ids: `tool_call_id`, `x-session-token`, `encrypted_content`, `fileIds`. */

@@ -14,13 +14,14 @@ export class Places {
     return this.#places[number] ?? null;
   }
 
-  /** @param make null for a place whose values are never linked. Full: new places count as such. */
+  /** @param make null for a place whose values are never linked. It is not kept; full: new places count as such. */
   numberOf(key: string | number, make: () => Place | null): number {
     const known = this.#numbers.get(key);
     if (known !== undefined) return known;
     if (this.#numbers.size >= MOST_PLACES) return 0;
     const place = make();
-    const number = place === null ? 0 : this.#places.push(place) - 1;
+    if (place === null) return 0;
+    const number = this.#places.push(place) - 1;
     this.#numbers.set(key, number);
     return number;
   }

@@ -33,6 +33,8 @@ const COMMA = 0x2c;
 const NOTED_CHARS = 256;
 /** Deeper values of JSON are not read. */
 const DEPTH = 32;
+/** The longest name of a field. */
+const NAME_CHARS = 64;
 
 /** Two halves of a hash. They are salted with random numbers of the process, so nobody can make two values collide. */
 export class ValueHash {
@@ -125,12 +127,14 @@ export class JsonValues {
     }
   }
 
-  /** The place of the current value. @param any what stands for an element's index; null for the index */
-  pointer(any: string | null = null): string {
+  /** The place of the current value; null if a member on the way to it has no name but a value, see `isFieldName`. */
+  pointer(): string | null {
     let pointer = '';
     for (let depth = 1; depth <= this.#depth; depth += 1) {
       const index = this.#index[depth]!;
-      pointer += `/${index < 0 ? this.#keyAt(depth).replaceAll('~', '~0').replaceAll('/', '~1') : (any ?? index)}`;
+      const name = index < 0 ? this.#keyAt(depth) : String(index);
+      if (index < 0 && !isFieldName(name)) return null;
+      pointer += `/${name}`;
     }
     return pointer;
   }
@@ -179,7 +183,8 @@ export class JsonValues {
     const end = stringEnd(this.#text, from);
     if (this.#depth <= DEPTH) {
       this.#keyFrom[this.#depth] = from;
-      this.#keyEnd[this.#depth] = end;
+      // Of a longer name the beginning is enough: it is read again for each value below it.
+      this.#keyEnd[this.#depth] = Math.min(end, from + NAME_CHARS + 1);
     }
     return end;
   }
@@ -245,6 +250,25 @@ const NO_ID = new RegExp(
 /** Whether a string has the form of something that is no id. */
 export function isNoId(text: string): boolean {
   return NO_ID.test(text);
+}
+
+const FIELD_NAME = new RegExp(String.raw`^[@$]?[\w.$:[\]-]{1,${NAME_CHARS}}$`);
+
+/**
+ * Whether a name is that of a field. Others are values themselves, such as ids and addresses by which a map is keyed.
+ * A capture must not have them in its places, and no live answer has them at the same place.
+ */
+export function isFieldName(name: string): boolean {
+  return FIELD_NAME.test(name) && !/\d{6}/.test(name) && !wordsOf(name).some(mixesDigits);
+}
+
+function wordsOf(text: string): string[] {
+  return text.split(/[^A-Za-z0-9]+/).filter((word) => word.length >= LEAST_CHARS);
+}
+
+/** Whether digits change with letters in a word, more often than in a name with a number in it. */
+function mixesDigits(word: string): boolean {
+  return (word.match(/\d(?=[A-Za-z])|[A-Za-z](?=\d)/g)?.length ?? 0) > 2;
 }
 
 /** From this length on, nobody looks for a meaning in a word, and in a text with both cases. */

@@ -108,3 +108,52 @@ describe('links while recording', () => {
     ]);
   });
 });
+
+describe('what clients and servers send', () => {
+  const FILE = 'file_4f9aQ27xkTz81LmB';
+  const turn = (told: object | string, lines?: string) => [post({}), answer(told, lines)] as const;
+
+  it('is not stored in the names of a place: neither a value that is a member name, nor an address', () => {
+    const exchanges = recorded(
+      new Linker([1, 2]),
+      turn({ id: ID, files: { [FILE]: { id: FILE } } }),
+      [post({ by: { 'jo@bath.example': { resp_id: ID }, [FILE]: { file_id: FILE } } }), answer({})],
+      [post({ resp_id: ID, file_id: FILE }), answer({})],
+    );
+    expect(countsOf(exchanges)).toEqual([0, 0, 1]);
+    const stored = JSON.stringify(exchanges.map(({ linked }) => linked));
+    for (const secret of [FILE, 'jo@', ID]) expect(stored).not.toContain(secret);
+  });
+
+  it('makes no links of megabytes by one long name above many values', () => {
+    const uses = { ['k'.repeat(30_000)]: { resp_ids: Array(1_024).fill(ID) }, resp_id: ID };
+    const [, second] = recorded(new Linker([1, 2]), turn({ id: ID }), [post(uses), answer({})]);
+    expect(second?.linked?.links.map(({ to }) => to)).toEqual([{ in: 'json', pointer: '/resp_id' }]);
+  });
+
+  it('cannot use up the places by answers whose members are named by ids', () => {
+    const linker = new Linker([1, 2]);
+    const first = { number: 1, session: new Uint8Array(8) };
+    const places = new Set<number>();
+    const keyed = (at: number) => `{"files":{"file_${at}aQ27x${at}Tz81":{"id":"4f9aQ27xkTz81LmB${at}"}}}`;
+    for (let at = 0; at < 20_000; at += 1)
+      linker.answerDocument(Buffer.from(keyed(at)), (_low, _high, place) => places.add(place));
+    expect([...places]).toEqual([]);
+    linker.answerDocument(Buffer.from(JSON.stringify({ id: ID })), (low, high, place) => {
+      places.add(place);
+      linker.issue(first, low, high, place);
+    });
+    expect(places.size).toBe(1);
+  });
+
+  it.each([
+    ['another name for each event', (at: number) => `event: e${at}\ndata: {"a":1}\n\n`],
+    ['padding', (at: number) => `data: {"obfuscation":"4f9aQ27xk${at}z81LmB"}\n\n`],
+    ['an id for each event', (at: number) => `data: {"event_id":"4f9aQ27xk${at}z81LmB"}\n\n`],
+  ])('hides no id that comes late in a stream with %s', (_, event) => {
+    const events = Array.from({ length: 1_500 }, (_each, at) => event(at)).join('');
+    const stream = `${events}data: {"id":"${ID}"}\n\n`;
+    const [, second] = recorded(new Linker([1, 2]), turn(stream, 'Content-Type: text/event-stream\r\n'), USE);
+    expect(second?.linked?.links).toHaveLength(1);
+  });
+});
