@@ -259,16 +259,17 @@ const FIELD_NAME = new RegExp(String.raw`^[@$]?[\w.$:[\]-]{1,${NAME_CHARS}}$`);
  * A capture must not have them in its places, and no live answer has them at the same place.
  */
 export function isFieldName(name: string): boolean {
-  return FIELD_NAME.test(name) && !/\d{6}/.test(name) && !wordsOf(name).some(mixesDigits);
+  if (!FIELD_NAME.test(name)) return false;
+  return !/\d/.test(name) || !(/\d{6}/.test(name) || name.split(/[^A-Za-z0-9]+/).some(mixesDigits));
 }
 
-function wordsOf(text: string): string[] {
-  return text.split(/[^A-Za-z0-9]+/).filter((word) => word.length >= LEAST_CHARS);
-}
-
-/** Whether digits change with letters in a word, more often than in a name with a number in it. */
+/** Whether digits change with letters in a word more often than in the name of a field, such as `sha256sum`. */
 function mixesDigits(word: string): boolean {
-  return (word.match(/\d(?=[A-Za-z])|[A-Za-z](?=\d)/g)?.length ?? 0) > 2;
+  return word.length >= LEAST_CHARS && changesOf(word) > 2;
+}
+
+function changesOf(word: string): number {
+  return word.match(/\d(?=[A-Za-z])|[A-Za-z](?=\d)/g)?.length ?? 0;
 }
 
 /** From this length on, nobody looks for a meaning in a word, and in a text with both cases. */
@@ -284,6 +285,6 @@ export function looksRandom(text: string): boolean {
   return text.split(/[^A-Za-z0-9]+/).some((word) => {
     if (word.length < LEAST_CHARS) return false;
     if (word.length >= LONG_WORD && /\d|[a-z][A-Z]/.test(word)) return true;
-    return (word.match(/\d(?=[A-Za-z])|[A-Za-z](?=\d)/g)?.length ?? 0) > 1;
+    return changesOf(word) > 1;
   });
 }
