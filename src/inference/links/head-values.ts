@@ -30,16 +30,32 @@ const MOST_NAME_CHARS = 64;
 /** Takes a part of a head that may be a value. The place is made only if it is needed. */
 type OnHeadValue = (place: () => Place, text: string, from: number, end: number) => void;
 
-/** Reads the target, the headers and the cookies of a request's head, in latin1. */
-export function readRequestHead(head: string, onValue: OnHeadValue): void {
+/** Those of them in which clients and proxies send ids of their own. */
+const OF_CLIENTS = new Set(
+  `baggage idempotency-key traceparent tracestate x-b3-spanid x-b3-traceid x-forwarded-for x-real-ip`.split(
+    ' ',
+  ),
+);
+
+/**
+ * Reads the target, the headers and the cookies of a request's head, in latin1.
+ *
+ * @param onOwn takes text of headers in which no server issues an id: what it has is the client's
+ */
+export function readRequestHead(
+  head: string,
+  onValue: OnHeadValue,
+  onOwn: (text: string, from: number, end: number) => void,
+): void {
   const lineEnd = endOfLine(head, 0);
   const start = head.indexOf(' ') + 1;
   const space = head.indexOf(' ', start);
   readTarget(head.slice(start, space < 0 || space > lineEnd ? lineEnd : space), onValue);
-  eachHeader(head, lineEnd, (name, from, end) => {
+  const onHeader = (name: string, from: number, end: number): void => {
     if (name === 'cookie') readCookies(head, from, end, onValue);
     else onValue(() => ({ in: 'header', name }), head, from, end);
-  });
+  };
+  eachHeader(head, lineEnd, onHeader, (from, end) => onOwn(head, from, end));
 }
 
 /** Reads the headers, the cookies and the location of an answer's head, in latin1. */
@@ -57,20 +73,24 @@ function eachHeader(
   head: string,
   lineEnd: number,
   onHeader: (name: string, from: number, end: number) => void,
+  onOwn: ((from: number, end: number) => void) | null = null,
 ) {
+  let colon = head.indexOf(':', lineEnd);
   for (
     let at = head.indexOf('\n', lineEnd) + 1;
     at > 0 && at < head.length;
     at = head.indexOf('\n', at) + 1
   ) {
     const end = endOfLine(head, at);
-    const colon = head.indexOf(':', at);
+    if (colon >= 0 && colon < at) colon = head.indexOf(':', at);
     if (colon < 0 || colon >= end) continue;
     let from = colon + 1;
     while (head.charCodeAt(from) === 0x20) from += 1;
     if (end - from < LEAST_CHARS) continue;
-    const name = nameOf(head.slice(at, colon));
+    const received = head.slice(at, colon);
+    const name = nameOf(received);
     if (name !== null) onHeader(name, from, end);
+    else if (OF_CLIENTS.has(received.toLowerCase())) onOwn?.(from, end);
   }
 }
 
@@ -107,10 +127,12 @@ function readTarget(target: string, onValue: OnHeadValue, withQuery = true): voi
 }
 
 function readCookies(head: string, from: number, end: number, onValue: OnHeadValue): void {
+  let equals = head.indexOf('=', from);
   for (let at = from; at < end; ) {
     const semicolon = head.indexOf(';', at);
     const stop = semicolon < 0 || semicolon > end ? end : semicolon;
-    const equals = head.indexOf('=', at);
+    // Each character is searched once, however many pairs have no value.
+    if (equals >= 0 && equals < at) equals = head.indexOf('=', at);
     if (equals > 0 && equals < stop) {
       const name = head.slice(at, equals).trim();
       onValue(() => ({ in: 'cookie', name }), head, equals + 1, stop);

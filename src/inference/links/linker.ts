@@ -3,6 +3,7 @@ import { formatPlace, type Link, type Linked, type Place } from '../../core/exch
 import { isJsonArray, isJsonObject, jsonStart } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { boundaryOf, partsOf } from '../../core/multipart.ts';
+import { decodePercent } from '../../core/text.ts';
 import { EventData, type StreamForm } from '../stream-events.ts';
 import { readAnswerHead, readRequestHead } from './head-values.ts';
 import { JudgedPlaces, Places } from './places.ts';
@@ -21,6 +22,8 @@ const PROSE = new Set(
 );
 /** Field names and files of longer forms are not read. */
 const FORM_VALUE_BYTES = 4_096;
+/** So much is read of a form in one line. */
+const FORM_BYTES = 65_536;
 /** Different values of a stream that are told apart, and those of one place in it. */
 const STREAM_VALUES = 1_024;
 const VALUES_AT_PLACE = 64;
@@ -95,8 +98,13 @@ export class Linker {
     this.#isFirst = this.#values.find(this.#low, this.#high) < 0;
     if (this.#isFirst) this.#values.put(this.#low, this.#high, 0, 0);
     this.#route = route;
-    readRequestHead(head, (place, text, from, end) => this.#headValue(place, text, from, end));
+    readRequestHead(
+      head,
+      (place, text, from, end) => this.#headValue(place, text, from, end),
+      (text, from, end) => this.#ownText(text, from, end),
+    );
     if (/^multipart\//i.test(contentType ?? '')) this.#form(body, contentType ?? '');
+    else if (/^application\/x-www-form-urlencoded/i.test(contentType ?? '')) this.#ownPairs(body);
     else if (startsJson(body)) this.#body(body.toString('utf8', 0, LIMITS.linkedRequestBytes));
     const links = this.#links;
     this.#links = [];
@@ -237,6 +245,24 @@ export class Linker {
       if (hash.mayBeIssued) this.#noteOwn(this.#find());
       if (at >= end) return;
       at = hash.read(text, at + 1, end);
+    }
+  }
+
+  /** Text of the client: its words, and the parts of words such as the ids in `00-TRACE-SPAN-01`. */
+  #ownText(text: string, from: number, end: number): void {
+    const hash = this.#hash;
+    for (const separators of [/[\s,;"]+/, /[^A-Za-z0-9_]+/]) {
+      for (const word of text.slice(from, end).split(separators)) {
+        if (hash.read(word, 0, word.length) === word.length && hash.mayBeIssued) this.#noteOwn(this.#find());
+      }
+    }
+  }
+
+  /** A form in one line, whose values are not linked. */
+  #ownPairs(body: Buffer): void {
+    for (const pair of body.toString('latin1', 0, FORM_BYTES).split('&')) {
+      const value = decodePercent(pair.slice(pair.indexOf('=') + 1));
+      this.#ownText(value, 0, value.length);
     }
   }
 

@@ -97,7 +97,8 @@ export class JsonValues {
   }
 
   /**
-   * Calls `onValue` for each string value that may be issued, and `onWord` for each such word inside of other texts.
+   * Calls `onValue` for each string value that may be issued, and `onWord` for each such word inside of other texts
+   * and each such name of a member.
    * For text that is not JSON the result is undefined, and the work is bounded by its length.
    */
   read(text: string, onValue: OnValue, onWord: (() => void) | null): void {
@@ -109,7 +110,7 @@ export class JsonValues {
       if (code === QUOTE) {
         if (isKey) {
           isKey = false;
-          at = this.#key(at + 1);
+          at = this.#key(at + 1, onWord);
         } else if (this.#depth <= DEPTH) at = this.#value(at + 1, onValue, onWord);
         else at = stringEnd(text, at + 1);
       } else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
@@ -179,8 +180,11 @@ export class JsonValues {
     return raw.includes('\\') ? unescaped(raw) : raw;
   }
 
-  #key(from: number): number {
+  #key(from: number, onWord: (() => void) | null): number {
     const end = stringEnd(this.#text, from);
+    if (onWord !== null && end - from >= LEAST_CHARS && end - from <= NOTED_CHARS) {
+      if (this.#hash.read(this.#text, from, end) === end && this.#hash.mayBeIssued) onWord();
+    }
     if (this.#depth <= DEPTH) {
       this.#keyFrom[this.#depth] = from;
       // Of a longer name the beginning is enough: it is read again for each value below it.

@@ -5,11 +5,13 @@ import { ExchangeKeys } from '../../../src/redaction/identities.ts';
 import { Feed, HASH, makeContext } from './harness.ts';
 
 const JSON_TYPE = 'Content-Type: application/json\r\n';
+const FORM = 'Content-Type: application/x-www-form-urlencoded\r\n';
 const ID = 'resp_4f9aQ27xkTz81LmB';
 
 function post(body: object | string, lines = ''): string {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  return `POST /v1/responses HTTP/1.1\r\nHost: m\r\nX-Session-Id: s1\r\n${JSON_TYPE}${lines}Content-Length: ${text.length}\r\n\r\n${text}`;
+  const type = lines.includes('Content-Type') ? '' : JSON_TYPE;
+  return `POST /v1/responses HTTP/1.1\r\nHost: m\r\nX-Session-Id: s1\r\n${type}${lines}Content-Length: ${text.length}\r\n\r\n${text}`;
 }
 
 function answer(body: object | string, lines = JSON_TYPE, status = 200): string {
@@ -57,6 +59,13 @@ describe('links while recording', () => {
     ['an answer with an error', [post({}), answer({ id: ID }, JSON_TYPE, 404)]],
     ['a value that the request had', [post({ hint: ID }), answer({ id: ID })]],
     ['a value in a text of the request', [post({ prompt: `go on with ${ID}, please` }), answer({ id: ID })]],
+    ['an echo of an id from a form', [post(`id=${ID}&a=1`, FORM), answer({ id: ID })]],
+    ['an echo of a member name', [post({ by: { [ID]: 1 } }), answer({ id: ID })]],
+    [
+      'an echo of the key of a repeated request',
+      [post({}, `Idempotency-Key: ${ID}\r\n`), answer({ id: ID })],
+    ],
+    ['an echo of a part of the trace', [post({}, `Tracestate: a=${ID},b=1\r\n`), answer({ id: ID })]],
     ['an answer that is not JSON', [post({}), answer(`{"id":"${ID}`, JSON_TYPE.replace('json', 'pdf'))]],
     ['compressed bytes', [post({}), answer({ id: ID }, `${JSON_TYPE}Content-Encoding: gzip\r\n`)]],
   ] as const)('are none after %s, and the session goes on', (_, turn) => {
