@@ -531,7 +531,7 @@ class Call implements SendHandle {
 
   #listen(stream: ClientHttp2Stream): void {
     stream.on('headers', () => this.#heard());
-    stream.on('response', (headers) => this.#begins(headers));
+    stream.on('response', (headers, flags) => this.#begins(headers, flags));
     stream.on('data', (bytes: Buffer) => {
       if (this.#over) return;
       this.silentSinceNs = this.#host.loopTime.nowNs();
@@ -539,7 +539,7 @@ class Call implements SendHandle {
       this.#events.onData(bytes);
     });
     stream.on('trailers', (trailers) => {
-      this.#status ??= grpcStatusOf(trailers);
+      this.#status = grpcStatusOf(trailers);
     });
     stream.on('end', () => {
       // Node also ends the reading side of a stream that was reset. Only END_STREAM leaves it open here.
@@ -557,13 +557,14 @@ class Call implements SendHandle {
     this.#events.onFirstByte();
   }
 
-  #begins(headers: Record<string, string | string[] | number | undefined>): void {
+  #begins(headers: Record<string, string | string[] | number | undefined>, flags: number): void {
     if (this.#over) return;
     this.#heard();
     this.isAnswering = true;
     this.silentSinceNs = this.#host.loopTime.nowNs();
     const fields = headers as Record<string, string | string[] | undefined>;
-    this.#status = grpcStatusOf(fields);
+    // Only a head that is also the end has a status. Otherwise it is promised before the call has ended.
+    if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#status = grpcStatusOf(fields);
     if (this.#part.grpc) this.#messages = new GrpcMessages();
     this.#host.answered(firstOf(fields['server']));
     const head = { ...answerHeadOf(fields), grpcEncoding: firstOf(fields['grpc-encoding']) };

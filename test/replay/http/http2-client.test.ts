@@ -266,6 +266,21 @@ describe('an answer', () => {
     expect(await play(http2To(server.origin), call())).toMatchObject({ error: null, grpcStatus: null });
   });
 
+  test.each([14, null])(
+    'whose head promises OK before its trailers say %s has the status of its trailers',
+    async (status) => {
+      const server = await serveHttp2((stream) => {
+        const head = { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '0' };
+        stream.respond(head, { waitForTrailers: true });
+        stream.on('wantTrailers', () =>
+          stream.sendTrailers(status === null ? {} : { 'grpc-status': `${status}` }),
+        );
+        stream.end(grpcMessage('answer'));
+      });
+      expect(await play(http2To(server.origin), call())).toMatchObject({ error: null, grpcStatus: status });
+    },
+  );
+
   const half = (stream: number) =>
     Buffer.concat([
       frame(FRAME_TYPE.headers, FRAME_FLAG.endHeaders, stream, STATUS_200),
