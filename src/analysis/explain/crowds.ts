@@ -112,16 +112,23 @@ function usualOf(ordered: readonly number[], msAt: (at: number) => number, reque
   return usualMs;
 }
 
-/** Little's law while requests were slow: in flight = rate × latency. */
+/**
+ * Rate, latency and requests in flight while requests were slow. A backlog that grows is still open at the end of that
+ * time, so that its in-flight is less than rate × latency.
+ */
 function loadFigures({ requests, slow }: Evidence) {
   const [first = 0, last = 0] = [slow[0], slow.at(-1)].map((at) => requests[at ?? 0]?.sentMs ?? 0);
   const sent = requests.filter(({ sentMs, endMs }) => endMs !== null && sentMs! >= first && sentMs! <= last);
   const sumMs = sent.reduce((sum, { sentMs, endMs }) => sum + endMs! - sentMs!, 0);
+  const openMs = requests.reduce((sum, { sentMs, endMs }) => {
+    if (sentMs === null || endMs === null) return sum;
+    return sum + Math.max(0, Math.min(last, endMs) - Math.max(first, sentMs));
+  }, 0);
   const isKnown = last > first;
   return {
     ratePerSecond: isKnown ? (sent.length / (last - first)) * 1e3 : null,
     meanMs: isKnown ? sumMs / sent.length : null,
-    meanInFlight: isKnown ? sumMs / (last - first) : null,
+    meanInFlight: isKnown ? openMs / (last - first) : null,
   };
 }
 

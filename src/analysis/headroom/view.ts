@@ -17,7 +17,7 @@ export function headroomText(document: HeadroomDocument): string {
   if (state === 'not_within_a_year') return `not reached within a year of ${recorded.to} (${oneSided})`;
   if (reached === null)
     return lacks === 'days'
-      ? `not known: ${recorded.days} of ${countOf(recorded.needed, 'day')}`
+      ? `not known: ${recorded.days} of ${countOf(recorded.needed, 'day')} that this needs are recorded`
       : 'not known: no breaking point was found';
   const { from, to } = reached;
   if (to === null) return `not reached before ${from} (${oneSided})`;
@@ -46,7 +46,7 @@ export function headroomTable(document: HeadroomDocument): Table {
   const { days, needed, leftOut, earlier, from, to } = recorded;
   const range = growth.interval90?.map(monthly).join(' to ');
   const rows: (readonly [name: string, value: string] | false)[] = [
-    ['the breaking point is', headroomText(document)],
+    ['when demand reaches it', headroomText(document)],
     capacity !== null && [
       'breaking point (95 %)',
       `${formatMultiplier(capacity.low)}x ${capacity.high === null ? 'or more' : `to ${formatMultiplier(capacity.high)}x`}`,

@@ -66,7 +66,7 @@ const SUBCATEGORIES: readonly Subcategory[] = [
     asks: 'the system is monitored in production',
     evidence: ({ coverage, recorded, asRecorded }) => [
       coverage !== null && `the recorder kept ${shareText(coverage)} of the traffic that it saw`,
-      `${countOf(recorded, 'recorded exchange')} in the window`,
+      `${countOf(recorded, 'recorded exchange')} in the window, repeats included`,
       asRecorded !== undefined &&
         asRecorded.answers > 0 &&
         `recorded latency p50 ${msText(asRecorded.latencyMs.p50)}, p99 ${msText(asRecorded.latencyMs.p99)}; ${shareText(asRecorded.failedShare)} failed`,

@@ -67,14 +67,14 @@ function shortenedText({ verdict, runs, multiplier }: Judged): string {
 }
 
 /** The interval of the breaking point, of the load that was searched. */
-function breakingText({ capacity }: StatementFindings): string {
+function breakingText({ capacity, verdict }: Judged): string {
   const unknown = 'Where it breaks is not known.';
   if (capacity === null || capacity.calibration?.representative === false) return unknown;
   const { passes, fails, interval } = capacity.breakingPoint;
   const of = `times ${loadName(capacity.load)} of this window`;
   const x = numberText;
   if (interval !== null && isFound(capacity))
-    return `It breaks between ${x(interval[0])} and ${x(interval[1])} ${of} (95 %).`;
+    return `${verdict === 'INCONCLUSIVE' ? 'By the search for the breaking point, it' : 'It'} breaks between ${x(interval[0])} and ${x(interval[1])} ${of} (95 %).`;
   if (passes === null && fails === null) return unknown;
   if (fails === null)
     return `It did not break up to ${x(passes!.multiplier)} ${of}; where it does is not known.`;

@@ -103,7 +103,7 @@ function runTable(document: StatementDocument): Table {
     figures.find((each) => each.name === name)?.value ?? null;
   return {
     title: 'Production and the runs',
-    unit: 'requests/s, ms and s as written; failed as a share of what was answered',
+    unit: 'requests/s, ms and s as written; failed as a share of what was sent',
     source: 'the window as recorded; and each run from intended send to last byte',
     lookFor: 'a run at 1x that differs from production: then staging is another server',
     columns: columnsOf(

@@ -226,11 +226,14 @@ export class ExchangeBuilder {
     if (message === this.request) {
       this.#sampleByBody();
       this.#link();
-    } else this.#issueBody(message.body);
+    } else {
+      this.#issueBody(message.body);
+      const fields = trailers === null ? null : scanFields(latin1(trailers), 0, true);
+      // The status that a head promises counts only if nothing comes after the head.
+      if (this.#isCall && (trailers !== null || message.body.bytes > 0))
+        this.#grpcStatus = parseGrpcStatus(fields?.grpcStatus ?? null);
+    }
     if (trailers === null) return;
-    if (this.#isCall && message === this.response)
-      this.#grpcStatus =
-        parseGrpcStatus(scanFields(latin1(trailers), 0, true)?.grpcStatus ?? null) ?? this.#grpcStatus;
     message.trailers = this.#redacted(trailers, (bytes) => this.#context.redaction.trailers(bytes));
   }
 

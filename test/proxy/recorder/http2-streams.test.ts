@@ -60,6 +60,21 @@ describe('a stream of HTTP/2', () => {
   });
 });
 
+describe('a call whose head promises OK', () => {
+  const promised = 'HTTP/2 200\r\ncontent-type: application/grpc\r\ngrpc-status: 0\r\n\r\n';
+
+  it('has the status of its trailers, and none without', () => {
+    const failed = call().server(promised).server(fedData(ONE)).server(fedEnd('grpc-status: 14'));
+    expect(only(failed)).toMatchObject({ status: 503, grpcStatus: 14 });
+    const none = call().server(promised).server(fedData(ONE)).server(fedEnd());
+    expect(only(none)).toMatchObject({ outcome: 'upstream_failed', status: null, grpcStatus: null });
+  });
+
+  it('and is all of its answer has that status', () => {
+    expect(only(call().server(promised).server(fedEnd()))).toMatchObject({ status: 200, grpcStatus: 0 });
+  });
+});
+
 describe('a call whose client ended the connection', () => {
   it('was aborted, whatever error the server then answers with', () => {
     const after = call()
