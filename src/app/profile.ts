@@ -233,7 +233,7 @@ function profileWindow(
     ...context,
     unfilteredRequests: inWindow,
     payloads: sample.isNone ? null : payloads.figures(sample.isComplete),
-    links: links.figures(),
+    ...links.figures(),
     notes: filter === null ? notes : [...notes, FILTERED],
   });
 }

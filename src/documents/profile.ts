@@ -365,7 +365,7 @@ export const profileSchema = z.object({
   losses: losses.describe('Of the whole capture, not of the window.'),
   omitted,
   payloads: payloads.nullable().describe('Null if none was examined.'),
-  links: links.nullable().optional().describe('Null or absent if no request with a session was searched.'),
+  links: links.optional().describe('Absent if no request with a session was searched.'),
   notes: z.array(z.string()).describe('Caveats: limits that were reached, missing data.'),
 });
 export type ProfileDocument = Immutable<z.infer<typeof profileSchema>>;

@@ -23,11 +23,11 @@ export class LinkStatistics {
     for (const { place, to } of found) this.#note(place.in, to.in);
   }
 
-  /** Null if no request was searched for links. */
-  figures(): LinkFigures | null {
-    if (this.#requests === 0) return null;
+  /** Nothing if no request was searched for links. */
+  figures(): { readonly links?: LinkFigures } {
+    if (this.#requests === 0) return {};
     const places = [...this.#places.values()].sort((a, b) => b.links - a.links);
-    return { requests: this.#requests, linked: this.#linked, links: this.#links, places };
+    return { links: { requests: this.#requests, linked: this.#linked, links: this.#links, places } };
   }
 
   #note(from: Place['in'], to: Place['in']): void {

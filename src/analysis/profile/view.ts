@@ -345,7 +345,7 @@ function missingTable({ coverage, coverageUnexplained, losses, omitted }: Profil
 }
 
 function linksTable({ links }: ProfileDocument): Table | null {
-  if (links == null || links.links === 0) return null;
+  if (links === undefined || links.links === 0) return null;
   return {
     title: `Values that the server issued: in ${numberText(links.linked)} of ${numberText(links.requests)} requests`,
     unit: 'values in requests',
