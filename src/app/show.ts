@@ -117,10 +117,13 @@ function linksOf(
   reader: CaptureReader,
   rows: readonly ExchangeRow[],
 ): ReadonlyMap<string, ShownRequest['links']> {
+  if (rows.every(({ session, links }) => session === null || links === 0))
+    return new Map(rows.map((row) => [idOf(row), []]));
   const sessions = new Set(rows.map(({ session }) => hexOf(session)));
   const wanted = new Set(rows.map(idOf));
   const found = new Map<string, ShownRequest['links']>();
-  const links = new LinkReader();
+  // What a limit left out is listed as of an exchange that is not here, or not at all.
+  const links = new LinkReader(() => undefined);
   const last = rows.reduce((latest, { arrivalUs }) => Math.max(latest, arrivalUs), 0);
   for (const row of reader.rows({ fromUs: 0, toUs: last + 1 })) {
     if (row.session === null || !sessions.has(hexOf(row.session))) continue;

@@ -28,6 +28,21 @@ export type LossReason = (typeof LOSS_REASONS)[number];
 export const OMISSION_CAUSES = ['sampled_out', 'skip_rule', 'replay_marked', 'unparsed'] as const;
 export type OmissionCause = (typeof OMISSION_CAUSES)[number];
 
+/**
+ * Limits beyond which links of sessions are not searched for. The exchange itself is recorded all the same. A closed list
+ * for labels of metrics.
+ */
+export const LINK_LIMITS = [
+  'forgotten',
+  'many_links',
+  'many_places',
+  'many_values',
+  'long_body',
+  'budget',
+] as const;
+export type LinkLimit = (typeof LINK_LIMITS)[number];
+export type MissedLinks = Readonly<Partial<Record<LinkLimit, number>>>;
+
 /** An amount of traffic. `exchanges` is a lower bound where bytes were never parsed. */
 export interface Amount {
   readonly exchanges: number;
@@ -75,6 +90,8 @@ export interface RecordedTraffic {
   readonly responseBytes: number;
   /** Bodies dropped because redaction could not be applied reliably, by reason; a closed list. */
   readonly bodiesDropped: Readonly<Partial<Record<BodyDropReason, number>>>;
+  /** How often each limit on the search for links was reached. */
+  readonly linksMissed: MissedLinks;
   /** Ended connections by protocol; a closed list. In a gateway each exchange counts as one. */
   readonly protocols: Readonly<Partial<Record<string, ProtocolCount>>>;
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
+import { LINK_LIMITS, LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import { PLACES } from '../core/exchange.ts';
 import {
   count,
@@ -144,6 +144,11 @@ const links = z
     places: z
       .array(z.object({ from: z.enum(PLACES), to: z.enum(PLACES), links: count }))
       .describe('Where examined payloads have them: in answers, and in requests. The commonest first.'),
+    missed: z
+      .partialRecord(z.enum(LINK_LIMITS), count)
+      .describe(
+        'How often a limit on the search was reached in examined payloads. Such values are not counted.',
+      ),
   })
   .describe('Values that the server issued and that clients send back.');
 export type LinkFigures = Immutable<z.infer<typeof links>>;

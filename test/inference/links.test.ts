@@ -10,7 +10,7 @@ import { missing, sharedData } from '../support/shared-data.ts';
 
 /** The links of a capture in words: exchange and place of the value, then of its use. */
 function linksOf(made: readonly Made[]): string[] {
-  const reader = new LinkReader();
+  const reader = new LinkReader(() => undefined);
   return madeCapture(made).flatMap(([row, payload]) =>
     reader
       .of(row, payload)

@@ -1,10 +1,13 @@
+import { LINK_LIMITS, type LinkLimit } from '../../core/accounting.ts';
 import type { ExchangePayload, ExchangeRow, Place } from '../../core/exchange.ts';
 import type { LinkFigures } from '../../documents/profile.ts';
 import { LinkReader } from '../../inference/links/link-reader.ts';
+import { among, Tally } from '../stats/tally.ts';
 
 /** Counts values that answers issued and later requests of the same session had, at constant memory. */
 export class LinkStatistics {
-  readonly #reader = new LinkReader();
+  readonly #missed = new Tally<LinkLimit>();
+  readonly #reader = new LinkReader((limit, count) => this.#missed.count(limit, count));
   /** By the kinds of both places, because a profile has no names of headers and members. */
   readonly #places = new Map<string, LinkFigures['places'][number]>();
   #requests = 0;
@@ -27,7 +30,8 @@ export class LinkStatistics {
   figures(): { readonly links?: LinkFigures } {
     if (this.#requests === 0) return {};
     const places = [...this.#places.values()].sort((a, b) => b.links - a.links);
-    return { links: { requests: this.#requests, linked: this.#linked, links: this.#links, places } };
+    const missed = among(LINK_LIMITS, this.#missed);
+    return { links: { requests: this.#requests, linked: this.#linked, links: this.#links, places, missed } };
   }
 
   #note(from: Place['in'], to: Place['in']): void {

@@ -1,5 +1,6 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { isClientError } from '../../core/exchange.ts';
+import { linesOf } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import { type Distribution, IDC_WINDOWS } from '../../documents/parts.ts';
 import { PERCENTILE_NAMES, percentilesIn } from '../../documents/percentiles.ts';
@@ -344,12 +345,20 @@ function missingTable({ coverage, coverageUnexplained, losses, omitted }: Profil
   };
 }
 
+/** `limits reached: 3 long_body`; false if none was. */
+function missedText(missed: NonNullable<ProfileDocument['links']>['missed']): string | false {
+  const counts = Object.entries(missed).map(([limit, count]) => `${numberText(count)} ${limit}`);
+  return counts.length > 0 && `limits reached: ${counts.join(', ')}`;
+}
+
 function linksTable({ links }: ProfileDocument): Table | null {
   if (links === undefined || links.links === 0) return null;
   return {
     title: `Values that the server issued: in ${numberText(links.linked)} of ${numberText(links.requests)} requests`,
     unit: 'values in requests',
-    source: 'strings that an answer of the same session had first',
+    source: linesOf('strings that an answer of the same session had first', missedText(links.missed)).join(
+      '; ',
+    ),
     lookFor: 'ids that another server does not know: it answers them with 404 or 400',
     columns: columnsOf(['place in the answer', 'place in the request'], ['values']),
     rows: links.places.map((place) => [place.from, place.to, numberText(place.links)]),

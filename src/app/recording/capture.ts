@@ -9,7 +9,7 @@ import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
 import type { Labels } from '../../documents/parts.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
-import { Linker } from '../../inference/links/linker.ts';
+import { Linker, type OnMissed } from '../../inference/links/linker.ts';
 import type { RecorderOrder } from '../../proxy/control/messages.ts';
 import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
@@ -132,7 +132,7 @@ export function openCapture(
     const mark = keepsWorkMark ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
     const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
-    const context = { ...parts, epochUsOf, budget, hash, heads, linker: newLinker(), onFailure };
+    const context = { ...parts, epochUsOf, budget, hash, heads, linker: newLinker(monitor), onFailure };
     const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),
@@ -232,7 +232,9 @@ function originOf({ targets, labels }: RecorderSettings): CaptureOrigin {
 }
 
 /** Its salts are new for each process, and so is the beginning of its numbers. */
-function newLinker(): Linker {
+function newLinker(monitor: ExchangeMonitor): Linker {
   const random = randomBytes(12);
-  return new Linker([random.readInt32LE(0), random.readInt32LE(4)], random.readUInt32LE(8) >>> 1);
+  const salts = [random.readInt32LE(0), random.readInt32LE(4)] as const;
+  const onMissed: OnMissed = (limit, count) => monitor.noteMissedLinks(limit, count);
+  return new Linker(salts, onMissed, random.readUInt32LE(8) >>> 1);
 }

@@ -76,6 +76,7 @@ function statusLines(status: RecorderStatus): string[] {
     ['queue', formatBytes(status.queuedBytes)],
     ['bodies cut', String(status.bodiesCut)],
     ['bodies dropped', countsText(status.traffic.bodiesDropped)],
+    ['links missed', countsText(status.traffic.linksMissed)],
     ['protocols', protocolsText(status.traffic.protocols)],
     ['recorder', sizeText(status.recorderResidentBytes)],
     ['restarts', `recorder ${restarts.recorder}`],

@@ -5,7 +5,7 @@ import { headerPairsOf, headerValue, latin1 } from '../../core/headers.ts';
 import { asBuffer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { isEventStream, isJsonLines } from '../features.ts';
-import { type Issuer, Linker } from './linker.ts';
+import { type Issuer, Linker, type OnMissed } from './linker.ts';
 
 /** An exchange of a capture. */
 export type ExchangeId = Pick<ExchangeRow, 'segment' | 'id'>;
@@ -43,8 +43,14 @@ const NOTHING = Buffer.alloc(0);
  * masked shows none. Call `of` for each exchange in the order of arrival.
  */
 export class LinkReader {
-  readonly #linker = new Linker(SALTS);
+  readonly #onMissed: OnMissed;
+  readonly #linker: Linker;
   readonly #sessions = new Map<string, OpenSession>();
+
+  constructor(onMissed: OnMissed) {
+    this.#onMissed = onMissed;
+    this.#linker = new Linker(SALTS, onMissed);
+  }
 
   /** @param payload null if the capture has none of it */
   of(row: ExchangeRow, payload: ExchangePayload | null): readonly FoundLink[] {
@@ -71,7 +77,7 @@ export class LinkReader {
     const session = this.#sessions.get(key) ?? { held: [], exchanges: new Map() };
     this.#sessions.delete(key);
     this.#sessions.set(key, session);
-    dropOldest(this.#sessions, LIMITS.linkedSessions);
+    this.#dropOldest(this.#sessions, LIMITS.linkedSessions);
     return session;
   }
 
@@ -83,12 +89,17 @@ export class LinkReader {
     linked: Linked,
   ): FoundLink[] {
     exchanges.set(`${life} ${linked.number}`, { segment, id });
-    dropOldest(exchanges, EXCHANGES);
+    this.#dropOldest(exchanges, EXCHANGES);
     return linked.links.map(({ from, place, to }) => ({
       from: exchanges.get(`${life} ${from}`) ?? null,
       place,
       to,
     }));
+  }
+
+  #dropOldest(map: Map<string, unknown>, most: number): void {
+    const [oldest] = map.size > most ? map.keys() : [];
+    if (oldest !== undefined && map.delete(oldest)) this.#onMissed('forgotten', 1);
   }
 
   /** Only a request that comes after a value can have it from there. */
@@ -106,6 +117,7 @@ export class LinkReader {
     let offsetUs = row.firstByteOffsetUs ?? row.lastByteOffsetUs ?? 0;
     const hold = (low: number, high: number, place: number): void => {
       if (held.length < HELD) held.push([row.arrivalUs + offsetUs, issuer, low, high, place]);
+      else this.#onMissed('many_values', 1);
     };
     this.#linker.answerHead(unmaskedHead(response), hold);
     const type = headerValue(headerPairsOf(response.head), 'content-type');
@@ -142,11 +154,6 @@ function* timedPieces(
     from = end;
   }
   if (from < body.length) yield [chunks.at(-2) ?? 0, body.subarray(from)];
-}
-
-function dropOldest(map: Map<string, unknown>, most: number): void {
-  const [oldest] = map.size > most ? map.keys() : [];
-  if (oldest !== undefined) map.delete(oldest);
 }
 
 /** A head without its masked headers, and without its query if a value there is masked; in latin1. */

@@ -1,3 +1,4 @@
+import type { LinkLimit } from '../../core/accounting.ts';
 import { UnreadableBody } from '../../core/errors.ts';
 import { formatPlace, type Link, type Linked, type Place } from '../../core/exchange.ts';
 import { isJsonArray, isJsonObject, jsonStart } from '../../core/json-cursor.ts';
@@ -46,6 +47,9 @@ export interface Issuer {
   readonly session: Uint8Array;
 }
 
+/** A limit was reached so many times. */
+export type OnMissed = (limit: LinkLimit, count: number) => void;
+
 /** Takes a value of an answer: its hash, and the number of its place. */
 export type OnIssued = (low: number, high: number, place: number) => void;
 
@@ -60,13 +64,13 @@ export type OnIssued = (low: number, high: number, place: number) => void;
 export class Linker {
   readonly #hash: ValueHash;
   readonly #json: JsonValues;
-  readonly #values = new SessionValues();
+  readonly #values: SessionValues;
   readonly #shared = new SharedValues();
-  readonly #places = new Places();
+  readonly #places: Places;
   readonly #judged = new JudgedPlaces();
   #number: number;
-  /** Links that an exchange had beyond the most that are noted. */
-  cut = 0;
+  /** To be called also where not all of a message is handed over. */
+  readonly onMissed: OnMissed;
   /** Of the request being read. */
   #links: Link[] = [];
   #low = 0;
@@ -78,15 +82,13 @@ export class Linker {
    * @param salts two random numbers of 32 bits
    * @param number of the exchange before the first one. Random, so that two recorders of a session have different ones
    */
-  constructor(salts: readonly [number, number], number = 0) {
+  constructor(salts: readonly [number, number], onMissed: OnMissed, number = 0) {
     this.#number = number;
+    this.onMissed = onMissed;
+    this.#values = new SessionValues((count) => onMissed('forgotten', count));
+    this.#places = new Places(() => onMissed('many_places', 1));
     this.#hash = new ValueHash(salts);
     this.#json = new JsonValues(this.#hash);
-  }
-
-  /** Values that were forgotten because too many sessions are open. */
-  get forgotten(): number {
-    return this.#values.forgotten;
   }
 
   /** Numbers the exchange and finds its links. */
@@ -105,7 +107,7 @@ export class Linker {
     );
     if (/^multipart\//i.test(contentType ?? '')) this.#form(body, contentType ?? '');
     else if (/^application\/x-www-form-urlencoded/i.test(contentType ?? '')) this.#ownPairs(body);
-    else if (startsJson(body)) this.#body(body.toString('utf8', 0, LIMITS.linkedRequestBytes));
+    else if (startsJson(body)) this.#body(this.#beginning(body, LIMITS.linkedRequestBytes));
     const links = this.#links;
     this.#links = [];
     return { number: this.#number, links };
@@ -136,7 +138,7 @@ export class Linker {
   answerDocument(body: Buffer, onIssued: OnIssued): void {
     if (!startsJson(body)) return;
     this.#json.read(
-      body.toString('utf8', 0, LIMITS.linkedAnswerBytes),
+      this.#beginning(body, LIMITS.linkedAnswerBytes),
       () => {
         const { low, high } = this.#hash;
         const place = this.#places.numberOf(this.#json.placeHash(true), () => this.#answerPlace());
@@ -147,17 +149,21 @@ export class Linker {
   }
 
   /** A reader of a streamed answer, which calls `onIssued` as soon as an event has come. */
-  answerStream(form: StreamForm, onIssued: OnIssued): EventData {
+  answerStream(form: StreamForm, onIssued: OnIssued): Pick<EventData, 'write' | 'end'> {
     const met = new Map<string, Map<number, number[]>>();
     let room = STREAM_VALUES;
-    return new EventData(form, (data, event) => {
+    const events = new EventData(form, (data, event) => {
       const onValue = (): void => {
         const { low, high } = this.#hash;
         const value = joined(low, high);
         const key = this.#json.placeHash(true);
         const ofEvent = met.get(event) ?? new Map<number, number[]>();
         const values = ofEvent.get(key) ?? [];
-        if (room === 0 || values.length === VALUES_AT_PLACE || values.includes(value)) return;
+        if (values.includes(value)) return;
+        if (room === 0 || values.length === VALUES_AT_PLACE) {
+          this.onMissed('many_values', 1);
+          return;
+        }
         const nth = values.length;
         const place = this.#places.numberOf(`${event} ${key} ${nth}`, () => this.#eventPlace(event, nth));
         if (place === 0) return;
@@ -169,6 +175,19 @@ export class Linker {
       };
       if (data.startsWith('{')) this.#json.read(data, onValue, null);
     });
+    return {
+      write: (bytes) => events.write(bytes),
+      end: () => {
+        events.end();
+        if (events.passedOver > 0) this.onMissed('long_body', events.passedOver);
+      },
+    };
+  }
+
+  /** What is searched of a body. */
+  #beginning(body: Buffer, most: number): string {
+    if (body.length > most) this.onMissed('long_body', 1);
+    return body.toString('utf8', 0, most);
   }
 
   #answerPlace(): Place | null {
@@ -306,7 +325,7 @@ export class Linker {
 
   #add(link: Link): void {
     if (this.#links.length < LIMITS.linksPerExchange) this.#links.push(link);
-    else this.cut += 1;
+    else this.onMissed('many_links', 1);
   }
 }
 

@@ -9,6 +9,12 @@ export class Places {
   readonly #numbers = new Map<string | number, number>();
   /** The first one stands for places whose values are not linked. */
   readonly #places: (Place | null)[] = [null];
+  readonly #onFull: () => void;
+
+  /** @param onFull called for each value at a place for which there is no room */
+  constructor(onFull: () => void) {
+    this.#onFull = onFull;
+  }
 
   at(number: number): Place | null {
     return this.#places[number] ?? null;
@@ -18,9 +24,12 @@ export class Places {
   numberOf(key: string | number, make: () => Place | null): number {
     const known = this.#numbers.get(key);
     if (known !== undefined) return known;
-    if (this.#numbers.size >= MOST_PLACES) return 0;
     const place = make();
     if (place === null) return 0;
+    if (this.#numbers.size >= MOST_PLACES) {
+      this.#onFull();
+      return 0;
+    }
     const number = this.#places.push(place) - 1;
     this.#numbers.set(key, number);
     return number;

@@ -61,8 +61,12 @@ function spread(hash: number): number {
 export class SessionValues {
   #latest: Generation | null = null;
   #earlier: Generation | null = null;
-  /** Values that were forgotten, because there were too many. */
-  forgotten = 0;
+  readonly #onForgotten: (count: number) => void;
+
+  /** @param onForgotten gets how many values were forgotten at once, because there were too many */
+  constructor(onForgotten: (count: number) => void) {
+    this.#onForgotten = onForgotten;
+  }
 
   /** Number of the exchange that issued the value of this slot; 0 if a request had it first. */
   numberAt(slot: number): number {
@@ -89,7 +93,7 @@ export class SessionValues {
 
   put(low: number, high: number, number: number, place: number): number {
     if (this.#latest === null || this.#latest.count >= FULL) {
-      this.forgotten += this.#earlier?.count ?? 0;
+      if (this.#earlier !== null) this.#onForgotten(this.#earlier.count);
       this.#earlier = this.#latest;
       this.#latest = new Generation();
     }

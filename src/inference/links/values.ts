@@ -36,7 +36,10 @@ const DEPTH = 32;
 /** The longest name of a field. */
 const NAME_CHARS = 64;
 
-/** Two halves of a hash. They are salted with random numbers of the process, so nobody can make two values collide. */
+/**
+ * Two halves of a hash, salted with random numbers of the process. Two values with one hash cost a link or make a false
+ * one, and nothing else.
+ */
 export class ValueHash {
   readonly #saltLow: number;
   readonly #saltHigh: number;

@@ -1,5 +1,6 @@
 import { type Metric, Registry } from 'prom-client';
 import {
+  LINK_LIMITS,
   LOSS_REASONS,
   MIRROR_DROPS,
   MIRROR_FAILURES,
@@ -165,6 +166,11 @@ function healthOf(status: RecorderStatus): Family[] {
       'capture_bodies_dropped_total',
       'Bodies that redaction could not read and nothing is stored of',
       by('reason', BODY_DROP_REASONS, (reason) => status.traffic.bodiesDropped[reason]),
+    ),
+    counter(
+      'capture_links_missed_total',
+      'Times a limit on the search for values of sessions was reached; the exchange is recorded',
+      by('limit', LINK_LIMITS, (limit) => status.traffic.linksMissed[limit]),
     ),
     gauge('recorder_resident_bytes', 'Memory of the recorder process', recorderResidentBytes),
   ];

@@ -373,6 +373,7 @@ export class ExchangeBuilder {
     const { contentType, contentEncoding, inferenceHeaderLength } = this.#scanned.fields;
     const isText = !this.#isCall && isPlain(contentEncoding) && inferenceHeaderLength === null;
     this.#linking(({ linker }) => {
+      if (isText && this.request.body.bytes > LIMITS.linkedRequestBytes) linker.onMissed('long_body', 1);
       this.#linked = linker.request({
         session,
         route: this.#route.route,
@@ -398,8 +399,11 @@ export class ExchangeBuilder {
     this.#linking(({ linker, budget }) => {
       linker.answerHead(text, onIssued);
       const streams = (type === 'events' || type === 'lines') && isReadable(scanned, framing);
-      if (!streams || !isPlain(scanned.fields.contentEncoding) || !budget.reserve(EventData.heldBytes))
+      if (!streams || !isPlain(scanned.fields.contentEncoding)) return;
+      if (!budget.reserve(EventData.heldBytes)) {
+        linker.onMissed('budget', 1);
         return;
+      }
       this.#chargedBytes += EventData.heldBytes;
       const events = linker.answerStream(type, onIssued);
       body.links = {
@@ -415,7 +419,10 @@ export class ExchangeBuilder {
     if (this.#linked === null || !this.#documents) return;
     const onIssued = this.#issuing(this.#linked.number);
     const document = body.beginning(LIMITS.linkedAnswerBytes);
-    this.#linking(({ linker }) => linker.answerDocument(document, onIssued));
+    this.#linking(({ linker }) => {
+      if (body.bytes > document.length) linker.onMissed('long_body', 1);
+      linker.answerDocument(document, onIssued);
+    });
   }
 
   #issuing(number: number): OnIssued {

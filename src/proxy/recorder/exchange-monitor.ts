@@ -1,4 +1,10 @@
-import type { Progress, ProtocolUse, RecentExchange, RecordedTraffic } from '../../core/accounting.ts';
+import type {
+  LinkLimit,
+  Progress,
+  ProtocolUse,
+  RecentExchange,
+  RecordedTraffic,
+} from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Exchange, Message } from '../../core/exchange.ts';
 import type { SecondsHistogram } from '../../core/histogram.ts';
@@ -26,6 +32,7 @@ export const NO_TRAFFIC: RecordedTraffic = {
   requestBytes: 0,
   responseBytes: 0,
   bodiesDropped: {},
+  linksMissed: {},
   protocols: {},
 };
 
@@ -91,6 +98,12 @@ export class ExchangeMonitor implements CommittingSink {
     const { connections, bytes } = this.#traffic.protocols[name] ?? { connections: 0, bytes: 0 };
     const sum = { connections: connections + use.connections, bytes: bytes + use.bytes };
     this.#traffic.protocols[name] = sum;
+  }
+
+  /** A limit on the search for links was reached so many times. */
+  noteMissedLinks(limit: LinkLimit, count: number): void {
+    const missed = this.#traffic.linksMissed;
+    missed[limit] = (missed[limit] ?? 0) + count;
   }
 
   due(nowNs: number): boolean {

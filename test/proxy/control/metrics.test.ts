@@ -53,6 +53,14 @@ describe('metrics', () => {
     expect(samples.get('reprise_capture_connections_total{protocol="unparsed"}')).toBe(0);
   });
 
+  it('count limits on the search for links, those never reached as well', async () => {
+    const { traffic } = someStatus();
+    const linksMissed = { forgotten: 4 };
+    const samples = samplesOf(await metricsOf(someStatus({ traffic: { ...traffic, linksMissed } })));
+    expect(samples.get('reprise_capture_links_missed_total{limit="forgotten"}')).toBe(4);
+    expect(samples.get('reprise_capture_links_missed_total{limit="budget"}')).toBe(0);
+  });
+
   it('cumulate the buckets of a histogram', async () => {
     const durationSeconds = { bounds: [0.1, 1], counts: [3, 2, 1], sum: 12.5 };
     const { traffic } = someStatus();

@@ -43,6 +43,15 @@ describe('what is said of exchanges that pass', () => {
     expect(next.traffic().bodiesDropped).toEqual({ not_json: 3, too_large: 2 });
   });
 
+  it('counts limits on the search for links, over recorders that follow each other', () => {
+    const { monitor: watched } = monitor();
+    watched.noteMissedLinks('forgotten', 3);
+    const next = monitor(undefined, watched.traffic()).monitor;
+    next.noteMissedLinks('forgotten', 2);
+    next.noteMissedLinks('long_body', 1);
+    expect(next.traffic().linksMissed).toEqual({ forgotten: 5, long_body: 1 });
+  });
+
   it('counts connections by protocol from a closed list, over recorders that follow each other', () => {
     const { sink, monitor: watched } = monitor();
     const uses = ['http/1.1', 'h2', 'http/1.1', 'upgrade:mqtt"\n', 'upgrade:x'].map((protocol, bytes) => ({

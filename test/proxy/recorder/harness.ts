@@ -42,7 +42,7 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
     heads: new HeadCache(new Routes(redaction)),
     calls: callSchema(),
-    linker: new Linker([1, 2]),
+    linker: new Linker([1, 2], () => undefined),
     onFailure: () => undefined,
     ...changes,
   };

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import type { LinkLimit } from '../../../src/core/accounting.ts';
 import type { Exchange } from '../../../src/core/exchange.ts';
+import { AssemblyBudget } from '../../../src/http1/budget.ts';
 import { Linker } from '../../../src/inference/links/linker.ts';
+import { EventData } from '../../../src/inference/stream-events.ts';
 import { ExchangeKeys } from '../../../src/redaction/identities.ts';
 import { Feed, HASH, makeContext } from './harness.ts';
 
@@ -33,12 +36,25 @@ function recorded(
   return feed.exchanges;
 }
 
+/** A linker, and how often it reached each limit. */
+function counting() {
+  const missed: Partial<Record<LinkLimit, number>> = {};
+  const linker = new Linker([1, 2], (limit, count) => {
+    missed[limit] = (missed[limit] ?? 0) + count;
+  });
+  return { linker, missed };
+}
+
 const USE = [post({ previous_response_id: ID }), answer({ id: 'resp_zzz111yyy222xxx3' })] as const;
 const countsOf = (exchanges: readonly Exchange[]) => exchanges.map(({ linked }) => linked?.links.length);
 
 describe('links while recording', () => {
   it('have no value, and answers of other policies stay unstored', () => {
-    const [first, second] = recorded(new Linker([1, 2], 40), [post({ model: 'm' }), answer({ id: ID })], USE);
+    const [first, second] = recorded(
+      new Linker([1, 2], () => undefined, 40),
+      [post({ model: 'm' }), answer({ id: ID })],
+      USE,
+    );
     expect(first?.linked).toEqual({ number: 41, links: [] });
     expect(first?.response?.body.kept).toBeNull();
     expect(second?.linked).toEqual({
@@ -69,7 +85,7 @@ describe('links while recording', () => {
     ['an answer that is not JSON', [post({}), answer(`{"id":"${ID}`, JSON_TYPE.replace('json', 'pdf'))]],
     ['compressed bytes', [post({}), answer({ id: ID }, `${JSON_TYPE}Content-Encoding: gzip\r\n`)]],
   ] as const)('are none after %s, and the session goes on', (_, turn) => {
-    const exchanges = recorded(new Linker([1, 2]), turn, USE, [
+    const exchanges = recorded(new Linker([1, 2], () => undefined), turn, USE, [
       post({ previous_response_id: 'resp_zzz111yyy222xxx3' }),
       answer({}),
     ]);
@@ -79,7 +95,7 @@ describe('links while recording', () => {
   it('come from the first of two answers with the same value, and from a stream in any pieces', () => {
     const stream = `data: {"id":"${ID}","choices":[]}\n\ndata: [DONE]\n\n`;
     const exchanges = recorded(
-      new Linker([1, 2]),
+      new Linker([1, 2], () => undefined),
       [post({}), answer(stream, 'Content-Type: text/event-stream\r\n')],
       [post({}), answer({ id: ID })],
       USE,
@@ -90,7 +106,7 @@ describe('links while recording', () => {
   });
 
   it('are bounded by 1 MB of cookies and by a request with 5,000 uses', () => {
-    const linker = new Linker([1, 2]);
+    const { linker, missed } = counting();
     const cookies = Array.from(
       { length: 250 },
       (_, at) => `Set-Cookie: c${at}=${at}a${'b7'.repeat(400)}\r\n`,
@@ -102,11 +118,11 @@ describe('links while recording', () => {
       [uses, answer({})],
     );
     expect(countsOf(exchanges)).toEqual([0, 1_024]);
-    expect(linker.cut).toBe(5_000 - 1_024);
+    expect(missed).toEqual({ many_links: 5_000 - 1_024 });
   });
 
   it('cost an error of their own, and nothing else', () => {
-    const broken = new Linker([1, 2]);
+    const broken = new Linker([1, 2], () => undefined);
     broken.request = () => {
       throw new Error('broken');
     };
@@ -124,7 +140,7 @@ describe('what clients and servers send', () => {
 
   it('is not stored in the names of a place: neither a value that is a member name, nor an address', () => {
     const exchanges = recorded(
-      new Linker([1, 2]),
+      new Linker([1, 2], () => undefined),
       turn({ id: ID, files: { [FILE]: { id: FILE } } }),
       [post({ by: { 'jo@bath.example': { resp_id: ID }, [FILE]: { file_id: FILE } } }), answer({})],
       [post({ resp_id: ID, file_id: FILE }), answer({})],
@@ -136,12 +152,15 @@ describe('what clients and servers send', () => {
 
   it('makes no links of megabytes by one long name above many values', () => {
     const uses = { ['k'.repeat(30_000)]: { resp_ids: Array(1_024).fill(ID) }, resp_id: ID };
-    const [, second] = recorded(new Linker([1, 2]), turn({ id: ID }), [post(uses), answer({})]);
+    const [, second] = recorded(new Linker([1, 2], () => undefined), turn({ id: ID }), [
+      post(uses),
+      answer({}),
+    ]);
     expect(second?.linked?.links.map(({ to }) => to)).toEqual([{ in: 'json', pointer: '/resp_id' }]);
   });
 
   it('cannot use up the places by answers whose members are named by ids', () => {
-    const linker = new Linker([1, 2]);
+    const linker = new Linker([1, 2], () => undefined);
     const first = { number: 1, session: new Uint8Array(8) };
     const places = new Set<number>();
     const keyed = (at: number) => `{"files":{"file_${at}aQ27x${at}Tz81":{"id":"4f9aQ27xkTz81LmB${at}"}}}`;
@@ -155,6 +174,57 @@ describe('what clients and servers send', () => {
     expect(places.size).toBe(1);
   });
 
+  it('count a body of which only the beginning is searched', () => {
+    const { linker, missed } = counting();
+    const [, second] = recorded(linker, turn({ pad: 'x '.repeat(40_000), id: ID }), USE);
+    expect(second?.linked?.links).toEqual([]);
+    expect(missed).toEqual({ long_body: 1 });
+  });
+
+  it('count events that are too long to be searched', () => {
+    const { linker, missed } = counting();
+    const stream = `data: {"pad":"${'x '.repeat(40_000)}","id":"${ID}"}\n\ndata: [DONE]\n\n`;
+    const [, second] = recorded(linker, turn(stream, 'Content-Type: text/event-stream\r\n'), USE);
+    expect(second?.linked?.links).toEqual([]);
+    expect(missed).toEqual({ long_body: 1 });
+  });
+
+  it('count values of a stream beyond the most at one place', () => {
+    const { linker, missed } = counting();
+    const events = Array.from({ length: 100 }, (_, at) => `data: {"id":"4f9aQ27xk${at}z81LmB"}\n\n`);
+    recorded(linker, turn(events.join(''), 'Content-Type: text/event-stream\r\n'));
+    expect(missed).toEqual({ many_values: 36 });
+  });
+
+  it('count values at places for which there is no room', () => {
+    const { linker, missed } = counting();
+    let found = 0;
+    for (let at = 0; at < 16_400; at += 1)
+      linker.answerDocument(Buffer.from(`{"f${at}":{"id":"${ID}"}}`), () => {
+        found += 1;
+      });
+    expect([found, missed]).toEqual([16_384, { many_places: 16 }]);
+  });
+
+  it('count values that are forgotten', () => {
+    const { linker, missed } = counting();
+    const full = Math.floor(0.7 * 2 ** 19);
+    for (let at = 0; at <= 2 * full; at += 1)
+      linker.issue({ number: 1, session: new Uint8Array(8) }, at, at + 1, 1);
+    expect(missed).toEqual({ forgotten: full });
+  });
+
+  it('count streams for which there was no memory', () => {
+    const { linker, missed } = counting();
+    const keys = new ExchangeKeys({ session: ['x-session-id'], client: [] }, HASH);
+    const { policy } = makeContext();
+    const budget = new AssemblyBudget(EventData.heldBytes - 1);
+    const feed = new Feed({ linker, keys, budget, policy: { ...policy, bodies: 'none' } });
+    const [client, server] = turn('data: {"id":"x"}\n\n', 'Content-Type: text/event-stream\r\n');
+    feed.client(client).server(server).close();
+    expect(missed).toEqual({ budget: 1 });
+  });
+
   it.each([
     ['another name for each event', (at: number) => `event: e${at}\ndata: {"a":1}\n\n`],
     ['padding', (at: number) => `data: {"obfuscation":"4f9aQ27xk${at}z81LmB"}\n\n`],
@@ -162,7 +232,11 @@ describe('what clients and servers send', () => {
   ])('hides no id that comes late in a stream with %s', (_, event) => {
     const events = Array.from({ length: 1_500 }, (_each, at) => event(at)).join('');
     const stream = `${events}data: {"id":"${ID}"}\n\n`;
-    const [, second] = recorded(new Linker([1, 2]), turn(stream, 'Content-Type: text/event-stream\r\n'), USE);
+    const [, second] = recorded(
+      new Linker([1, 2], () => undefined),
+      turn(stream, 'Content-Type: text/event-stream\r\n'),
+      USE,
+    );
     expect(second?.linked?.links).toHaveLength(1);
   });
 });
