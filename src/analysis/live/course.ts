@@ -69,10 +69,3 @@ function joined(one: CoursePoint, next: CoursePoint): CoursePoint {
     ),
   };
 }
-
-/** How good a class or a code of a status is; null if it is none. */
-export function statusTone(cell: string): 'good' | 'warn' | 'bad' | null {
-  if (/^[123](?:xx|\d\d)$/.test(cell)) return 'good';
-  if (/^4(?:xx|\d\d)$/.test(cell)) return 'warn';
-  return /^5(?:xx|\d\d)$|^no answer$/.test(cell) ? 'bad' : null;
-}

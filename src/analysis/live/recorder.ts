@@ -5,7 +5,8 @@ import { formatBytes, formatMs } from '../../core/units.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { Tile } from '../render/html.ts';
 import { columnsOf, NONE, numberText, shareText } from '../render/table.ts';
-import { Course, statusTone } from './course.ts';
+import { MANY_CLIENT_ERRORS, MANY_FAILURES, statusTone } from './answers.ts';
+import { Course } from './course.ts';
 import { chartsOf, type LiveChartRow, type LiveFact, type LiveTable, type LiveView } from './page.ts';
 
 export const RECORDER_TITLE = 'Recorder';
@@ -17,9 +18,6 @@ const STATES = {
   OFF: { tone: 'bad', word: 'not recording' },
   FAILED: { tone: 'bad', word: 'failed' },
 } as const;
-/** From this share of the last minute's answers, the traffic is not shown as good. */
-const MANY_CLIENT_ERRORS = 0.1;
-const MANY_FAILURES = 0.01;
 /** The recorder ends segments when the disk that it may use is full. */
 const NEARLY_FULL = 0.9;
 

@@ -6,7 +6,8 @@ import type { Objective } from '../../documents/metrics/objectives.ts';
 import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import type { Tile } from '../render/html.ts';
 import { columnsOf, msText, NONE, numberText, shareText } from '../render/table.ts';
-import { Course, statusTone } from './course.ts';
+import { MANY_CLIENT_ERRORS, MANY_FAILURES, statusTone } from './answers.ts';
+import { Course } from './course.ts';
 import { chartsOf, type LiveChartRow, type LiveFact, type LiveTable, type LiveView } from './page.ts';
 
 const PHASES = {
@@ -49,10 +50,6 @@ const CHARTS: readonly LiveChartRow[] = [
     ],
   },
 ];
-
-/** From this share of 4xx, or of failures, a run without objectives is not shown as good. */
-const MANY_CLIENT_ERRORS = 0.1;
-const MANY_FAILURES = 0.01;
 
 /** Shows a run, or the steps of a search, by their events. Memory is bounded. */
 export class RunWatch {
