@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
-import type { ExchangeRow } from '../core/exchange.ts';
+import { type ExchangeRow, isHttp2 } from '../core/exchange.ts';
 import { headerValue } from '../core/headers.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import {
@@ -326,7 +326,7 @@ async function fill(
 }
 
 function isCall({ row, request }: ExportedSend): boolean {
-  if (row.protocol !== 'h2' || request === null) return false;
+  if (!isHttp2(row) || request === null) return false;
   return isGrpc(headerValue(headerPairs(request.headers), 'content-type'));
 }
 

@@ -171,6 +171,11 @@ export function recordedArrivalUs({
   return recordedUs ?? arrivalUs;
 }
 
+/** Whether an exchange was recorded by HTTP/2. */
+export function isHttp2({ protocol }: Pick<Exchange, 'protocol'>): boolean {
+  return protocol === 'h2';
+}
+
 /** Kinds of places. A closed list: reports group by it. */
 export const PLACES = ['header', 'cookie', 'query', 'form', 'path', 'json', 'event'] as const;
 

@@ -95,6 +95,9 @@ export function headerValue(headers: readonly HeaderPair[], lowerName: string): 
   return null;
 }
 
+/** The version in heads of exchanges that were recorded by HTTP/2. */
+export const HTTP2_VERSION = 'HTTP/2';
+
 /** Builds the head of a request that was never on the network, for imports. */
 export function buildRequestHead(
   method: string,

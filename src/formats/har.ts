@@ -3,10 +3,17 @@ import {
   type Exchange,
   type ExchangePayload,
   type ExchangeRow,
+  isHttp2,
   OUTCOMES,
   type Outcome,
 } from '../core/exchange.ts';
-import { buildRequestHead, type HeaderPair, headerValue, parseResponseHead } from '../core/headers.ts';
+import {
+  buildRequestHead,
+  type HeaderPair,
+  HTTP2_VERSION,
+  headerValue,
+  parseResponseHead,
+} from '../core/headers.ts';
 import { inertJson, TextCounts } from '../core/text.ts';
 import { formatInstantUs, parseInstantUs } from '../core/units.ts';
 import { checkedInstant } from './exact-time.ts';
@@ -311,7 +318,6 @@ function isCoded(headers: readonly HeaderPair[]): boolean {
 /** Placeholder for an unknown host; `.invalid` never resolves (RFC 2606). */
 const HOST_UNKNOWN = 'recorded.invalid';
 const HTTP = 'HTTP/1.1';
-const HTTP2 = 'HTTP/2';
 
 /** Writes an archive (HAR 1.2), one entry per planned request, with the recorded response. */
 class HarWriter extends ExportWriter {
@@ -357,7 +363,7 @@ class HarWriter extends ExportWriter {
     return {
       method: request.method,
       url: origin + asciiTarget(request.path),
-      httpVersion: row.protocol === 'h2' ? HTTP2 : HTTP,
+      httpVersion: isHttp2(row) ? HTTP2_VERSION : HTTP,
       cookies: [],
       headers: pairsOf([['Host', origin.slice(origin.indexOf('//') + 2)], ...headers.filter(notHost)]),
       queryString: queryOf(request.path),

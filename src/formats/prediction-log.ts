@@ -1,5 +1,5 @@
 import type { Exchange } from '../core/exchange.ts';
-import { buildRequestHead } from '../core/headers.ts';
+import { buildRequestHead, HTTP2_VERSION } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ProtobufCursor, WIRE } from '../core/protobuf.ts';
 import type { TextCounts } from '../core/text.ts';
@@ -128,7 +128,7 @@ export function loggedCall({ number, bytes }: TfRecord, lacking: TextCounts): Lo
     const [request, response] = partsIn(bytes, log);
     if (request === null) throw new InputProblem(`record ${number}: the log has no request`);
     const target = `/tensorflow.serving.${method}`;
-    const head = buildRequestHead('POST', target, HEADERS, 'HTTP/2');
+    const head = buildRequestHead('POST', target, HEADERS, HTTP2_VERSION);
     const draft = { method: 'POST', target, head, body: prefixed(request), trailers: null };
     call = { draft, answer: response === null ? null : prefixed(response) };
   }

@@ -10,6 +10,7 @@ import type { ChunkTimes, ExchangePayload, Message } from '../../core/exchange.t
 import {
   type HeaderPair,
   HOP_BY_HOP,
+  HTTP2_VERSION,
   headerPairsOf,
   headerValue,
   parseResponseHead,
@@ -67,7 +68,7 @@ export function recordedAnswer(
   const body = Buffer.from(response.body.kept ?? []);
   const broken = place.outcome !== 'completed';
   // A body of HTTP/2 ends by itself, and is recorded as a chunked one.
-  const isFramed = version === 'HTTP/2';
+  const isFramed = version === HTTP2_VERSION;
   const chunked =
     isFramed || /(?:^|[\s,])chunked\s*$/i.test(headerValue(recorded, 'transfer-encoding') ?? '');
   const bodyless = method === 'HEAD' || status === 204 || status === 304;

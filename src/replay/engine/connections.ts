@@ -1,3 +1,4 @@
+import { isHttp2 } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionsDocument } from '../../documents/connections.ts';
 import type { ConnectionPolicy } from '../options/replay-flags.ts';
@@ -17,9 +18,6 @@ interface SendPlace {
   readonly shared: number | null;
 }
 
-/** `protocol` of an exchange that was recorded by HTTP/2. */
-const HTTP2 = 'h2';
-
 type Placed = Pick<PlannedSend, 'row' | 'copy' | 'layer'>;
 
 /**
@@ -29,7 +27,7 @@ type Placed = Pick<PlannedSend, 'row' | 'copy' | 'layer'>;
 export function placeOf(send: Placed, connections: ConnectionPolicy): SendPlace {
   const own = connections === 'recorded' ? laneOf(send) : null;
   // A lane allows one request at a time, but a connection of HTTP/2 carries many.
-  const isShared = send.row.protocol === HTTP2;
+  const isShared = isHttp2(send.row);
   const place = isShared ? { lane: null, shared: own } : { lane: own, shared: null };
   if (own !== null) return { ...place, stripe: own };
   const name = sessionName(send.row);

@@ -1,4 +1,4 @@
-import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
+import { type ExchangePayload, type ExchangeRow, isHttp2 } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { AuditDocument, ScalingCounts } from '../../documents/replay.ts';
 import { changesServer } from '../../inference/grpc.ts';
@@ -219,8 +219,8 @@ export function durationNsOf({ lastByteOffsetUs }: ExchangeRow): number | null {
 /** The request of a send; null (and counted) if it cannot be built. */
 function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): OwnRequest | null {
   const { source, builder, audit, tally, scaling } = parts;
-  const { protocol, route } = send.row;
-  if (protocol === 'h2' && route !== null && changesServer(route)) {
+  const { route } = send.row;
+  if (isHttp2(send.row) && route !== null && changesServer(route)) {
     audit.refuse('changes_server');
     return null;
   }

@@ -2,6 +2,7 @@ import type { RequestPart } from '../../core/exchange.ts';
 import {
   type HeaderPair,
   HOP_BY_HOP,
+  HTTP2_VERSION,
   headerValue,
   MARKER_HEADER,
   parseRequestHead,
@@ -70,9 +71,6 @@ export interface RequestRules {
 /** Headers that are left out besides the hop-by-hop ones, because the client or we write them again. */
 const WRITTEN_ANEW: readonly string[] = ['host', 'content-length', MARKER_HEADER, COPY_HEADER];
 
-/** The version in the head of a request that was recorded by HTTP/2. */
-const HTTP2 = 'HTTP/2';
-
 const NOTHING: readonly string[] = [];
 const NOTHING_MASKED: MaskedParts = { headers: NOTHING, queryKeys: NOTHING, bodyValues: NOTHING };
 
@@ -115,7 +113,7 @@ export class RequestBuilder {
     if (message === null || message.body.truncated) return { kind: 'no_payload' };
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
     const { method, target, version, headers } = parseRequestHead(message.head);
-    const isHttp2 = version === HTTP2;
+    const isHttp2 = version === HTTP2_VERSION;
     if (isHttp2 && this.#rules.http2 !== true) return { kind: 'unreplayable', reason: 'http2' };
     const hasTrailers = message.trailers !== null && message.trailers.length > 0;
     // Checks the recorded headers, because a request without its Upgrade or Expect would be a different request.

@@ -1,4 +1,4 @@
-import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
+import { type ExchangePayload, type ExchangeRow, isHttp2 } from '../../core/exchange.ts';
 import { NS_PER_US } from '../../core/units.ts';
 import { GRPC_PREFIX_BYTES, grpcMessagesOf, isGrpc, parseGrpcTimeoutUs } from '../../inference/grpc.ts';
 import type { Http2Part } from '../engine/messages.ts';
@@ -18,7 +18,7 @@ export function http2PartOf(
   request: BuiltRequest,
   connection: number | null,
 ): Http2Part | null {
-  if (row.protocol !== 'h2') return null;
+  if (!isHttp2(row)) return null;
   const grpc = isGrpc(flatValue(request.headers, 'content-type'));
   const timeoutUs = parseGrpcTimeoutUs(flatValue(request.headers, 'grpc-timeout'));
   return {

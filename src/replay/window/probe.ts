@@ -1,4 +1,5 @@
 import { AppError } from '../../core/errors.ts';
+import { isHttp2 } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
@@ -49,7 +50,7 @@ export function probeCapture(
     const headers = request === null ? [] : parseRequestHead(request.head).headers;
     const host = headerValue(headers, 'host');
     const isCall = isGrpc(headerValue(headers, 'content-type'));
-    protocols[row.protocol !== 'h2' ? 'http1' : isCall ? 'grpc' : 'http2'] = true;
+    protocols[!isHttp2(row) ? 'http1' : isCall ? 'grpc' : 'http2'] = true;
     if (host !== null) authorities.add(host);
     probed += 1;
     if (probed === PROBED_REQUESTS) break;
