@@ -189,8 +189,8 @@ export type Place =
   | { readonly in: 'json'; readonly pointer: string }
   /**
    * A JSON pointer into the events of a stream with this name, empty for events without a name and for lines of JSON.
-   * `nth` counts the different values at this pointer in the order of their first events, from 0: each call of a
-   * tool begins at the same pointer, in an event of its own.
+   * `nth` counts the different values at this pointer in the order of their first events, from 0: each
+   * tool call begins at the same pointer, in another event.
    */
   | { readonly in: 'event'; readonly event: string; readonly pointer: string; readonly nth: number };
 

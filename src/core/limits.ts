@@ -93,8 +93,8 @@ export const LIMITS = {
   heldPieceBytes: 256,
   chunkTimesPerBody: 16_384,
   /**
-   * What of a request and of an answer is searched for links, and how many an exchange may have. So much of an answer is
-   * held for that, whatever is stored of it, and must leave room for bodies.
+   * How much of a request and of an answer is searched for links, and how many links an exchange may have. That part of
+   * an answer is held in memory, whatever is stored of it, and must leave room for bodies.
    */
   linkedRequestBytes: 4 * MIB,
   linkedAnswerBytes: 64 * KIB,

@@ -31,7 +31,7 @@ export function waitingCauses(evidence: Evidence, queue: FittedQueue | null): Ca
   const { requests } = evidence;
   return [
     ...waitingCause(evidence, null, (at) => requests[at]!.inFlight, queue),
-    // Each client, model or route may have a limit or workers of its own.
+    // Clients, models and routes may have separate limits or workers.
     ...GROUPS.flatMap((kind) => {
       const found = foundOfSame(requests, kind);
       return found === null ? [] : waitingCause(evidence, `same ${kind}`, (at) => found[at]!, null);

@@ -141,7 +141,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
       const { fewestInFlight, mostInFlight, timesSlower, aloneTokenMs, crowdedTokenMs, executors } = figures;
       const others = (count: typeof mostInFlight) => `with ${number(count)} others in flight`;
       if (aloneTokenMs !== undefined)
-        return `tokens come slower the more requests are decoded at once: one each ${ms(aloneTokenMs)} ${others(fewestInFlight)}, one each ${ms(crowdedTokenMs)} ${others(mostInFlight)}`;
+        return `tokens come more slowly when more requests are decoded together: one every ${ms(aloneTokenMs)} ${others(fewestInFlight)}, one every ${ms(crowdedTokenMs)} ${others(mostInFlight)}`;
       if (timesSlower !== undefined)
         return `requests are served together, each slower the more there are: ${number(timesSlower)} times as long ${others(mostInFlight)} as ${others(fewestInFlight)}`;
       const served = typeof executors === 'number' ? `; it serves about ${executors} at a time` : '';
@@ -154,7 +154,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
         ? subject === null
           ? 'Give the target more workers, connections or replicas, or less load per replica.'
           : `Raise what the target allows the ${subject} at a time, or spread its requests.`
-        : 'Add replicas, or limit how many requests the target decodes at once (for vLLM: --max-num-seqs).',
+        : 'Add replicas, or limit how many requests the target decodes together (for vLLM: --max-num-seqs).',
   },
 };
 

@@ -152,7 +152,8 @@ const LEAST_TIMES_HELD = 2;
 
 /**
  * Requests that hold up all others while they are at work until their first token, or their end if they have none: a
- * long prompt that is read at once, or a lock. Others are slow where they meet one of them, and fast elsewhere.
+ * long prompt that is read in one step, or a lock. Other requests are slow while one of them is at work, and fast before
+ * and after.
  */
 export function holdingCauses(evidence: Evidence): Candidate[] {
   const { requests, timed, slow } = evidence;

@@ -121,7 +121,7 @@ const CALL_ADVICE: Readonly<Record<string, string | ((less: string) => string)>>
   ALREADY_EXISTS: CALL_REFUSED,
   PERMISSION_DENIED: CREDENTIALS,
   RESOURCE_EXHAUSTED:
-    'Lift the rate limit, the length of the queue or the size of a message at the target, whichever its log names.',
+    'Look in the log of the target for the limit that it reached: rate, queue or message size. Raise that one.',
   FAILED_PRECONDITION: CALL_REFUSED,
   ABORTED: queueAdvice,
   OUT_OF_RANGE: CALL_REFUSED,

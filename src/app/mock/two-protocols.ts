@@ -86,7 +86,7 @@ function sniff(socket: Socket, known: (isHttp2: boolean) => void): void {
     if (isHttp2 && length < PREFACE.length) return;
     socket.off('readable', look);
     socket.setTimeout(0, leave);
-    // Not earlier: bytes that were put back are readable again at once.
+    // The listener and the time-out are removed first, because bytes that were put back can be read again immediately.
     socket.unshift(head);
     known(isHttp2);
   };

@@ -12,9 +12,17 @@ const NO_IDS = new Set(
   x-forwarded-proto x-real-ip`.split(/\s+/),
 );
 
+/** Those of them with ids that clients and proxies make. */
+const OF_CLIENTS = new Set(
+  `baggage idempotency-key traceparent tracestate x-b3-spanid x-b3-traceid x-forwarded-for x-real-ip`.split(
+    ' ',
+  ),
+);
+
 /** Names as received, with their lower case; null for those without ids. A full table is cleared. */
 const names = new Map<string, string | null>();
 const MOST_NAMES = 1_024;
+const MOST_NAME_CHARS = 64;
 
 function nameOf(received: string): string | null {
   const known = names.get(received);
@@ -25,17 +33,9 @@ function nameOf(received: string): string | null {
   if (received.length <= MOST_NAME_CHARS) names.set(ownText(received), name);
   return name;
 }
-const MOST_NAME_CHARS = 64;
 
 /** Takes a part of a head that may be a value. The place is made only if it is needed. */
 type OnHeadValue = (place: () => Place, text: string, from: number, end: number) => void;
-
-/** Those of them in which clients and proxies send ids of their own. */
-const OF_CLIENTS = new Set(
-  `baggage idempotency-key traceparent tracestate x-b3-spanid x-b3-traceid x-forwarded-for x-real-ip`.split(
-    ' ',
-  ),
-);
 
 /**
  * Reads the target, the headers and the cookies of a request's head, in latin1.

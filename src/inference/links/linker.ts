@@ -25,7 +25,7 @@ const PROSE = new Set(
 const FORM_VALUE_BYTES = 4_096;
 /** So much is read of a form in one line. */
 const FORM_BYTES = 65_536;
-/** Different values of a stream that are told apart, and those of one place in it. */
+/** The most values that are noted of a stream, and of one place in it. */
 const STREAM_VALUES = 1_024;
 const VALUES_AT_PLACE = 64;
 

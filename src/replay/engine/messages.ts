@@ -20,7 +20,7 @@ export interface FollowUp {
 
 /** How a request is sent by HTTP/2. */
 export interface Http2Part {
-  /** Whether it is a gRPC call, whose answer ends with a status of its own. */
+  /** Whether it is a gRPC call: its answer ends with a `grpc-status`. */
   readonly grpc: boolean;
   /** Number of the recorded connection that carries it; null if it may share any. */
   readonly connection: number | null;

@@ -25,8 +25,8 @@ export interface PlaceEdit {
 }
 
 /**
- * Edits values in each message of a gRPC body. Messages are built anew, with their prefixes, where a value has another
- * length. All other bytes stay.
+ * Edits values in each message of a gRPC body. A message that becomes longer or shorter gets a new prefix. All other
+ * bytes stay.
  * @param type of the messages; null if it is not known
  * @returns null if a message cannot be read: it is compressed, of no known type or broken
  */

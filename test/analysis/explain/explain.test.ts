@@ -557,6 +557,18 @@ it('shows a crowded request with slow tokens, and one with few others in flight'
   expect(affected!.meanInFlight).toBeGreaterThan(2 * other!.meanInFlight);
 });
 
+it('reported more requests in flight than were sent, where a backlog was still open at the end', () => {
+  const load = { requests: 300, perSecond: 50 };
+  const server: Planted['server'] = () => {
+    const pool = workers(1);
+    return ({ atMs, workMs }) => ({ ms: pool(atMs, 20 * workMs) });
+  };
+  const [cause] = explanationOf({ name: '', kind: 'waiting', load, server }, 1).causes;
+  expect(cause!.kind).toBe('waiting');
+  expect(cause!.figures['meanInFlight']).toBeGreaterThan(50);
+  expect(cause!.figures['meanInFlight']).toBeLessThan(load.requests);
+});
+
 it('shows one request with the cause, and one without it', () => {
   const slow = PLANTED.find(({ name }) => name === 'one slow route')!;
   const [cause] = explanationOf(slow, 1).causes;

@@ -52,6 +52,9 @@ describe('the verdict of a statement', () => {
     const document = stated({ ...PASSED, multiplied: 'INCONCLUSIVE' }, { run: { reasons } });
     expect(document.verdict).toBe('INCONCLUSIVE');
     expect(codesOf(document, true)).toEqual(['sender_lag']);
+    // The breaking point is a finding of the search, which may have passed what the run could not decide.
+    expect(document.sentence).toContain('By the search');
+    expect(stated(PASSED).sentence).not.toContain('By the search');
   });
 
   test('nothing checked never passes', () => {
