@@ -41,6 +41,32 @@ export function afterAtLeast(clock: Pick<Clock, 'nowNs'>, callback: () => void, 
   return () => clearTimeout(timer);
 }
 
+/** Timers of Node count whole milliseconds. What is left of a wait after them passes in turns of the loop. */
+const TIMER_STEP_MS = 1;
+
+/**
+ * Runs a callback at an instant of the clock, not before, and usually within a millisecond after it.
+ * @returns a function that cancels it
+ */
+export function atInstant(clock: Pick<Clock, 'nowNs'>, callback: () => void, dueNs: number): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  let turn: NodeJS.Immediate | undefined;
+  const look = (): void => {
+    if (clock.nowNs() >= dueNs) callback();
+    else wait();
+  };
+  const wait = (): void => {
+    const leftMs = (dueNs - clock.nowNs()) / 1e6;
+    if (leftMs < TIMER_STEP_MS) turn = setImmediate(look);
+    else timer = setTimeout(look, Math.floor(leftMs));
+  };
+  wait();
+  return () => {
+    clearTimeout(timer);
+    clearImmediate(turn);
+  };
+}
+
 /**
  * Like `afterAtLeast`, on the loop's time, and only after all arrived data were read. Data that arrived during a
  * standstill are read after the timers, so the callback waits one more turn.

@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { GrpcMessages, parseGrpcStatus } from '../../inference/grpc.ts';
 import type { SenderConnections } from '../engine/health.ts';
-import { afterAtLeast, LoopTime } from '../engine/loop-time.ts';
+import { atInstant, LoopTime } from '../engine/loop-time.ts';
 import type { ConnectionOptions, Http2Part, PreparedRequest } from '../engine/messages.ts';
 import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
 import type { AddressBook } from './addresses.ts';
@@ -507,9 +507,8 @@ class Call implements SendHandle {
       this.#forgetPart = null;
       while (at < parts.length && !this.#over) {
         const [offsetNs = 0, bytes = 0, answers = 0] = parts.slice(at, at + 3);
-        const waitNs = beginNs + offsetNs - clock.nowNs();
-        if (waitNs > 0) {
-          this.#forgetPart = afterAtLeast(clock, next, Math.ceil(waitNs / 1e6));
+        if (beginNs + offsetNs > clock.nowNs()) {
+          this.#forgetPart = atInstant(clock, next, beginNs + offsetNs);
           return;
         }
         if ((this.#messages?.ended ?? 0) < answers) this.#host.overtook();

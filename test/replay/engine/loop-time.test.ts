@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { afterAtLeast, afterHearing, LoopTime } from '../../../src/replay/engine/loop-time.ts';
+import { afterAtLeast, afterHearing, atInstant, LoopTime } from '../../../src/replay/engine/loop-time.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 test('a timer that is set late in a millisecond, in a loop that is awake, is not early', async () => {
@@ -18,6 +18,25 @@ test('a timer that is set late in a millisecond, in a loop that is awake, is not
     };
     stayAwake();
     expect(await done).toBeGreaterThanOrEqual(3e6);
+  }
+});
+
+test('an instant is never early, however short the wait, and one that was cancelled never comes', async () => {
+  for (const waitNs of [0, 300_000, 1_000_000, 2_700_000, 5_000_000]) {
+    const dueNs = systemClock.nowNs() + waitNs;
+    let isCancelled = true;
+    atInstant(
+      systemClock,
+      () => {
+        isCancelled = false;
+      },
+      dueNs,
+    )();
+    const atNs = await new Promise<number>((resolve) =>
+      atInstant(systemClock, () => resolve(systemClock.nowNs()), dueNs),
+    );
+    expect(atNs).toBeGreaterThanOrEqual(dueNs);
+    expect(isCancelled).toBe(true);
   }
 });
 
