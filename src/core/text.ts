@@ -232,6 +232,12 @@ export function countLines(counts: readonly (readonly [count: number, what: stri
   return counts.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`);
 }
 
+/** The last two parts of a path, which tell it apart where there is no room for all: `…/last/two`. */
+export function pathEnd(path: string): string {
+  const parts = path.split(/[/\\]+/).filter((part) => part !== '' && part !== '.');
+  return parts.length > 2 ? `…/${parts.slice(-2).join('/')}` : path;
+}
+
 /** A word for a POSIX shell, quoted if necessary. */
 export function shellWord(word: string): string {
   return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -1,5 +1,5 @@
 import { zonedTime } from '../../core/calendar.ts';
-import { linesOf } from '../../core/text.ts';
+import { linesOf, pathEnd } from '../../core/text.ts';
 import { countOf, formatMultiplier } from '../../core/units.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
@@ -191,9 +191,9 @@ export function sentPerSecond({ summary, counts, run }: ReportDocument): number 
 function factsOf({ run, summary }: ReportDocument, timeZone: string): string[] {
   const { directory, capture, target, multiplier, startedAt } = run;
   return linesOf(
-    directory,
+    pathEnd(directory),
     Object.keys(summary?.labels ?? {}).length > 0 && labelsText(summary?.labels ?? {}),
-    target !== null && `${capture} → ${target}`,
+    linesOf(capture !== null && pathEnd(capture), target).join(' → ') || null,
     multiplier !== null && summary?.closedLoop === undefined && `${formatMultiplier(multiplier)}x`,
     startedAt !== null && zonedTime(Date.parse(startedAt), timeZone),
   );
@@ -212,7 +212,7 @@ function reportLines({ run, summary, counts, recording }: ReportDocument, timeZo
   return [
     run.target === null
       ? `${who} in ${run.directory}`
-      : `${who}: ${run.capture} against ${run.target}${summary?.closedLoop === undefined ? loadText(run) : ''}`,
+      : `${who}: ${linesOf(run.capture, `against ${run.target}`).join(' ')}${summary?.closedLoop === undefined ? loadText(run) : ''}`,
     `${numberText(counts.sent)} requests in ${msText(run.durationS * 1e3)}${when}${warmup}`,
     ...(summary === null ? [] : coverageLines(summary)),
     recordingLine(recording),

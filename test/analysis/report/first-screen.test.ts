@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { reportPage } from '../../../src/analysis/report/page.ts';
+import type { ReportDocument } from '../../../src/documents/report.ts';
 import { mixedSends, recordedOf, reportOf } from '../../support/reported-runs.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
@@ -48,6 +49,32 @@ describe('the chart of the first screen', () => {
     const page = reportPage(reportOf(sendsOf(300, () => false)), ASSETS);
     const line = /<p class="kicker"><span>(.*?)<\/span>/.exec(page)?.[1];
     expect(line).toMatch(/^Load test report · .+ → http.+ · 1\.5x · \d{4}-\d\d-\d\d [\d:]+$/);
+  });
+
+  const factsOf = (run: Partial<ReportDocument['run']>) => {
+    const report = reportOf(sendsOf(300, () => false));
+    const page = reportPage({ ...report, run: { ...report.run, ...run } }, ASSETS);
+    return /<p class="kicker"><span>(.*?)<\/span>/.exec(page)?.[1]?.split(' · ').slice(1, 3);
+  };
+
+  test('showed whole paths above the verdict, so that the line broke', () => {
+    expect(
+      factsOf({
+        directory: '/home/me/load tests/runs/tonight',
+        capture: '/var/lib/reprise/captures/monday/',
+        target: 'http://staging:8000',
+      }),
+    ).toEqual(['…/runs/tonight', '…/captures/monday → http://staging:8000']);
+    expect(factsOf({ directory: 'runs/one', capture: './captures/monday', target: null })).toEqual([
+      'runs/one',
+      './captures/monday',
+    ]);
+  });
+
+  test('said `null →` of a run whose capture is not known', () => {
+    const directory = 'runs/one';
+    expect(factsOf({ directory, capture: null, target: 'http://x' })).toEqual([directory, 'http://x']);
+    expect(factsOf({ directory, capture: null, target: null, multiplier: null })?.[1]).toMatch(/^\d{4}-/);
   });
 
   test('has one line where its percentile is the median', () => {
