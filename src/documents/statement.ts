@@ -101,6 +101,11 @@ const statementRun = plannedPart.extend({
     .nullable()
     .describe('Why it was not replayed: a lower load has failed, or the statement was stopped before it.'),
   sent: count,
+  valid: z.boolean().optional().describe('Whether requests left as planned, so that its figures count.'),
+  failures: z
+    .array(z.object({ kind: z.string(), requests: count }))
+    .optional()
+    .describe('Requests without a complete answer or with a 5xx answer, the most frequent kind first.'),
   figures: historyRun.shape.figures.describe('The numbers of the run, by the names that a history has.'),
   resources: z.array(resource).describe('What monitors saw of the target.'),
   violated: z.array(z.string()).describe('Objectives that it violated.'),

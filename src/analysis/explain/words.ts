@@ -110,7 +110,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
       const { subject, figures } = cause;
       const from = figures['fromBytes'];
       const size = typeof from === 'number' ? formatBytes(from) : `${number(figures['fromTokens'])} tokens`;
-      return slowOrFilling(`requests with a large ${subject} (from ${size})`, cause);
+      return slowOrFilling(`requests with a ${subject} of ${size} or more`, cause);
     },
     tryThis: ({ figures }) =>
       figures['heldUp'] === undefined

@@ -24,7 +24,7 @@ import { capacityOf } from '../headroom/days.ts';
 import { headroom } from '../headroom/forecast.ts';
 import { isOfTarget } from '../report/monitors.ts';
 import { nistEvidenceOf } from '../report/nist.ts';
-import { stateOf } from '../report/requests.ts';
+import { errorLines, stateOf } from '../report/requests.ts';
 import { changedSince, statementFigures } from './figures.ts';
 import { limitsOf, notClaimedOf } from './limits.ts';
 import { sentenceOf } from './sentence.ts';
@@ -129,11 +129,10 @@ function playedFacts(
   const stages = document.scalingPlan?.stages ?? null;
   return {
     directory,
-    run: document.run,
-    verdict: document.verdict,
+    ...picked(document, 'run', 'verdict', 'valid', 'sent'),
+    failures: errorLines(document).map((line) => picked(line, 'kind', 'requests')),
     multiplier: stages !== null && isRaised ? multiplier : document.multiplier,
     skipped: null,
-    sent: document.sent,
     figures: runFigures(document),
     resources: (document.monitors?.series ?? [])
       .filter(isOfTarget)

@@ -122,9 +122,15 @@ const ofSearch: Limits = ({ capacity, sendable, multiplier, documents }) => {
     decides: UNCOMPARABLE.has(capacity.endedBy),
   }));
   const most = capacity.breakingPoint.interval?.[1] ?? multiplier;
-  const holds = documents.get('multiplied')?.verdict === 'PASS';
-  if (!holds || most >= multiplier) return ended;
   const load = loadName(capacity.load);
+  const passed = capacity.breakingPoint.passes?.multiplier ?? 0;
+  const ofRun = documents.get('multiplied')?.verdict;
+  if (ofRun === 'INCONCLUSIVE' && passed >= multiplier) {
+    const text = `the search passed ${formatMultiplier(passed)}x of ${load}, but that does not decide ${formatMultiplier(multiplier)}x: it plays a shorter stretch, and judges it more roughly`;
+    const advice = `Repeat ${formatMultiplier(multiplier)}x when its reasons are mended; the search makes PASS likely.`;
+    return [...ended, { code: 'search_passes', text, advice, decides: false }];
+  }
+  if (ofRun !== 'PASS' || most >= multiplier) return ended;
   const text = `${load} of the window break the service below ${formatMultiplier(multiplier)}x if they last: the window holds because they end`;
   const advice = 'Plan with the breaking point if such a load may last longer.';
   return [...ended, { code: 'breaks_below', text, advice, decides: false }];

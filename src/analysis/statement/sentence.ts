@@ -28,20 +28,22 @@ export function sentenceOf(judged: Judged): string {
 }
 
 function claimText({ verdict, multiplier, limits, runs, ...facts }: Judged): string {
+  const service = facts.name ?? 'The service';
   const load = `${formatMultiplier(multiplier)} times ${windowText(facts)}`;
   const first = limits.find(({ decides }) => decides);
   const because = first === undefined ? '' : `, because ${first.text}`;
-  if (verdict === 'PASS') return `The service holds ${load}.`;
-  if (verdict === 'INCONCLUSIVE') return `It is not known whether the service holds ${load}${because}.`;
+  if (verdict === 'PASS') return `${service} holds ${load}.`;
+  if (verdict === 'INCONCLUSIVE')
+    return `It is not known whether ${facts.name ?? 'the service'} holds ${load}${because}.`;
   const failed = runs.filter((run) => run.verdict === 'FAIL').map(({ part }) => part);
   const found = limits.find(({ code }) => code === VIOLATED);
   const how = found === undefined ? '' : `: ${found.text}`;
   if (failed.every((part) => part === 'faults')) {
     const others = runs.filter(({ part }) => part !== 'faults');
-    const holds = others.every((run) => run.verdict === 'PASS') ? `The service holds ${load}. ` : '';
+    const holds = others.every((run) => run.verdict === 'PASS') ? `${service} holds ${load}. ` : '';
     return `${holds}It does not hold the planned failures of dependencies${how}.`;
   }
-  return `The service does not hold ${failed.includes('recorded') ? windowText(facts) : load}${how}.`;
+  return `${service} does not hold ${failed.includes('recorded') ? windowText(facts) : load}${how}.`;
 }
 
 /** `the hardest 15 min of 28 days (harder than 99.7 % of 2,688 windows, from 2026-11-03 14:15 UTC)`. */

@@ -51,7 +51,7 @@ type SectionKey = 'runs' | 'breaking' | 'why' | 'headroom' | 'changed' | 'claims
 export function statementView(document: StatementDocument): View<SectionKey> {
   const { verdict, sentence, limits, nist, explanation } = document;
   return {
-    title: 'Statement',
+    title: document.name === null ? 'Statement' : `Statement: ${document.name}`,
     verdict,
     tone: TONES[verdict],
     headline: sentence,
@@ -60,7 +60,11 @@ export function statementView(document: StatementDocument): View<SectionKey> {
     lines: linesOf(sureText(document), aboutLines(document)),
     tested: [`objectives: ${document.objectives.join('; ')}`, ...testedLines(document)],
     sections: [
-      sectionOf('runs', 'What was replayed', [runTable(document), resourceTable(document)]),
+      sectionOf('runs', 'What was replayed', [
+        runTable(document),
+        sendingTable(document),
+        resourceTable(document),
+      ]),
       sectionOf('breaking', 'Where it breaks', [breakingTable(document)]),
       sectionOf('why', 'Why', explanation === null ? [] : whyTables(explanation)),
       sectionOf('headroom', 'Headroom', [headroomTable(document.headroom)]),
@@ -85,10 +89,9 @@ function sureText({ verdict, confidence, breakingPoint }: StatementDocument): st
 }
 
 function aboutLines(document: StatementDocument): string[] {
-  const { recorded, capture, target, version, startedAt, endedAt, signedBy, name } = document;
+  const { recorded, capture, target, version, startedAt, endedAt, signedBy } = document;
   const at = (instant: string) => `${zonedTime(Date.parse(instant), recorded.timeZone)} ${recorded.timeZone}`;
   return linesOf(
-    name !== null && `statement ${name}`,
     `recorded: ${at(recorded.from)} to ${at(recorded.to)}, ${recorded.requests.toLocaleString('en')} requests, coverage ${recorded.coverage === null ? 'not known' : shareText(recorded.coverage)}`,
     `${capture} against ${target}`,
     `made from ${at(startedAt)} to ${at(endedAt)} by Reprise ${version}`,
@@ -131,6 +134,30 @@ function runTable(document: StatementDocument): Table {
       ]),
     ],
     toneOf: (cell) => (cell === 'PASS' ? 'good' : cell === 'FAIL' ? 'bad' : null),
+  };
+}
+
+/** Whether each run can be trusted, and what failed in it. */
+function sendingTable({ runs, multiplier }: StatementDocument): Table | null {
+  const played = runs.filter(({ run }) => run !== null);
+  if (played.length === 0) return null;
+  return {
+    title: 'Whether the runs count, and what failed',
+    unit: 'ms as written; shares of what was planned',
+    source: 'what was sent, and when; and the answers',
+    lookFor: 'a run that is not valid: its figures are of the generator and not of the target',
+    columns: columnsOf(['load', 'valid', 'failures'], ['sent of planned', 'sent late, p99']),
+    rows: played.map(({ part, valid, failures = [], figures }) => {
+      const figureOf = (name: string) => figures.find((each) => each.name === name)?.value ?? null;
+      return [
+        partName(part, multiplier),
+        valid === undefined ? 'not known' : valid ? 'yes' : 'no',
+        failures.map(({ kind, requests }) => `${kind} ${numberText(requests)}`).join(', ') || 'none',
+        shareText(figureOf('achieved')),
+        msText(figureOf('lag_p99')),
+      ];
+    }),
+    toneOf: (cell) => (cell === 'no' ? 'bad' : null),
   };
 }
 

@@ -77,6 +77,25 @@ describe('the verdict of a statement', () => {
   });
 });
 
+describe('a statement', () => {
+  test('is of the service that it was named for', () => {
+    const document = stated(PASSED, { plan: { name: 'recommender' } });
+    expect(document.sentence.startsWith('recommender holds 2 times')).toBe(true);
+    expect(statementView(document).title).toContain('recommender');
+  });
+
+  test('has whether each run is valid, and what failed in it', () => {
+    const run = { valid: false, errors: { total_timeout: 3 }, statuses: { 200: 195, 503: 2 } };
+    const document = stated(PASSED, { run });
+    expect(document.runs.map(({ valid }) => valid)).toEqual([false, false, false]);
+    expect(document.runs[0]?.failures).toEqual([
+      { kind: 'total_timeout', requests: 3 },
+      { kind: 'status_503', requests: 2 },
+    ]);
+    expect(viewMarkdown(statementView(document))).toContain('total\\_timeout 3, status\\_503 2');
+  });
+});
+
 describe('what limits a statement', () => {
   const asRecorded = (p95: number, failedShare = 0) => ({
     run: { asRecorded: { answers: 100, latencyMs: { p50: 10, p95, p99: 900, max: 900 }, failedShare } },
@@ -132,6 +151,15 @@ describe('what limits a statement', () => {
     const document = stated(PASSED, { plan: { multiplier: 8 } });
     expect(codesOf(document, false)).toEqual(['breaks_below']);
     expect(document.verdict).toBe('PASS');
+  });
+
+  test('a load that the search passed and the run could not decide', () => {
+    const undecided = stated({ ...PASSED, multiplied: 'INCONCLUSIVE' });
+    expect(codesOf(undecided, false)).toContain('search_passes');
+    expect(undecided.verdict).toBe('INCONCLUSIVE');
+    const unreached = stated({ ...PASSED, multiplied: 'INCONCLUSIVE' }, { plan: { multiplier: 8 } });
+    expect(codesOf(unreached)).not.toContain('search_passes');
+    expect(codesOf(stated(PASSED))).not.toContain('search_passes');
   });
 
   test('a search without a breaking point leaves the claim, and says so', () => {
