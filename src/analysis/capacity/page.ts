@@ -1,10 +1,12 @@
 import { formatMultiplier } from '../../core/units.ts';
-import type { CapacityDocument, LoadPoint } from '../../documents/capacity.ts';
+import type { CapacityDocument } from '../../documents/capacity.ts';
+import { objectiveOf } from '../../documents/metrics/objectives.ts';
 import { PERCENTILE_NAMES } from '../../documents/percentiles.ts';
 import { drawnSeries, timeSeries } from '../render/charts.ts';
 import { type ChartData, type PageAssets, type Tile, tablesPart, tilesOf, viewPage } from '../render/html.ts';
 import { numberText, shareText } from '../render/table.ts';
 import { monitorCharts } from '../report/monitors.ts';
+import { isPlainLatency } from '../report/objective-steps.ts';
 import { passingShare } from './boundary.ts';
 import { capacityView, loadName, observedText } from './view.ts';
 
@@ -49,7 +51,7 @@ function capacityTiles({
       : [{ label: 'broke first', value: gaveFirst.objective, note: observedText(gaveFirst) }]),
     ...tiers.map(({ name, passes, fails }) => ({
       ...load(`tier ${name} passes`, passes),
-      note: fails === null ? 'nothing played failed it' : `fails ${formatMultiplier(fails.multiplier)}x`,
+      note: fails === null ? 'no load failed' : `fails ${formatMultiplier(fails.multiplier)}x`,
     })),
     ...(noise.source === 'none'
       ? []
@@ -90,6 +92,7 @@ function curveFigure(document: CapacityDocument) {
     source: 'scheduled latency of requests that were served, one point a load',
     lookFor: 'the knee, where latency leaves its level, and how far before the failing load it lies',
     x: axisOf(document),
+    limits: limitsOf(document),
     at: points.map(({ multiplier }) => round(multiplier)),
     lines: PERCENTILE_NAMES.map((name) => ({
       label: name,
@@ -160,34 +163,30 @@ function monitorFigures(document: CapacityDocument) {
   );
 }
 
+/** The knee, and the loads that pass and fail. Those at one load are one mark. */
 function marksOf({
   breakingPoint: { passes, fails },
   knee,
-  curve,
-}: Pick<CapacityDocument, 'breakingPoint' | 'knee' | 'curve'>): NonNullable<ChartData['x']>['marks'] {
-  const loads = curve.map(({ multiplier }) => multiplier);
-  const [least, most] = [Math.min(...loads), Math.max(...loads)];
-  // A label within a quarter of either end would be cut off.
-  const isFirst = ({ multiplier }: LoadPoint) => multiplier < least + (most - least) / 4;
-  const isLast = ({ multiplier }: LoadPoint) => multiplier > most - (most - least) / 4;
+}: CapacityDocument): NonNullable<ChartData['x']>['marks'] {
   const marks = [
     { name: 'knee', point: knee, colour: 'soft' },
     { name: 'passes', point: passes, colour: 'good' },
     { name: 'fails', point: fails, colour: 'bad' },
-  ];
-  return marks.flatMap(({ name, point, colour }) =>
-    point === null
-      ? []
-      : [
-          {
-            label: `${name} ${formatMultiplier(point.multiplier)}x`,
-            at: round(point.multiplier),
-            colour,
-            // The passing load is left of the failing one, so its label is too.
-            isBefore: name === 'passes' ? !isFirst(point) : name === 'fails' && isLast(point),
-          },
-        ],
-  );
+  ].flatMap(({ point, ...mark }) => (point === null ? [] : [{ ...mark, at: point.multiplier }]));
+  return [...Map.groupBy(marks, ({ at }) => at)].map(([at, alike]) => ({
+    label: `${alike.map(({ name }) => name).join(' and ')} ${formatMultiplier(at)}x`,
+    at: round(at),
+    colour: alike.at(-1)!.colour,
+  }));
+}
+
+/** The limits of the objectives on latency. */
+function limitsOf({ objectives }: CapacityDocument): NonNullable<ChartData['limits']> {
+  return objectives.flatMap((expression) => {
+    const objective = objectiveOf(expression);
+    if (objective === null || !isPlainLatency(objective)) return [];
+    return [{ label: `objective ${expression}`, at: objective.limit }];
+  });
 }
 
 function round(value: number): number {

@@ -1,5 +1,5 @@
 import { zonedTime } from '../../core/calendar.ts';
-import { linesOf, TonedLine } from '../../core/text.ts';
+import { linesOf, pathEnd, TonedLine } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type {
   CapacityDocument,
@@ -16,6 +16,7 @@ import { PERCENTILE_NAMES, percentilesIn } from '../../documents/percentiles.ts'
 import { block, fitted, fixed, folded, SCREEN, type ScreenLine } from '../render/screen.ts';
 import {
   columnsOf,
+  digestLines,
   type Finding,
   NONE,
   sectionOf,
@@ -247,9 +248,11 @@ function shortened(name: string, most: number): string {
 export function capacityView(document: CapacityDocument): View<'loads' | 'goals' | 'monitors' | 'steps'> {
   const { breakingPoint, endedBy, capture, target, startedAt, version } = document;
   const end = endText(document);
+  const started = zonedTime(Date.parse(startedAt), 'UTC');
+  const isForecast = document.forecast !== undefined;
   return {
-    title: document.forecast === undefined ? 'Breaking point' : 'Breaking point, as a forecast',
-    verdict: breakingPoint.interval === null ? 'not found' : 'found',
+    title: isForecast ? 'Breaking point, as a forecast' : 'Breaking point',
+    facts: [isForecast ? pathEnd(capture) : `${pathEnd(capture)} → ${target}`, started],
     tone: isFound(document) ? 'good' : 'warn',
     headline: headline(document),
     reasons: end === null ? [] : [{ code: endedBy, ...end }],
@@ -261,11 +264,11 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
           `broke first: ${document.gaveFirst.objective}, ${observedText(document.gaveFirst)}`,
       ),
       `1x is ${loadText(document.load)}`,
-      document.forecast === undefined ? `${capture} against ${target}` : `${capture}, simulated`,
-      `${zonedTime(Date.parse(startedAt), 'UTC')} UTC, ${document.steps.length} steps in ${spentText(document)}, version ${version}`,
+      isForecast ? `${capture}, simulated` : `${capture} against ${target}`,
+      `${started} UTC, ${document.steps.length} steps in ${spentText(document)}, version ${version}`,
       conditionsText(document),
       ...forecastLines(document),
-      ...linesOf(sizingText(document), goodText(document)),
+      ...linesOf(sizingText(document), goodText(document), digestLines(document)),
     ],
     tested: testedLines(document),
     sections: [
@@ -458,7 +461,7 @@ function loadTable(document: CapacityDocument): Table {
     title: 'Load, throughput and latency',
     unit: 'requests/s; scheduled latency',
     source:
-      'for each load its step with the most windows; good windows keep every objective, of those that could be judged. A load passes if half of them are good (exceed ratio 0.5 of MLRsearch)',
+      'for each load its step with the most windows; good windows meet every objective, of those that could be judged. A load passes if half of them are good (exceed ratio 0.5 of MLRsearch)',
     lookFor:
       'where answered stops to follow sent, and latency leaves its level: the knee comes before the breaking point',
     columns: loadColumns(),
@@ -526,7 +529,7 @@ function monitorTable({ monitors = [], breakingPoint: { passes, fails } }: Capac
 
 function stepTable({ steps }: CapacityDocument): Table {
   return {
-    title: 'Steps in the order they were played',
+    title: 'Steps in the order they ran',
     unit: 'requests/s; scheduled latency',
     source: 'one run for each step, which reprise report reads',
     lookFor: 'INCONCLUSIVE steps, and those that the target took long to settle before',

@@ -235,11 +235,13 @@ export function percentileCurve({ lines, text, description }: CurveParts): strin
   return `<p class="legend">${legendOf(drawn)}</p><div class="curve scroll"><svg viewBox="0 0 ${CURVE_WIDTH} ${CURVE_HEIGHT}" role="img" aria-label="${escaped(description)}">${columns.join('')}${rows.join('')}${curves.join('')}</svg></div>`;
 }
 
-function legendOf(lines: readonly { readonly label: string; readonly colour: string }[]): string {
-  const keys = lines.map(
-    ({ label, colour }) =>
-      `<span><svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}</span>`,
-  );
+function legendOf(
+  lines: readonly { readonly label: string; readonly colour: string; readonly isLine?: boolean }[],
+): string {
+  const keys = lines.map(({ label, colour, isLine }) => {
+    const form = isLine ? 'x="0.4" width="0.2"' : 'width="1"';
+    return `<span><svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" ${form} height="1"/></svg>${escaped(label)}</span>`;
+  });
   return keys.join('');
 }
 
@@ -424,6 +426,7 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
     ...(isLive ? data.lines.map(last) : data.lines),
     ...(band === undefined ? [] : [{ label: band.label, colour: 'band' }]),
     ...near.map(({ label }) => ({ label, colour: 'limit' })),
+    ...(x?.marks ?? []).map((mark) => ({ ...mark, isLine: true })),
     ...[...new Map(marks.map(({ label, isBad }) => [label, isBad ? 'mark bad' : 'mark']))].map(
       ([label, colour]) => ({
         label,
@@ -516,10 +519,6 @@ function still(
     ...ticks.map(
       (tick) =>
         `<text x="0" y="${share(heightOf(tick), SERIES_HEIGHT)}" dy="-3">${escaped(scaled(tick, scale))}</text>`,
-    ),
-    ...(x?.marks ?? []).map(
-      (mark, index) =>
-        `<text class="${mark.colour}" x="${share(place(mark.at), SERIES_WIDTH)}" y="${14 * (index + 1)}" dx="${mark.isBefore ? -4 : 4}" text-anchor="${mark.isBefore ? 'end' : 'start'}">${escaped(mark.label)}</text>`,
     ),
   ];
   const time = (second: number) => zonedTime(second * 1e3, timeZone);

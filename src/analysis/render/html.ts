@@ -63,11 +63,10 @@ export interface ChartData {
   readonly x?: {
     readonly label: string;
     readonly marks: readonly {
+      /** For the legend: beside the lines, labels would cross each other on a narrow screen. */
       readonly label: string;
       readonly at: number;
       readonly colour: string;
-      /** Whether the label is left of its line. */
-      readonly isBefore: boolean;
     }[];
   };
   readonly marks?: readonly ChartMark[];
@@ -214,7 +213,8 @@ export function banner(
   const lead = [...lines.slice(0, 1), ...tested]
     .map((line) => `<p class="lead">${escaped(line)}</p>`)
     .join('');
-  return `<header>${kicker([title, ...facts], timeZone)}<div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict"><span class="word">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</h1>${lead}</div></div></header>`;
+  const word = verdict === undefined ? '' : `<span class="word">${escaped(verdict ?? 'no verdict')}</span> `;
+  return `<header>${kicker([title, ...facts], timeZone)}<div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict">${word}${escaped(headline)}</h1>${lead}</div></div></header>`;
 }
 
 /** The line above all else. */
@@ -301,11 +301,17 @@ function findingList(list: readonly Finding[]): string {
 
 function findingItem({ code, text, title, means = '', advice, commands = [] }: Finding): string {
   const parts = [
-    `<p>${title === undefined ? '' : `<strong>${escaped(title)}</strong> `}<code>${escaped(code)}</code></p><p>${escaped(text)}</p>`,
+    `<p><strong>${escaped(title ?? nameOf(code))}</strong> <code>${escaped(code)}</code></p><p>${escaped(text)}</p>`,
     means === '' ? '' : `<p class="soft">${escaped(means)}</p>`,
     advice === '' ? '' : `<p class="todo"><b>To do:</b> ${withCode(escaped(advice), commands)}</p>`,
   ];
   return `<li>${parts.join('')}</li>`;
+}
+
+/** A code as words, for a finding without a title: `void_windows` → `Void windows`. */
+function nameOf(code: string): string {
+  const words = code.replaceAll('_', ' ');
+  return `${words.slice(0, 1).toUpperCase()}${words.slice(1)}`;
 }
 
 /** Marks commands, to which the script adds a button that copies them. @param html escaped text */

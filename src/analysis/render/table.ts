@@ -46,8 +46,8 @@ export interface Finding {
 /** A document in a readable form, rendered as text, Markdown or HTML. */
 export interface View<Key extends string = string> {
   readonly title: string;
-  /** Null if no verdict was requested. */
-  readonly verdict: string | null;
+  /** Null if no verdict was requested; absent if the headline says it all. */
+  readonly verdict?: string | null;
   readonly tone: Tone;
   /** The verdict as a sentence. */
   readonly headline: string;
@@ -219,7 +219,7 @@ const LONGEST = 360;
 export function viewText(view: View, words: 'with words' | 'brief' = 'with words'): string[] {
   const { verdict, headline, reasons, notes, sections } = view;
   return [
-    `${verdict === null ? 'No verdict:' : `Verdict: ${verdict}.`} ${headline}`,
+    `${verdict === undefined ? '' : verdict === null ? 'No verdict: ' : `Verdict: ${verdict}. `}${headline}`,
     ...withoutRepeats(reasons).flatMap(findingLines),
     '',
     ...linesOfView(view).map((line) => `  ${line}`),
@@ -306,7 +306,7 @@ export function viewMarkdown(view: View): string {
   const { title, verdict, headline, reasons, notes, sections } = view;
   const parts = [
     `# ${inert(title)}`,
-    `**${verdict ?? 'no verdict'}** – ${inert(headline)}`,
+    verdict === undefined ? `**${inert(headline)}**` : `**${verdict ?? 'no verdict'}** – ${inert(headline)}`,
     withoutRepeats(reasons).map(findingItem).join('\n'),
     linesOfView(view)
       .map((line) => `- ${inert(line)}`)
@@ -351,15 +351,19 @@ function linesOfView({ lines, tested = [] }: View): string[] {
 
 /** What was tested, for the top of a page; nothing for a document of an earlier version. */
 export function testedLines(document: TestedDocument): string[] {
-  const { labels = {}, captureDigest, recordedServer = {}, exceptions = [] } = document;
+  const { labels = {}, recordedServer = {}, exceptions = [] } = document;
   const differences = serverDifferences(recordedServer, document);
   return linesOf(
     Object.keys(labels).length > 0 && `tested: ${labelsText(labels)}`,
-    captureDigest !== undefined && `digest of the capture: ${captureDigest}`,
     differences.length > 0 &&
       `the server differs from the recorded one: ${differencesText(differences, 'recorded', 'here')}`,
     exceptions.map(exceptionText),
   );
+}
+
+/** What identifies the requests of a capture, for the end of a page; nothing for a document of an earlier version. */
+export function digestLines({ captureDigest }: Pick<TestedDocument, 'captureDigest'>): string[] {
+  return linesOf(captureDigest !== undefined && `digest of the capture: ${captureDigest}`);
 }
 
 /** `accepted until 2027-01-01T00:00:00Z: run r1, because …` */

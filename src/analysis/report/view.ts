@@ -7,6 +7,7 @@ import type { ReportDocument } from '../../documents/report.ts';
 import { whyTables } from '../explain/view.ts';
 import {
   calledHere,
+  digestLines,
   labelsText,
   msText,
   numberText,
@@ -218,6 +219,7 @@ function reportLines({ run, summary, counts, recording }: ReportDocument, timeZo
     recordingLine(recording),
     ...(summary === null ? [] : mergedLines(summary)),
     ...monitorLines(summary?.monitors),
+    ...digestLines(summary ?? {}),
     ...telemetryLines(summary),
     ...(run.version === null ? [] : [`made by version ${run.version}`]),
   ];
@@ -232,6 +234,7 @@ function runLines(document: ReplayDocument): string[] {
     ...coverageLines(document),
     ...mergedLines(document),
     ...monitorLines(document.monitors),
+    ...digestLines(document),
     ...telemetryLines(document),
     warmup &&
       `warm-up before it: ${countOf(warmup.planned, 'request')} in ${msText(warmup.playedS * 1e3)}; sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; not measured`,

@@ -138,6 +138,20 @@ describe('the document of a search', () => {
     expect(capacityPage(seen, pageAssets())).toContain('id="monitor-gpu-utilization"');
   });
 
+  test('the page named the loads beside their lines, where the names crossed, and said twice what was found', () => {
+    const page = capacityPage(document, pageAssets());
+    const [legend = '', passing = ''] = page.match(/<p class="legend">.*?<\/p>/gs) ?? [];
+    const keysOf = (html: string) => [...html.matchAll(/<\/svg>([^<]+)/g)].map(([, key]) => key);
+    const marks = ['knee 2x', 'passes 4.5x', 'fails 5x'];
+    expect(keysOf(legend)).toEqual(['p50', 'p95', 'p99', 'objective latency: p(95)&#60;200', ...marks]);
+    expect(keysOf(passing)).toEqual(['windows', 'fitted', ...marks]);
+    expect(page).not.toMatch(/<text[^>]*>(knee|passes|fails)/);
+    expect(page.match(/<line class="limit"/g)).toHaveLength(1);
+    expect(page).toMatch(/<h1 class="verdict">Safe up to 4\.5x/);
+    const both = { ...document, knee: document.breakingPoint.passes };
+    expect(capacityPage(both, pageAssets())).toContain('</svg>knee and passes 4.5x<');
+  });
+
   test('has no interval that is narrower than the noise of the target', () => {
     const [low = 0, high = 0] =
       searched(

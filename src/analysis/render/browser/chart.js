@@ -26,24 +26,17 @@ const short = (value, scale) => {
 const PLAIN = [[1, '']];
 /** Ticks of bytes are whole units. */
 const BINARY = Array.from({ length: 50 }, (_, power) => 2 ** power);
-/** Draws labelled positions along the x axis. */
+/** Draws marked positions along the x axis. The legend has their labels. */
 const drawPlaces = ({ ctx, bbox, valToPos }, places) => {
-  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.lineWidth = 1.75 * devicePixelRatio;
   ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
-  for (const [index, { label, at, colour, isBefore }] of places.entries()) {
+  for (const { at, colour } of places) {
     const x = valToPos(at, 'x', true);
     ctx.strokeStyle = colourOf(colour);
-    ctx.fillStyle = colourOf(colour);
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.textAlign = isBefore ? 'right' : 'left';
-    ctx.fillText(
-      label,
-      x + (isBefore ? -4 : 4) * devicePixelRatio,
-      bbox.top + (14 + index * 14) * devicePixelRatio,
-    );
   }
 };
 const drawLimit = ({ ctx, bbox, valToPos }, { at }) => {
