@@ -203,6 +203,16 @@ export const LIMITS = {
   /** Follow-ups waiting for the request before them, over all senders. */
   heldFollowUps: 16_384,
   heldFollowUpBytes: 64 * MIB,
+  /**
+   * Live values of sessions: links of a window that are known, bytes of an answer that is searched for values, and what
+   * each sender holds: exchanges, bytes of their values, sessions, and bytes of one session's cookies.
+   */
+  liveLinks: 1_000_000,
+  issuingAnswerBytes: 1 * MIB,
+  liveExchanges: 131_072,
+  liveValueBytes: 64 * MIB,
+  liveSessions: 65_536,
+  liveCookieBytes: 16 * KIB,
   /** The longest event of a stream that is read. A stream buffers at most twice this. */
   answerEventBytes: 64 * KIB,
   /**

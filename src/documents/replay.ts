@@ -75,10 +75,10 @@ const repeats = z.object({
 });
 export type RepeatFigures = Immutable<z.infer<typeof repeats>>;
 
-const waitsFor = z.enum(['sessions', 'connections']);
+const waitsFor = z.enum(['sessions', 'connections', 'values']);
 /**
- * What a request can wait for before it is sent: the previous request of its session, or its recorded
- * connection.
+ * What a request can wait for before it is sent: the previous request of its session, its recorded connection, or the
+ * answer with a value that it needs.
  */
 export type WaitsFor = z.infer<typeof waitsFor>;
 
@@ -474,6 +474,20 @@ const scalingPlan = z
   .describe('The scaling as requested, as planned and as achieved.');
 export type ScalingPlan = Immutable<z.infer<typeof scalingPlan>>;
 
+const liveValues = z
+  .object({
+    linked: count.describe('Requests that needed values of answers of the run.'),
+    willWait: count.describe('Of the planned ones: those that wait if the target is as fast as recorded.'),
+    waited: count.describe('Those that waited for an answer.'),
+    unissued: count.describe('Values sent as recorded: the exchange that issued them is not in the plan.'),
+    diverged: count.describe('Requests for which an answer had no such value.'),
+    skipped: count.describe('Not sent for that reason, and those of their sessions after them.'),
+    forgotten: count.describe('Values, cookies and sessions that were given up: too many were held.'),
+    missed: counts.describe('How often a limit on the search for links was reached.'),
+  })
+  .describe('Values that the server issued, sent as the target issued them.');
+export type LiveValuesDocument = Immutable<z.infer<typeof liveValues>>;
+
 const followUps = z
   .object({
     policy: z.string(),
@@ -490,6 +504,7 @@ const followUps = z
         forgotten: count,
       })
       .nullable(),
+    values: liveValues.nullable().optional().describe('Null if no request needed a value of an answer.'),
   })
   .describe('How sessions were played.');
 export type SessionOrderDocument = Immutable<z.infer<typeof followUps>>;

@@ -25,7 +25,7 @@ import { AnswerChecks, type CreateChecker } from './check/answer-checks.ts';
 import { RecordedConnections } from './engine/connections.ts';
 import type { Engine, EngineOptions } from './engine/engine.ts';
 import type { EngineHealth } from './engine/health.ts';
-import type { PreparedRequest, SendResult } from './engine/messages.ts';
+import type { LiveOptions, PreparedRequest, SendResult } from './engine/messages.ts';
 import { Outstanding, refusedSend } from './engine/outstanding.ts';
 import {
   AbortRule,
@@ -37,6 +37,7 @@ import {
 } from './guard.ts';
 import type { ReplayOptions } from './options/replay-options.ts';
 import type { Forecast } from './plan/forecast.ts';
+import { affinityHeaders, type LinkCounts, linksOfPlan, type PlannedLinks } from './plan/links.ts';
 import {
   AuditCounter,
   type PlanListener,
@@ -94,6 +95,8 @@ export class Replay {
   #reportedAtNs = Number.NEGATIVE_INFINITY;
   readonly #timeShift: TimeShift;
   readonly #chains: SessionChains | null;
+  /** Null before the check, and if all values are sent as recorded. */
+  #links: PlannedLinks | null = null;
   #startUs: number | null = null;
   #engine: Engine | null = null;
   /** Absent before the check. */
@@ -124,6 +127,7 @@ export class Replay {
   async check(): Promise<void> {
     const { source, window, overview, target, options } = this.#parts;
     if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
+    this.#links = await linksOfPlan(source, this.#parts);
     const { authorities, protocols } = probeCapture(source, window, options.filters);
     this.#expected = protocols;
     const names = [...overview.targets, ...authorities];
@@ -147,6 +151,7 @@ export class Replay {
     const engine = this.#parts.createEngine({
       ...engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
       ...closedLoopOf(options, window),
+      live: this.#liveOptions(),
       fenced: this.#fence.fenced,
       ...(this.#expected === undefined ? {} : { expected: this.#expected }),
       grpcTarget: this.#grpcEnd(),
@@ -185,6 +190,7 @@ export class Replay {
       recordedConnections: this.#recordedConnections.figures(),
       timeShift: this.#timeShift.counts(),
       sessionOrder: this.#chains?.counts() ?? null,
+      links: this.#links?.waits === true ? this.#links.counts() : null,
       ignored: checks?.ignored() ?? null,
       ceiling: this.#ceiling,
     };
@@ -197,6 +203,17 @@ export class Replay {
       this.#grpcFence?.checkRecorded(authority);
     },
   };
+
+  #liveOptions(): LiveOptions | null {
+    const { liveValues } = this.#parts.options;
+    if (this.#links === null || liveValues === null) return null;
+    return { onDivergence: liveValues.onDivergence, affinity: affinityHeaders(liveValues.affinity) };
+  }
+
+  /** Whether requests wait for values of answers. Known after the check. */
+  get waitsForValues(): boolean {
+    return this.#links?.waits ?? false;
+  }
 
   #grpcEnd(): NonNullable<EngineOptions['grpcTarget']> | null {
     const { grpcTarget } = this.#parts.options;
@@ -294,6 +311,7 @@ export class Replay {
       timeShift: this.#timeShift,
       traced: this.#parts.traced,
       chains: this.#chains,
+      links: this.#links,
     };
     const told: PlanListener = {
       whole: listener.whole,
@@ -452,6 +470,8 @@ export interface SentReplay {
   readonly recordedConnections: ConnectionsDocument['recorded'];
   /** Null if every request was sent at its planned instant. */
   readonly sessionOrder: SessionOrderDocument['counts'];
+  /** Null if no request needs a live value. */
+  readonly links: LinkCounts | null;
   /** Null if no times are moved. */
   readonly timeShift: TimeShiftCounts | null;
   /** The parts of answers that were not compared; null if no answers were compared. */

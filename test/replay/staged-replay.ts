@@ -116,6 +116,7 @@ function healthOf(sent: number, aborted: boolean): EngineHealth {
     stalls: [],
     inFlightMax: 1,
     followUps: { heldBack: 0, notHeld: 0 },
+    live: null,
     connections: {
       opened: 0,
       openedAhead: 0,

@@ -2,7 +2,7 @@ import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
-import type { RepeatFigures } from '../../documents/replay.ts';
+import type { RepeatFigures, WaitsFor } from '../../documents/replay.ts';
 import { differencesText, type ServerDifference } from '../../documents/server-details.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import {
@@ -108,6 +108,8 @@ const MULTIPLIER_ADVICE = {
       : 'See skipped: requests are missing from the recording, or cannot be replayed.',
   sessions: () =>
     'Replay a smaller multiplier, or a window that is long beside its sessions: the target slowed its sessions down, or requests are missing (see sessionOrder, skipped and coverage).',
+  values: () =>
+    'Replay a smaller multiplier, or a window that is long beside its sessions: requests waited for answers with values that they need, or are missing (see sessionOrder, skipped and coverage).',
   connections: (scaling?: string) =>
     `Give --connections pooled, or ${lessLoad(scaling)}: recorded connections were busy beyond the plan, or requests are missing (see connectionWaits, skipped and coverage).`,
 } as const;
@@ -477,7 +479,7 @@ const CATALOGUE = {
   multiplier_not_reached: entry<{
     reached: string | null;
     asked: number;
-    waitsFor: 'sessions' | 'connections' | null;
+    waitsFor: WaitsFor | null;
     scaling?: string | undefined;
   }>({
     severity: 'doubt',

@@ -118,16 +118,21 @@ export function connectionsDocument(
 
 export function sessionOrderDocument(
   { sessionOrder }: Pick<ReplayOptions, 'sessionOrder'>,
-  { health, sessionOrder: counts }: SentReplay,
+  { health, sessionOrder: counts, links }: SentReplay,
 ): SessionOrderDocument {
-  return { policy: sessionOrder, ...health.followUps, counts };
+  const values = links && health.live && { ...links, ...health.live };
+  return { policy: sessionOrder, ...health.followUps, counts, values };
 }
 
-/** What may delay requests after their planned instants. The two options cannot be combined. */
-export function waitsForOf({
-  sessionOrder,
-  connections,
-}: Pick<ReplayOptions, 'sessionOrder' | 'connections'>): WaitsFor | null {
+/**
+ * What may delay requests after their planned instants. The two options cannot be combined.
+ * @param waitsForValues whether requests need values of answers
+ */
+export function waitsForOf(
+  { sessionOrder, connections }: Pick<ReplayOptions, 'sessionOrder' | 'connections'>,
+  waitsForValues = false,
+): WaitsFor | null {
   if (sessionOrder !== 'open') return 'sessions';
-  return connections === 'recorded' ? 'connections' : null;
+  if (connections === 'recorded') return 'connections';
+  return waitsForValues ? 'values' : null;
 }

@@ -292,7 +292,7 @@ async function play(
   const stageEndsNs = stageEndsOf(plan.options.stages);
   const windows = faults?.faults ?? [];
   const judged = { objectives, stageEndsNs, faults: windows };
-  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), judged);
+  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options, replay.waitsForValues), judged);
   const all = countingOf(statistics);
   const counting = plan.options.concurrency === null ? all : countingSent(all);
   const followers = [counting, parts.rows, telemetry, lookingOn(looks, { statistics, replay, warmupNs })];

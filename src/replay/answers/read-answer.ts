@@ -18,7 +18,11 @@ export interface AnswerHead {
   readonly inferenceHeaderLength?: string | null;
   /** `grpc-encoding` of an answer to a gRPC call. */
   readonly grpcEncoding?: string | null;
+  /** All headers, with names in lower case. */
+  readonly fields?: AnswerFields;
 }
+
+export type AnswerFields = Readonly<Record<string, string | string[] | undefined>>;
 
 /** The facts of an answer. Instants are those given to `write`. */
 export interface AnswerFacts

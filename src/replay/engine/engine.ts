@@ -11,6 +11,7 @@ import {
   Durations,
   type DurationsNs,
   type EngineHealth,
+  type LiveCounts,
   mergedStalls,
   type SenderConnections,
   type SenderHealth,
@@ -413,9 +414,18 @@ function engineHealthOf({ senders, pacerLateness, niceness }: ThreadsReport, run
     stalls: mergedStalls(healths.flatMap(({ stalls }) => stalls)),
     inFlightMax: worst('inFlightMax'),
     followUps: { heldBack: sum('heldBack'), notHeld },
+    live: sumOfLive(healths.map(({ live }) => live)),
     connections: connectionsOf(senders, facts.startNs),
     software: [...new Set(senders.flatMap(({ connections }) => connections.flatMap((use) => use.software)))],
   };
+}
+
+function sumOfLive(parts: readonly (LiveCounts | null)[]): LiveCounts | null {
+  const counts = parts.filter((part) => part !== null);
+  const sum = (key: keyof LiveCounts) => sumOf(counts.map((each) => each[key]));
+  if (counts.length === 0) return null;
+  const [linked, waited, diverged] = [sum('linked'), sum('waited'), sum('diverged')];
+  return { linked, waited, diverged, skipped: sum('skipped'), forgotten: sum('forgotten') };
 }
 
 function connectionsOf(senders: readonly SenderOver[], startNs: number): ConnectionUse {

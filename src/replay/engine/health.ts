@@ -61,6 +61,22 @@ export interface SenderHealth {
   readonly inFlightMax: number;
   /** Follow-ups that came to the sender after their instant. */
   readonly heldBack: number;
+  /** Null if all values were sent as recorded. */
+  readonly live: LiveCounts | null;
+}
+
+/** Counts of requests with live values. */
+export interface LiveCounts {
+  /** Requests that were due and needed live values. */
+  readonly linked: number;
+  /** Those that waited for an answer. */
+  readonly waited: number;
+  /** Those for which an answer had no such value. */
+  readonly diverged: number;
+  /** Those that were not sent for that reason, and those of their sessions after them. */
+  readonly skipped: number;
+  /** Values, cookies and sessions that were given up, because too many were held. */
+  readonly forgotten: number;
 }
 
 /** Figures of the health of the engine: all facts about our own side that the judgement of a run needs. */

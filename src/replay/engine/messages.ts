@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { Packr } from 'msgpackr';
 import { AppError } from '../../core/errors.ts';
+import type { Place } from '../../core/exchange.ts';
 import type { Send } from '../../core/run.ts';
 import type { ExpectedAnswer } from '../answers/expected-answer.ts';
 import type { KeepingSetup, KeptAnswer } from '../check/answer-copy.ts';
@@ -33,6 +34,39 @@ export interface Http2Part {
    * came before it when it was recorded. The last part ends the request. Empty if everything leaves with the head.
    */
   readonly parts: readonly number[];
+}
+
+/** The values of a request that only the live session can know. */
+export interface LivePart {
+  /** Number of its session; each copy of a session has another one. */
+  readonly session: number;
+  /** Places in its answer whose values later requests need, and the number of these requests. */
+  readonly issues: readonly Place[];
+  readonly users: number;
+  readonly takes: readonly TakenValue[];
+  /** Headers in lower case (`cookie` included) that get the latest value that the session's answers had for them. */
+  readonly echoes: readonly string[];
+}
+
+/** A value of an answer that a request needs. */
+export interface TakenValue {
+  /** Index of the request that is answered with it. */
+  readonly from: number;
+  /** Position of its place in `issues` of that request. */
+  readonly at: number;
+  /** Where it is put. */
+  readonly to: Place;
+}
+
+/** What happens to a request whose live answer lacks a value that the recorded one had. */
+export const DIVERGENCE_POLICIES = ['recorded', 'skip', 'end-session'] as const;
+export type DivergencePolicy = (typeof DIVERGENCE_POLICIES)[number];
+
+/** How live values are handled. */
+export interface LiveOptions {
+  readonly onDivergence: DivergencePolicy;
+  /** Headers of answers, in lower case, that sessions send back. Cookies always are. */
+  readonly affinity: readonly string[];
 }
 
 /**
@@ -68,6 +102,8 @@ export interface PreparedRequest {
   /** Null or absent for a request that is sent by HTTP/1.1. */
   readonly http2?: Http2Part | null | undefined;
   readonly answer: ExpectedAnswer;
+  /** Null or absent for a request that is sent as recorded. */
+  readonly live?: LivePart | null;
   /** How long it took when it was recorded; null or absent if unknown. */
   readonly recordedNs?: number | null;
 }
@@ -293,6 +329,8 @@ export interface SendingOptions extends ConnectionOptions {
   readonly closed?: ClosedLoop | null;
   /** Limits of complete answers that are kept and returned with results; null or absent to keep none. */
   readonly keeping?: KeepingSetup | null;
+  /** Null or absent if all values are sent as recorded. */
+  readonly live?: LiveOptions | null;
 }
 
 /** `workerData` of a sender thread. */

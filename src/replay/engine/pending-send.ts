@@ -5,12 +5,13 @@ import { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import { isJson, isPlain, mustBeJson } from '../../inference/features.ts';
 import { httpStatusOfGrpc, isGrpc } from '../../inference/grpc.ts';
 import { GrpcAnswer } from '../answers/grpc-answer.ts';
+import type { IssuedValues } from '../answers/issued-values.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from '../answers/read-answer.ts';
 import { AnswerCopy, type KeepingBudget } from '../check/answer-copy.ts';
 import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
 import type { SendEnd } from '../http/errors.ts';
 import type { Heartbeat } from './heartbeat.ts';
-import { notSentResult, type PreparedRequest, type SendResult } from './messages.ts';
+import { type LivePart, notSentResult, type PreparedRequest, type SendResult } from './messages.ts';
 
 /** The part of a sender that each of its requests uses. Instants are monotonic nanoseconds. */
 export interface PendingHost {
@@ -26,6 +27,8 @@ export interface PendingHost {
   bodyWritten(bytes: number): void;
   /** Called when an answer begins that is no error. */
   served(): void;
+  /** Called when the head of an answer came. Returns what reads values from its body; null if none are needed. */
+  answerBegins(index: number, live: LivePart, head: AnswerHead): IssuedValues | null;
   over(pending: PendingSend, result: SendResult): void;
 }
 
@@ -48,7 +51,7 @@ export class PendingSend implements SendEvents {
   handle: SendHandle | null = null;
   readonly #planned: Pick<
     PreparedRequest,
-    'index' | 'intendedOffsetNs' | 'answer' | 'headers' | 'path' | 'http2'
+    'index' | 'intendedOffsetNs' | 'answer' | 'headers' | 'path' | 'http2' | 'live'
   >;
   readonly #host: PendingHost;
   /** Null after the transport has taken it, so that the body is not kept until the answer ends. */
@@ -77,10 +80,12 @@ export class PendingSend implements SendEvents {
   #bodyCrc: number | null = null;
   /** Null for an answer whose body is not scanned: no 2xx, compressed and no JSON, or a stream that is read anyway. */
   #errorScan: ErrorAnswerScan | null = null;
+  /** Null for an answer whose values no other request needs. */
+  #issued: IssuedValues | null = null;
 
   constructor(request: PreparedRequest, host: PendingHost, readyNs = host.clock.nowNs()) {
-    const { index, intendedOffsetNs, answer, headers, path, http2 } = request;
-    this.#planned = { index, intendedOffsetNs, answer, headers, path, http2 };
+    const { index, intendedOffsetNs, answer, headers, path, http2, live = null } = request;
+    this.#planned = { index, intendedOffsetNs, answer, headers, path, http2, live };
     this.#request = request;
     this.#host = host;
     this.#requestBytes = request.body?.length ?? 0;
@@ -148,6 +153,8 @@ export class PendingSend implements SendEvents {
   onStatus(status: number, head: AnswerHead): void {
     this.#host.events++;
     this.#status = status;
+    const { index, live } = this.#planned;
+    if (live != null) this.#issued = this.#host.answerBegins(index, live, head);
     if (this.#planned.http2?.grpc === true && hasSucceeded(status)) {
       this.#beginCall(head);
       return;
@@ -184,6 +191,7 @@ export class PendingSend implements SendEvents {
     this.#errorScan?.write(bytes);
     if (hasSucceeded(this.#status)) this.#bodyCrc = crc32(bytes, this.#bodyCrc ?? 0);
     this.#copy?.write(bytes);
+    this.#issued?.write(bytes);
   }
 
   onEnd(grpcStatus?: number | null): void {
@@ -214,6 +222,7 @@ export class PendingSend implements SendEvents {
   #over(end: SendEnd | null, facts: AnswerFacts | null): void {
     this.onBodyWritten();
     const result = this.#result(end, facts);
+    this.#issued?.end();
     this.#host.over(this, this.#copy === null ? result : this.#withCopy(result, this.#copy));
   }
 

@@ -5,6 +5,7 @@ import type { Transport } from '../http/client.ts';
 import { ConnectionNeeds } from './connections.ts';
 import { BusyMeter, Durations, type SenderHealth, StallLog } from './health.ts';
 import type { Heartbeat } from './heartbeat.ts';
+import { isLive, type LiveRequest, LiveValues } from './live-values.ts';
 import type { LoopTime } from './loop-time.ts';
 import {
   type BatchKind,
@@ -22,7 +23,7 @@ import type { InFlight, SenderSignals } from './shared-memory.ts';
 export interface SenderOptions
   extends Pick<
     SenderSetup,
-    'totalTimeoutMs' | 'drainDeadlineMs' | 'catchUpGapNs' | 'judgedFromNs' | 'closed'
+    'totalTimeoutMs' | 'drainDeadlineMs' | 'catchUpGapNs' | 'judgedFromNs' | 'closed' | 'live'
   > {
   /** The run's zero, monotonic. */
   readonly startNs: number;
@@ -110,6 +111,13 @@ export class Sender {
   readonly #pending = new Set<PendingSend>();
   /** Recorded connections in use, each with the requests that wait for it, in order. */
   readonly #lanes = new Map<number, PendingSend[]>();
+  /** Null if all values are sent as recorded. */
+  readonly #live: LiveValues | null;
+  /** Due requests that wait for values of answers. */
+  readonly #waiting = new Set<LiveRequest>();
+  /** Those that wait no longer, while one of them is being sent. */
+  #released: LiveRequest[] = [];
+  #isReleasing = false;
   readonly #needs = new ConnectionNeeds();
   readonly #stalls = new StallLog();
   readonly #lag = new Durations();
@@ -144,6 +152,7 @@ export class Sender {
     this.#options = options;
     this.#deps = deps;
     this.#loopTime = loopTime;
+    this.#live = options.live == null ? null : new LiveValues(options.live);
     this.#queue = new SendQueue(startNs);
     const catchUp = { fromLagNs: CATCH_UP_FROM_NS, gapNs, slackNs: CATCH_UP_SLACK_NS };
     this.#pacer = new Pacer(this.#queue, closed == null ? catchUp : null);
@@ -155,6 +164,7 @@ export class Sender {
       events: 0,
       over: this.#onOver,
       served: () => inFlight.noteServed(),
+      answerBegins: (index, live, head) => this.#live?.answerBegins(index, live, head) ?? null,
       bodyWritten: (bytes) => inFlight.leaveBody(bytes),
     };
     this.#busy = new BusyMeter(clock.nowNs(), deps.loopIdleNs);
@@ -274,23 +284,80 @@ export class Sender {
     return this.#pending.size >= closed.concurrency;
   }
 
-  /** Sends a request now, or makes it wait for its recorded connection. */
+  /** Sends a due request, or makes it wait for values of answers. */
   #send(request: PreparedRequest): void {
-    const { clock, inFlight, signals } = this.#deps;
     const bodyBytes = request.body?.length ?? 0;
-    if (request.follows == null) signals.setDispatched(++this.#dispatched);
+    if (request.follows == null) this.#deps.signals.setDispatched(++this.#dispatched);
     else this.#letGo(bodyBytes);
-    this.#queue.sent(request);
-    const admission = inFlight.enter(bodyBytes);
-    const nowNs = clock.nowNs();
-    this.#stalls.noteSend(request.intendedOffsetNs, this.#offset(nowNs));
-    if (admission !== 'admitted') {
-      this.#counts.refused += 1;
-      const isJudged = request.intendedOffsetNs >= (this.#options.judgedFromNs ?? 0);
-      if (admission === 'too_heavy' && isJudged) this.#counts.refusedForBytes += 1;
-      this.#report(notSentResult(request, 'refused'));
+    const live = this.#live;
+    if (live === null || !isLive(request)) {
+      this.#sendNow(request);
       return;
     }
+    live.begin(request);
+    if (!live.mustWait(request)) this.#sendLive(request);
+    else if (this.#admits(request)) {
+      this.#deps.inFlight.beginWaiting();
+      this.#waiting.add(request);
+      live.wait(request, this.#onReady);
+    }
+  }
+
+  /** A request needs to wait no longer. One after the other, because each that is not sent may release others. */
+  readonly #onReady = (request: LiveRequest): void => {
+    this.#released.push(request);
+    if (this.#isReleasing) return;
+    this.#isReleasing = true;
+    for (let next = this.#released.shift(); next !== undefined; next = this.#released.shift()) {
+      if (!this.#waiting.has(next)) continue;
+      this.#endWaiting(next);
+      const nowNs = this.#offset(this.#deps.clock.nowNs());
+      // Its session reached it only now. The drain deadline counts from the last send.
+      if (this.#drainingSinceNs !== null) this.#drainingSinceNs = this.#loopTime.nowNs();
+      this.#sendLive({ ...next, intendedOffsetNs: Math.max(next.intendedOffsetNs, nowNs) });
+    }
+    this.#isReleasing = false;
+  };
+
+  #endWaiting(request: LiveRequest): void {
+    const { inFlight } = this.#deps;
+    this.#waiting.delete(request);
+    inFlight.endWaiting();
+    inFlight.leaveBody(request.body?.length ?? 0);
+    inFlight.leave();
+  }
+
+  /** Sends a request with its live values, unless its session has diverged. */
+  #sendLive(request: LiveRequest): void {
+    const resolved = this.#live?.resolve(request) ?? null;
+    if (resolved !== null) {
+      this.#sendNow(resolved);
+      return;
+    }
+    this.#queue.sent(request);
+    this.#counts.unreached += 1;
+    this.#report(notSentResult(request, 'stopped'));
+  }
+
+  /** Counts a request as in flight, or refuses it. */
+  #admits(request: PreparedRequest): boolean {
+    const { clock, inFlight } = this.#deps;
+    const admission = inFlight.enter(request.body?.length ?? 0);
+    this.#stalls.noteSend(request.intendedOffsetNs, this.#offset(clock.nowNs()));
+    if (admission === 'admitted') return true;
+    this.#counts.refused += 1;
+    const isJudged = request.intendedOffsetNs >= (this.#options.judgedFromNs ?? 0);
+    if (admission === 'too_heavy' && isJudged) this.#counts.refusedForBytes += 1;
+    this.#report(notSentResult(request, 'refused'));
+    return false;
+  }
+
+  /** Sends a request now, or makes it wait for its recorded connection. */
+  #sendNow(request: PreparedRequest): void {
+    const { clock, inFlight } = this.#deps;
+    this.#queue.sent(request);
+    if (!this.#admits(request)) return;
+    const nowNs = clock.nowNs();
     this.#counts.inFlightMax = Math.max(this.#counts.inFlightMax, inFlight.requests);
     const pending = new PendingSend(request, this.#host, nowNs);
     const waiting = pending.lane === null ? undefined : this.#lanes.get(pending.lane);
@@ -354,8 +421,15 @@ export class Sender {
     this.#dispatch(next);
   }
 
-  /** Gives up requests that wait for their recorded connection. */
+  /** Gives up requests that wait for values or for their recorded connection. */
   #giveUpWaiting(): void {
+    const waiting = [...this.#waiting];
+    // All of them first, because the end of one must not send another.
+    for (const request of waiting) this.#endWaiting(request);
+    for (const request of waiting) {
+      this.#counts.unreached += 1;
+      this.#report(notSentResult(request, 'stopped'));
+    }
     for (const pending of [...this.#lanes.values()].flatMap((waiting) => waiting.splice(0))) {
       this.#deps.inFlight.endWaiting();
       this.#deps.inFlight.leave();
@@ -389,6 +463,7 @@ export class Sender {
   #report(result: SendResult): void {
     this.#results.push(result);
     if (this.#results.length >= RESULTS_PER_REPORT) this.#reportResults();
+    this.#live?.ended(result.index);
     if (this.#queue.ended(result, this.#deps.clock) && this.#drainingSinceNs === null) this.wake();
   }
 
@@ -399,6 +474,8 @@ export class Sender {
 
   #endWhenDrained(): void {
     if (this.#over || this.#drainingSinceNs === null || this.#pending.size > 0) return;
+    // Nothing that they could wait for is left.
+    this.#giveUpWaiting();
     this.#over = true;
     this.#reportResults();
     const nowNs = this.#deps.clock.nowNs();
@@ -409,6 +486,7 @@ export class Sender {
       lag: this.#lag.packed(),
       stalls: this.#stalls.stalls(),
       heldBack: this.#queue.followUps.heldBack,
+      live: this.#live?.counts() ?? null,
     });
   }
 

@@ -2,7 +2,7 @@ import { isIP, type Socket } from 'node:net';
 import { buildConnector, Client, type Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { AnswerHead } from '../answers/read-answer.ts';
+import type { AnswerFields, AnswerHead } from '../answers/read-answer.ts';
 import type { SenderConnections } from '../engine/health.ts';
 import { LoopTime } from '../engine/loop-time.ts';
 import type { ConnectionOptions, PreparedRequest } from '../engine/messages.ts';
@@ -188,7 +188,7 @@ export class HttpClient {
   }
 
   /** The head of an answer came. */
-  noteAnswer(headers: Headers): void {
+  noteAnswer(headers: AnswerFields): void {
     const software = firstOf(headers['server']);
     if (software !== null) this.#use.noteSoftware(software);
   }
@@ -391,7 +391,7 @@ class Connection {
   }
 
   /** The head of the answer to its request came. */
-  answerBegins(headers: Headers): void {
+  answerBegins(headers: AnswerFields): void {
     this.#host.noteAnswer(headers);
   }
 
@@ -513,7 +513,7 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
     if (!this.#over) this.#events.onFirstByte();
   }
 
-  onResponseStart(_controller: unknown, status: number, headers: Headers): void {
+  onResponseStart(_controller: unknown, status: number, headers: AnswerFields): void {
     if (this.#over || status < 200) return;
     this.isAnswering = true;
     this.silentSinceNs = this.#loopTime.nowNs();
@@ -564,9 +564,7 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
   }
 }
 
-type Headers = Readonly<Record<string, string | string[] | undefined>>;
-
-export function answerHeadOf(headers: Headers): AnswerHead {
+export function answerHeadOf(headers: AnswerFields): AnswerHead {
   const contentLength = firstOf(headers['content-length']);
   return {
     contentType: firstOf(headers['content-type']),
@@ -574,6 +572,7 @@ export function answerHeadOf(headers: Headers): AnswerHead {
     hasLength: contentLength !== null,
     contentLength,
     inferenceHeaderLength: firstOf(headers['inference-header-content-length']),
+    fields: headers,
   };
 }
 

@@ -28,11 +28,12 @@ import {
   parseWaitMs,
 } from '../../core/units.ts';
 import { CANCEL_POLICIES } from '../answers/expected-answer.ts';
+import { DIVERGENCE_POLICIES } from '../engine/messages.ts';
 import { SCALINGS } from '../plan/scaling.ts';
 import { SESSION_ORDERS } from '../plan/session-order.ts';
 import { parseStages } from '../plan/stages.ts';
 import { PIN_MODES } from '../request/body-changes.ts';
-import { parsePathMapping } from '../request/build.ts';
+import { parsePathMapping, parseRemovedHeader } from '../request/build.ts';
 import { parsePerturbedPlace } from '../request/copy-identity.ts';
 import { parseTimePlace } from '../request/shift-time.ts';
 import { parseHostName } from '../target.ts';
@@ -133,6 +134,16 @@ const CONNECTION_PARTS = {
   maxAge: part(parsePositiveMs),
 };
 
+/** Whether values that the server issued are sent as the target's answers have them. */
+const VALUES = ['live', 'recorded'] as const;
+
+const SESSION_PARTS = {
+  order: part(word(SESSION_ORDERS), 'open'),
+  values: part(word(VALUES), 'live'),
+  onDivergence: part(word(DIVERGENCE_POLICIES), 'recorded'),
+  affinity: partList(parseRemovedHeader),
+};
+
 const IN_FLIGHT_PARTS = {
   requests: part(parseCount, String(LIMITS.inFlight)),
   bytes: part(parseInFlightBytes, formatBytes(LIMITS.inFlightBytes)),
@@ -157,10 +168,10 @@ const SENDING_OPTIONS = grouped('Sending and time limits', {
   ),
   ...ofOneRun({
     sessionOrder: value(
-      '--session-order <order>',
-      `${SESSION_ORDERS.join(' or ')}: send follow-ups as planned, or after the previous response`,
-      word(SESSION_ORDERS),
-      { default: 'open' },
+      '--session-order <order|parts>',
+      `${SESSION_ORDERS.join(' or ')}: send follow-ups as planned, or after the previous response; values=${VALUES.join(' or ')}: ids, tokens and cookies that the server issues; on-divergence=${DIVERGENCE_POLICIES.join(', ')}, if an answer has none; affinity=HEADER is sent back too`,
+      partsOf(SESSION_PARTS, 'order'),
+      { default: partDefaults(SESSION_PARTS) },
     ),
   }),
   ...deciding('process', {

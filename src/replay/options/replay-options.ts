@@ -9,11 +9,13 @@ import {
   type StatedOptions,
   textsOf,
 } from '../../core/options.ts';
+import { picked } from '../../core/picked.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import type { CheckLevel } from '../../core/run.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
 import { parseObjectives } from '../../documents/metrics/objectives.ts';
 import type { CalibrationLimits } from '../../documents/replay.ts';
+import type { DivergencePolicy } from '../engine/messages.ts';
 import { defaultScaling, type ScalingName, type ScalingOptions, unreachable } from '../plan/scaling.ts';
 import { RateCurve, stageText } from '../plan/stages.ts';
 import type { BodyChangeOptions } from '../request/body-changes.ts';
@@ -61,7 +63,6 @@ const AS_READ = [
   'cancels',
   'dryRun',
   'slo',
-  'sessionOrder',
   'maxRequests',
   'host',
   'retainRuns',
@@ -103,6 +104,13 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
   readonly confidence: number | null;
   /** Whether the run ends when every objective is decided. */
   readonly untilSure: boolean;
+  readonly sessionOrder: ReplayRead['sessionOrder']['order'];
+  /** How values that the server issues are sent; null to send them as recorded. */
+  readonly liveValues: {
+    readonly onDivergence: DivergencePolicy;
+    /** Headers in lower case that sessions send back, besides cookies and `x-session-token`. */
+    readonly affinity: readonly string[];
+  } | null;
   readonly connections: ReplayRead['connections']['policy'];
   /** Null for no limit. */
   readonly maxConnectionAgeMs: number | null;
@@ -168,6 +176,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
         ...read,
         shard: read.shard?.part ?? null,
         connections: connections.policy,
+        sessionOrder: read.sessionOrder.order,
         maxInFlight: maxInFlight.requests,
         shiftsTime: read.rewrite.some(({ time }) => time.length > 0),
         isMultiplied,
@@ -180,6 +189,9 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     jitterMs: scaling.jitter,
     perturb: scaling.perturb,
     shard: read.shard?.part ?? null,
+    sessionOrder: read.sessionOrder.order,
+    liveValues:
+      read.sessionOrder.values === 'live' ? picked(read.sessionOrder, 'onDivergence', 'affinity') : null,
     connections: connections.policy,
     maxConnectionAgeMs: connections.maxAge,
     maxInFlight: maxInFlight.requests,
@@ -280,6 +292,7 @@ const MADE_OF: Readonly<Record<string, keyof ReplayRead>> = {
   productionHosts: 'productionHost',
   allowedProductionHosts: 'productionHost',
   calibrationBounds: 'confidence',
+  liveValues: 'sessionOrder',
   untilSure: 'confidence',
 };
 

@@ -4,7 +4,7 @@ import type { AuditDocument, ScalingCounts } from '../../documents/replay.ts';
 import { changesServer } from '../../inference/grpc.ts';
 import type { AnswerForecast } from '../answers/expected-answer.ts';
 import { placeOf, type RecordedConnections } from '../engine/connections.ts';
-import type { PreparedRequest } from '../engine/messages.ts';
+import type { PreparedRequest, TakenValue } from '../engine/messages.ts';
 import type { RateCeiling, TargetFence } from '../guard.ts';
 import type { Shard } from '../options/parsers.ts';
 import type { ConnectionPolicy } from '../options/replay-flags.ts';
@@ -14,6 +14,7 @@ import type { PlayedAs } from '../request/copy-identity.ts';
 import { http2PartOf } from '../request/http2-part.ts';
 import type { TimeShift } from '../request/shift-time.ts';
 import { SKIP_REASONS, type SkipReason, skipReasonOf } from '../window/capture.ts';
+import type { PlannedLinks } from './links.ts';
 import type { Scaling } from './scaling.ts';
 import { isOfWindow, type PlannedSend, Stripe, scheduleOf } from './schedule.ts';
 import type { SessionChains } from './session-order.ts';
@@ -90,6 +91,8 @@ export interface PlanParts {
   readonly recordedConnections?: RecordedConnections;
   /** Finds the request that a follow-up waits for. Without it, every request is sent at its planned instant. */
   readonly chains?: SessionChains | null;
+  /** Finds the live values that requests need. Without it, all values are sent as recorded. */
+  readonly links?: PlannedLinks | null;
   /** Adds trace headers to traced requests. Without it, no request is traced. */
   readonly traced?: TracedHeaders | undefined;
   /** Moves times in bodies. Without it, they are sent as recorded. */
@@ -177,7 +180,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     listener.whole?.addPlanned(playedAsRow, offsetNs);
     if (admittedUnbuilt ?? ceiling.admits(offsetNs)) {
       const moved = parts.timeShift?.move(request, { row, intendedOffsetNs }) ?? request;
-      const changed = moved !== request || built.perturbed || isMasked(built);
+      const takes = parts.links?.follow(send, index, intendedOffsetNs) ?? NO_VALUES;
+      const changed = moved !== request || built.perturbed || isMasked(built) || takes.length > 0;
       const sizedAsSent = sizedRow(playedAsRow, moved.body);
       const sentRow = parts.changes.pinsLength ? { ...sizedAsSent, finish: null } : sizedAsSent;
       listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed, warmup });
@@ -188,6 +192,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       // Members are listed one by one, because spreading four objects would take longer than the rest of this loop.
       const recordedNs = durationNsOf(row);
       const http2 = http2PartOf(row, built.payload, moved, shared);
+      const live = parts.links?.liveOf(send, takes, moved, built.recorded) ?? null;
       yield {
         index,
         intendedOffsetNs,
@@ -201,6 +206,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
         chunked,
         http2,
         answer,
+        live,
         recordedNs,
       };
     } else {
@@ -210,6 +216,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     index += 1;
   }
 }
+
+const NO_VALUES: readonly TakenValue[] = [];
 
 /** How long an exchange took; null if unknown. */
 export function durationNsOf({ lastByteOffsetUs }: ExchangeRow): number | null {
@@ -225,7 +233,7 @@ function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): Own
     return null;
   }
   const payload = source.payload(send.row);
-  const built = builder.build(payload, as);
+  const built = builder.build(payload, as, parts.links?.livePlaces(send));
   if (built.kind === 'no_payload') {
     audit.skip('no_payload');
     return null;

@@ -1,4 +1,4 @@
-import type { RequestPart } from '../../core/exchange.ts';
+import type { Place, RequestPart } from '../../core/exchange.ts';
 import {
   type HeaderPair,
   HOP_BY_HOP,
@@ -14,7 +14,13 @@ import { isGrpc } from '../../inference/grpc.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
 import { type HostPolicy, refused } from '../options/parsers.ts';
 import type { Target } from '../target.ts';
-import { COPY_HEADER, type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
+import {
+  COPY_HEADER,
+  type CopyIdentity,
+  namesServerIssued,
+  type PlayedAs,
+  SERVER_ISSUED,
+} from './copy-identity.ts';
 
 /** A request to send, before it has a position in the schedule. */
 export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer'>;
@@ -36,6 +42,7 @@ export type BuildResult =
       readonly masked: MaskedParts;
       /** The recorded `Host`, for the fence. */
       readonly recordedHost: string | null;
+      readonly recorded: Pick<RequestHead, 'target' | 'headers'>;
       /** For a copy, whether it differs in a requested place. */
       readonly perturbed: boolean;
       /** Sent under another identity, but its compressed body still has the recorded one. */
@@ -87,14 +94,18 @@ export class RequestBuilder {
     this.#added = Map.groupBy(rules.addedHeaders, ([name]) => name.toLowerCase());
   }
 
-  /** @param as the identity under which the request is replayed; null for the recorded one */
-  build(payload: RequestPart | null, as: PlayedAs | null = null): BuildResult {
+  /**
+   * @param as the identity under which the request is replayed; null for the recorded one
+   * @param live places that get values of live answers later
+   */
+  build(payload: RequestPart | null, as: PlayedAs | null = null, live: readonly Place[] = []): BuildResult {
     const recorded = payload?.request ?? null;
     const identity = this.#rules.identity;
     if (payload === null || recorded === null || as === null || identity === undefined) {
       return this.#build(payload, null);
     }
-    if (as.copy > 0 && namesServerIssued(payload)) return { kind: 'unreplayable', reason: SERVER_ISSUED_ID };
+    if (as.copy > 0 && !live.some(isPreviousId) && namesServerIssued(payload))
+      return { kind: 'unreplayable', reason: SERVER_ISSUED_ID };
     const renamed = identity.rename(recorded, as);
     const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
     if (built.kind !== 'ready') return built;
@@ -133,6 +144,7 @@ export class RequestBuilder {
       kind: 'ready',
       masked,
       recordedHost: hosts[0]?.[1] ?? null,
+      recorded: { target, headers },
       perturbed: false,
       bodyUnread: false,
       request: {
@@ -184,6 +196,10 @@ export class RequestBuilder {
     if (copy !== null) flat.push(COPY_HEADER, String(copy));
     return flat;
   }
+}
+
+function isPreviousId(place: Place): boolean {
+  return place.in === 'json' && place.pointer === `/${SERVER_ISSUED}`;
 }
 
 /** A recorded `Host` without its user info. Null if the rest is masked too; then the target's host is sent. */

@@ -69,7 +69,8 @@ const TRACE_HEADERS: ReadonlySet<string> = new Set([
   ...['x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid'],
 ]);
 const TRACE_IDS = /(?<=\/)(?<decimal>\d+)|(?<![0-9a-f])[0-9a-f]{9,32}(?![0-9a-f])/gi;
-const SERVER_ISSUED = 'previous_response_id';
+/** The member that continues an earlier answer. */
+export const SERVER_ISSUED = 'previous_response_id';
 
 /** Whether a request refers to an earlier answer of the recorded server. */
 export function namesServerIssued({ request }: RequestPart): boolean {

@@ -46,6 +46,11 @@ export class Playback implements CaptureSource {
     return this.#parts.selection !== null;
   }
 
+  /** The capture without the selection. */
+  get capture(): CaptureSource {
+    return this.#parts.source;
+  }
+
   /** Calls `inWindow` from now on for every exchange read from the windows. Does nothing without a selection. */
   hear(inWindow: InWindow): void {
     this.#inWindow = this.#parts.selection === null ? null : inWindow;

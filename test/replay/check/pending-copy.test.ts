@@ -26,6 +26,7 @@ function pending(keeping: KeepingBudget | null) {
     keeping,
     bodyWritten: () => undefined,
     served: () => undefined,
+    answerBegins: () => null,
     over: (_, result) => results.push(result),
   });
   return { send, result: () => results[0] };

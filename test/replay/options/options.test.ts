@@ -71,6 +71,7 @@ describe('resolveReplayOptions', () => {
       threads: 1,
       sessionOrder: 'open',
       connections: 'pooled',
+      liveValues: { onDivergence: 'recorded', affinity: [] },
       maxConnectionAgeMs: null,
       maxInFlight: 10_000,
       maxInFlightBytes: 268_435_456,
