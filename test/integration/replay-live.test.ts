@@ -1,22 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
-import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runCommand } from '../support/command-here.ts';
 import { Agent, IssuingRouter } from '../support/issuing-router.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
+const SESSIONS = 6;
 let production: IssuingRouter;
 let target: IssuingRouter;
-beforeEach(async () => {
+let capture: string;
+beforeAll(async () => {
   production = await new IssuingRouter().listen();
+  capture = await recorded(SESSIONS);
+});
+afterAll(() => production.close());
+beforeEach(async () => {
   target = await new IssuingRouter().listen();
 });
-afterEach(() => {
-  production.close();
-  target.close();
-});
+afterEach(() => target.close());
 
 /** Turns, a cancelled stream, and two branches that need only the first answer. */
 async function converse(port: number, session: string): Promise<void> {
@@ -44,7 +46,7 @@ async function recorded(sessions: number, gapMs = 30): Promise<string> {
   return directory;
 }
 
-async function replay(capture: string, ...flags: string[]): Promise<ReplayDocument> {
+async function replay(...flags: string[]): Promise<ReplayDocument> {
   const args = ['replay', capture, '--target', `http://127.0.0.1:${target.port}`, '--json', ...flags];
   const out = ['--out', `${temporaryDirectory()}/run`];
   const { stdout, stderr } = await runCommand([...args, ...out]);
@@ -54,13 +56,55 @@ async function replay(capture: string, ...flags: string[]): Promise<ReplayDocume
 
 describe('a replay of sessions with values that the server issues', () => {
   it('sends those of the target in bodies, headers, cookies, paths and forms', async () => {
-    const capture = await recorded(12);
-    const { sent, sessionOrder } = await replay(capture);
+    const { sent, sessionOrder } = await replay();
     expect(target.unknown).toEqual([]);
     expect(target.answers.length).toBe(sent);
     expect(sent).toBe(production.answers.length);
-    expect(target.cancelled.size).toBe(12);
-    expect(sessionOrder?.values).toMatchObject({ linked: 12 * 8, diverged: 0, skipped: 0, unissued: 0 });
+    expect(target.cancelled.size).toBe(SESSIONS);
+    expect(sessionOrder?.values).toMatchObject({
+      linked: SESSIONS * 8,
+      diverged: 0,
+      skipped: 0,
+      unissued: 0,
+    });
+  });
+
+  it('gives each copy values of its own, also where it goes on from an earlier response', async () => {
+    for (const scaling of ['amplify', 'compress']) {
+      const { sent, audit } = await replay('--multiplier', '2', '--scaling', scaling);
+      expect(target.unknown).toEqual([]);
+      expect(audit?.unreplayableByReason).toEqual({});
+      expect(sent).toBe((scaling === 'amplify' ? 2 : 1) * production.answers.length);
+    }
+  });
+
+  it('waits for the answers that a request needs, and for no others', async () => {
+    // Both branches leave when the second turn is answered, though the first of them takes long.
+    target.delayMs = (body) => (body.includes('previous_response_id') && body.includes('call_id') ? 700 : 5);
+    const { sessionOrder, fidelity } = await replay();
+    expect(target.unknown).toEqual([]);
+    expect(fidelity.waitsFor).toBe('values');
+    expect(sessionOrder?.values?.waited).toBeGreaterThan(0);
+    expect(fidelity.dueInTime).toBeLessThan(fidelity.planned.count);
+  });
+
+  it.each([
+    ['recorded', 0],
+    ['skip', 2],
+    ['end-session', 2],
+  ])('counts answers without such values, and goes on by the rule: %s', async (rule, least) => {
+    target.callsTools = false;
+    const document = await replay('--session-order', `on-divergence=${rule}`);
+    const values = document.sessionOrder?.values;
+    expect(values?.diverged).toBeGreaterThan(0);
+    expect(values?.skipped ?? 0).toBeGreaterThanOrEqual(least);
+    expect(document.sent + (values?.skipped ?? 0)).toBe(production.answers.length);
+    expect(target.unknown.length > 0).toBe(rule === 'recorded');
+  });
+
+  it('sends recorded values if asked to', async () => {
+    const { sessionOrder, fidelity } = await replay('--session-order', 'values=recorded');
+    expect([sessionOrder?.values ?? null, fidelity.waitsFor ?? null]).toEqual([null, null]);
+    expect(target.unknown.length).toBeGreaterThan(0);
   });
 });
-void openCapture;
