@@ -58,14 +58,14 @@ export class IssuingRouter {
     }
     const session = this.#sessions.get(key);
     if (session === undefined) {
- this.#refuse(response, `token ${key}`);
- return;
-}
+      this.#refuse(response, `token ${key}`);
+      return;
+    }
     const cookie = /(?:^|; )route=([^;]*)/.exec(request.headers.cookie ?? '')?.[1];
     if (!isNew && cookie !== session.cookie) {
- this.#refuse(response, `cookie ${cookie}`);
- return;
-}
+      this.#refuse(response, `cookie ${cookie}`);
+      return;
+    }
     const headers: Record<string, string> = { 'x-session-token': key };
     if (isNew) headers['set-cookie'] = `route=${session.cookie}; Path=/; HttpOnly`;
     this.served[session.server]! += 1;
@@ -89,9 +89,9 @@ export class IssuingRouter {
     const cancelled = /^\/v1\/responses\/([^/]+)\/cancel$/.exec(path)?.[1];
     if (cancelled !== undefined) {
       if (!session.responses.has(cancelled)) {
- this.#refuse(response, `response ${cancelled}`);
- return;
-}
+        this.#refuse(response, `response ${cancelled}`);
+        return;
+      }
       this.cancelled.add(cancelled);
       json({ status: 'cancelled' });
       return;
@@ -99,9 +99,9 @@ export class IssuingRouter {
     if (contentType.startsWith('multipart/')) {
       const parent = /name="parent_file_id"\r\n\r\n([^\r]*)/.exec(body)?.[1];
       if (parent !== undefined && !session.files.has(parent)) {
- this.#refuse(response, `file ${parent}`);
- return;
-}
+        this.#refuse(response, `file ${parent}`);
+        return;
+      }
       const id = newId('file-');
       session.files.add(id);
       json({ id, object: 'file' });
@@ -119,9 +119,9 @@ export class IssuingRouter {
     }
     for (const { call_id } of Array.isArray(asked.input) ? asked.input : [])
       if (!session.calls.has(call_id)) {
- this.#refuse(response, `call ${call_id}`);
- return;
-}
+        this.#refuse(response, `call ${call_id}`);
+        return;
+      }
     const id = newId('resp_');
     session.responses.add(id);
     const calls = Array.from({ length: this.callsTools ? 2 : 0 }, () => newId('call_'));
@@ -133,9 +133,9 @@ export class IssuingRouter {
       arguments: '{}',
     }));
     if (asked.stream !== true) {
- json({ id, object: 'response', output });
- return;
-}
+      json({ id, object: 'response', output });
+      return;
+    }
     void this.#stream(id, output, headers, response);
   }
 
