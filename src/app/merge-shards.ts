@@ -61,6 +61,11 @@ export class OpenShards {
     const figures = statistics.figures(documents.every(({ planCounted }) => planCounted));
     const { fidelity, shard } = farthestOf(documents);
     const { recorded, recordedToPlanned, duplicates } = shard.whole;
+    // Rows have the instants at which sends came due, so only the shards know which of them were late for the plan.
+    const dueInTime =
+      planned.waitsFor === 'values'
+        ? documents.reduce((sum, document) => sum + (document.fidelity.dueInTime ?? 0), 0)
+        : figures.fidelity.dueInTime;
     return {
       ...figures,
       recorded: documents.reduce((sum, { selected }) => sum + selected, 0),
@@ -70,6 +75,7 @@ export class OpenShards {
         recordedToPlanned,
         duplicates,
         unfiltered: fidelity.unfiltered,
+        dueInTime,
       },
     };
   }

@@ -205,6 +205,7 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, objectives: re
     coverage: { share: coverage, unexplained: coverageUnexplained },
     health: mergedHealth(documents),
     interrupted: mergedInterruption(set.runs),
+    liveValues: summed(documents.map(({ sessionOrder }) => sessionOrder?.values ?? undefined)),
     bounds: { ...farthest.bounds, ...strictestOf(documents) },
     check: mergedCheck(documents, figures.check ?? null),
     shards: { count: set.count, missing: set.missing, startSpreadUs: set.startSpreadUs },

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { count, counts, type Immutable, maybeNumber, maybeText, untilSure } from './parts.ts';
-import { objectiveLine, replaySchema } from './replay.ts';
+import { objectiveLine, plannedValues, replaySchema } from './replay.ts';
 
 const { shape } = replaySchema;
 const stretch = { from: z.string(), to: z.string() };
@@ -158,6 +158,7 @@ export const replayPlanSchema = z.object({
       .nullable()
       .describe('In use at once if the target is as fast as recorded; null if unknown.'),
   }),
+  values: plannedValues.nullable().optional().describe('Null if no request needs a value of an answer.'),
   payloads,
 });
 export type ReplayPlanDocument = Immutable<z.infer<typeof replayPlanSchema>>;

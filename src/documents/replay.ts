@@ -474,16 +474,20 @@ const scalingPlan = z
   .describe('The scaling as requested, as planned and as achieved.');
 export type ScalingPlan = Immutable<z.infer<typeof scalingPlan>>;
 
-const liveValues = z
-  .object({
-    linked: count.describe('Requests that needed values of answers of the run.'),
-    willWait: count.describe('Of the planned ones: those that wait if the target is as fast as recorded.'),
+/** Of a plan and of a run. */
+export const plannedValues = z.object({
+  linked: count.describe('Requests that need values of answers of the run.'),
+  willWait: count.describe('Of the planned ones: those that wait if the target is as fast as recorded.'),
+  unissued: count.describe('Values sent as recorded: the exchange that issued them is not in the plan.'),
+  missed: counts.describe('How often a limit on the search for links was reached.'),
+});
+
+const liveValues = plannedValues
+  .extend({
     waited: count.describe('Those that waited for an answer.'),
-    unissued: count.describe('Values sent as recorded: the exchange that issued them is not in the plan.'),
     diverged: count.describe('Requests for which an answer had no such value.'),
     skipped: count.describe('Not sent for that reason, and those of their sessions after them.'),
     forgotten: count.describe('Values, cookies and sessions that were given up: too many were held.'),
-    missed: counts.describe('How often a limit on the search for links was reached.'),
   })
   .describe('Values that the server issued, sent as the target issued them.');
 export type LiveValuesDocument = Immutable<z.infer<typeof liveValues>>;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
+import type { ReplayPlanDocument } from '../../src/documents/replay-plan.ts';
 import { runCommand } from '../support/command-here.ts';
 import { Agent, IssuingRouter } from '../support/issuing-router.ts';
 import { startRecording } from '../support/recording.ts';
@@ -71,7 +72,10 @@ describe('a replay of sessions with values that the server issues', () => {
 
   it('gives each copy values of its own, also where it goes on from an earlier response', async () => {
     for (const scaling of ['amplify', 'compress']) {
-      const { sent, audit } = await replay('--multiplier', '2', '--scaling', scaling);
+      // With links, copies are the default above 1x.
+      const given = scaling === 'amplify' ? [] : ['--scaling', scaling];
+      const { sent, audit, ...run } = await replay('--multiplier', '2', ...given);
+      expect(run.scaling).toBe(scaling);
       expect(target.unknown).toEqual([]);
       expect(audit?.unreplayableByReason).toEqual({});
       expect(sent).toBe((scaling === 'amplify' ? 2 : 1) * production.answers.length);
@@ -97,6 +101,7 @@ describe('a replay of sessions with values that the server issues', () => {
     const document = await replay('--session-order', `on-divergence=${rule}`);
     const values = document.sessionOrder?.values;
     expect(values?.diverged).toBeGreaterThan(0);
+    expect(document.reasons.map(({ code }) => code)).toContain('diverged');
     expect(values?.skipped ?? 0).toBeGreaterThanOrEqual(least);
     expect(document.sent + (values?.skipped ?? 0)).toBe(production.answers.length);
     expect(target.unknown.length > 0).toBe(rule === 'recorded');
@@ -106,5 +111,26 @@ describe('a replay of sessions with values that the server issues', () => {
     const { sessionOrder, fidelity } = await replay('--session-order', 'values=recorded');
     expect([sessionOrder?.values ?? null, fidelity.waitsFor ?? null]).toEqual([null, null]);
     expect(target.unknown.length).toBeGreaterThan(0);
+  });
+
+  it('foretells in the plan how many requests will wait', async () => {
+    const { stdout } = await runCommand([
+      'replay',
+      capture,
+      '--dry-run',
+      '--multiplier',
+      '8',
+      '--scaling',
+      'compress',
+      '--json',
+    ]);
+    const { values, payloads } = JSON.parse(stdout) as ReplayPlanDocument;
+    expect(values).toMatchObject({ linked: SESSIONS * 8, unissued: 0 });
+    expect(values?.willWait).toBeGreaterThan(SESSIONS);
+    expect(payloads.found.server_issued_id).toBe(0);
+    const copied = await runCommand(['replay', capture, '--dry-run', '--multiplier', '2', '--json']);
+    const plan = JSON.parse(copied.stdout) as ReplayPlanDocument;
+    expect([plan.scaling, plan.values?.linked]).toEqual(['amplify', 2 * SESSIONS * 8]);
+    expect(plan.payloads.unreplayableByReason).toEqual({});
   });
 });

@@ -97,6 +97,7 @@ export function countedPlanLines(plan: ReplayPlanDocument): string[] {
     .filter(([reason]) => plan.sendable || reason !== 'no_payload')
     .reduce((sum, [, count]) => sum + count, planned);
   return linesOf(
+    ...valueLines(plan),
     `  connections in use at once: ${connections.openMax === null ? 'not known: no recorded latency' : `up to ${connections.openMax}, if the target is as fast as what was recorded`}`,
     ['', 'Arrivals'],
     arrivalLines(fidelity),
@@ -315,6 +316,17 @@ function sessionOrderLines({ sessionOrder, scaling, sessionsKnown }: PlanFacts):
     '    changes arrivals, which follow the target: a slower one is offered less, so this is no capacity for an open load',
     !sessionsKnown &&
       '    no recorder of this capture had a session key: without sessions it is the same as open',
+  );
+}
+
+/** How many requests wait for values of answers. */
+function valueLines({ values = null, planned }: ReplayPlanDocument): string[] {
+  if (values === null) return [];
+  const { linked, willWait, unissued } = values;
+  const share = ((100 * willWait) / Math.max(1, planned)).toFixed(1);
+  return linesOf(
+    `  values of answers: ${countOf(linked, 'request')} need some; ${willWait} (${share} % of all) will wait for them if the target is as fast as recorded`,
+    unissued > 0 && `    ${unissued} values are sent as recorded: what issued them is not in the plan`,
   );
 }
 

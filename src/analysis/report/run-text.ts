@@ -1,6 +1,6 @@
 import { countLines, linesOf } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
-import type { ReplayDocument, ShardDocument } from '../../documents/replay.ts';
+import type { LiveValuesDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { playedLines, scalingCountLines, unfilteredLines } from '../plan/view.ts';
 import { viewText } from '../render/table.ts';
 import { runView } from './view.ts';
@@ -23,6 +23,26 @@ export function runText(document: ReplayDocument, directory: string): string[] {
 }
 
 function sessionOrderLines(order: ReplayDocument['sessionOrder']): string[] {
+  return [...valueLines(order?.values ?? null), ...partlyOpenLines(order)];
+}
+
+function valueLines(values: LiveValuesDocument | null): string[] {
+  if (values === null) return [];
+  const { linked, waited, diverged, skipped, unissued, forgotten } = values;
+  return [
+    '',
+    `Values of answers: in ${countOf(linked, 'request')}`,
+    ...countLines([
+      [waited, 'waited for an answer with a value'],
+      [diverged, 'had an answer without the value'],
+      [skipped, 'not sent for that reason, or because their session was ended by it'],
+      [unissued, 'values sent as recorded: what issued them was not sent'],
+      [forgotten, 'values or sessions forgotten: more than are held'],
+    ]),
+  ];
+}
+
+function partlyOpenLines(order: ReplayDocument['sessionOrder']): string[] {
   if (order?.counts == null) return [];
   const { counts, heldBack, notHeld } = order;
   return [

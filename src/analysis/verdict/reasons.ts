@@ -16,6 +16,7 @@ import {
   lessLoad,
   longerAdvice,
   longerRun,
+  MULTIPLIER_ADVICE,
   type RefusingCap,
   raiseAdvice,
   refusedText,
@@ -99,20 +100,6 @@ interface Waits {
 
 /** Why fewer requests were sent than planned. */
 type Shortfall = 'stopped' | 'connections' | 'caps';
-
-/** Advice if the plan is too small, by what its requests could wait for. */
-const MULTIPLIER_ADVICE = {
-  plan: (scaling?: string) =>
-    followsRecordedTimes(scaling)
-      ? 'See skipped and coverage: requests are missing from the recording, or cannot be replayed. Where sessions were drawn, give another --seed, a longer window, or --scaling compress.'
-      : 'See skipped: requests are missing from the recording, or cannot be replayed.',
-  sessions: () =>
-    'Replay a smaller multiplier, or a window that is long beside its sessions: the target slowed its sessions down, or requests are missing (see sessionOrder, skipped and coverage).',
-  values: () =>
-    'Replay a smaller multiplier, or a window that is long beside its sessions: requests waited for answers with values that they need, or are missing (see sessionOrder, skipped and coverage).',
-  connections: (scaling?: string) =>
-    `Give --connections pooled, or ${lessLoad(scaling)}: recorded connections were busy beyond the plan, or requests are missing (see connectionWaits, skipped and coverage).`,
-} as const;
 
 /** The words for all codes of runs and reports. */
 const CATALOGUE = {
@@ -549,12 +536,25 @@ const CATALOGUE = {
         ? 'Give --compare-at-1x: it plays at 1x first and compares latency, statuses and sizes with the recording.'
         : 'Take a recording that has answers, or a longer one.',
   }),
-  partly_open: entry<null>({
+  diverged: entry<{ requests: number; share: number }>({
+    severity: 'note',
+    title: 'Answers lacked values that later requests need',
+    text: ({ requests, share }) =>
+      `for ${countOf(requests, 'request')} (${percent(share)}) an answer had no value`,
+    means:
+      'The target answered otherwise than the recorded server, so these requests name ids that it never issued, or are missing.',
+    advice: 'See the errors, and whether the target calls tools as the recorded server did.',
+  }),
+  partly_open: entry<{ awaited: number } | null>({
     severity: 'note',
     title: 'Sessions waited for the target',
-    text: () => 'follow-ups waited for the answer before them, so a slower target was offered less',
+    text: (values) =>
+      `${values === null ? 'follow-ups waited for the answer before them' : `${countOf(values.awaited, 'request')} waited for values of answers`}, so a slower target was offered less`,
     means: 'The figures are no capacity for an open load.',
-    advice: 'For a capacity, replay with --session-order open.',
+    advice: (values) =>
+      values === null
+        ? 'For a capacity, replay with --session-order open.'
+        : 'Compare planned arrivals with those that came due (fidelity.planned and fidelity.resolved).',
   }),
   turned_away: entry<TurnedAway>({
     severity: 'note',

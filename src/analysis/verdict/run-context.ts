@@ -8,6 +8,7 @@ import type {
   ConnectionWaits,
   HealthDocument,
   JudgementBounds,
+  LiveValuesDocument,
 } from '../../documents/replay.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import type { ShardSet } from '../run/shards.ts';
@@ -79,6 +80,11 @@ export interface RunContext extends PlanMultipliers {
   readonly calibration?: Calibration | null;
   /** For a merged run. `startSpreadUs` is by the clocks of the hosts. */
   readonly shards?: Pick<ShardSet, 'count' | 'missing' | 'startSpreadUs'> | undefined;
+  /** Values of answers in later requests; null or absent if no request needed any. */
+  readonly liveValues?:
+    | Pick<LiveValuesDocument, 'linked' | 'waited' | 'diverged' | 'skipped'>
+    | null
+    | undefined;
   /** Planned failures of dependencies; absent if there are none. */
   readonly faults?: readonly FaultDocument[] | undefined;
   /** Expected requests of a plan that may not have been read completely; absent if unknown. */
@@ -167,4 +173,17 @@ export function reachedText({ playedMultiplier, effectiveMultiplier }: PlanMulti
   return playedMultiplier === null
     ? null
     : `${formatMultiplier(playedMultiplier)} times what the capture holds`;
+}
+
+/** Shares of the planned requests that lacked a live value: above the first it is noted, above the second in doubt. */
+export const DIVERGED_NOTE = 0.01;
+export const DIVERGED_DOUBT = 0.05;
+
+/** The requests that were not sent with the values that they need; null if none needed any. */
+export function divergedOf({ figures, liveValues }: RunContext) {
+  if (liveValues == null || figures.planned === 0) return null;
+  const { diverged, skipped } = liveValues;
+  // Those that were skipped because they lacked a value are among both.
+  const requests = Math.max(diverged, skipped);
+  return { requests, share: requests / figures.planned };
 }

@@ -46,6 +46,7 @@ export interface ReplaySummaryInput
     | 'faults'
     | 'concurrency'
     | 'expectedRequests'
+    | 'liveValues'
   > {
   readonly run: Run;
   readonly objectives: readonly Objective[];

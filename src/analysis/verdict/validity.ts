@@ -19,6 +19,9 @@ import { type FactsOf, type Reason, reason } from './reasons.ts';
 import {
   beyondMultiplier,
   connectionWaitsOf,
+  DIVERGED_DOUBT,
+  DIVERGED_NOTE,
+  divergedOf,
   isStoppedByFailures,
   lagBoundNs,
   type PlanMultipliers,
@@ -205,6 +208,8 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
     const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor, scaling };
     yield reason('multiplier_not_reached', facts);
   }
+  const diverged = divergedOf(context);
+  if (diverged !== null && diverged.share > DIVERGED_DOUBT) yield reason('diverged', diverged, 'doubt');
   const waits = connectionWaitsOf(figures, bounds);
   if (waits === null) return;
   const { connectionWait: waited, lag } = figures.latency;
@@ -486,6 +491,12 @@ export function* notesOf({ context, objectives, bounds }: EvaluatedRun): Generat
     yield reason('uncalibrated', { why, pairs: calibration.pairs });
   }
   if (figures.fidelity.waitsFor === 'sessions') yield reason('partly_open', null);
+  const { liveValues } = context;
+  if (liveValues != null && liveValues.waited > 0)
+    yield reason('partly_open', { awaited: liveValues.waited });
+  const diverged = divergedOf(context);
+  const isNoted = diverged !== null && diverged.share > DIVERGED_NOTE && diverged.share <= DIVERGED_DOUBT;
+  if (isNoted) yield reason('diverged', diverged);
   // Too few to doubt the comparison, but their latency is unknown.
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
   if (turnedAwayExcess > 0 && turnedAwayExcess <= bounds.statusShare) {

@@ -10,9 +10,10 @@ import { hasFailed, isOfWrongServer, type Send } from '../../core/run.ts';
 import { US_PER_S } from '../../core/units.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
 import type { Objective } from '../../documents/metrics/objectives.ts';
-import type { ReplayDocument } from '../../documents/replay.ts';
+import type { ReplayDocument, WaitsFor } from '../../documents/replay.ts';
 import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
+import { hasLinks } from '../../replay/plan/links.ts';
 import { defaultScaling, type ScalingName, unreachable } from '../../replay/plan/scaling.ts';
 import type { ReplayEnd } from '../../replay/run.ts';
 import type { OpenedCapture } from '../open-capture.ts';
@@ -109,7 +110,10 @@ export async function playStep(
   const { forecast, window } = planned.plan;
   const offeredPerS =
     (scene.selectedShare * forecast.plannedExchanges) / Math.max(1e-9, window.plannedSpanNs / 1e9);
-  const { windows, backlog, rates, law } = measuresOf(scene, order, options, { offeredPerS, windowS });
+  const awaitsValues = options.liveValues !== null && hasLinks(opened.source, window.parts);
+  const waitsFor = waitsForOf(options, awaitsValues);
+  const facts = { offeredPerS, windowS, waitsFor };
+  const { windows, backlog, rates, law } = measuresOf(scene, order, options, facts);
   const hopeless = new AbortController();
   const untilNs = () => (hopeless.signal.aborted ? seenNs : stepS * 1e9);
   let seenNs = 0;
@@ -165,7 +169,11 @@ function measuresOf(
   scene: StepScene,
   { multiplier, windows: count, longestAnswerS }: StepOrder,
   options: ReplayOptions,
-  { offeredPerS, windowS }: { readonly offeredPerS: number; readonly windowS: number },
+  {
+    offeredPerS,
+    windowS,
+    waitsFor,
+  }: { readonly offeredPerS: number; readonly windowS: number; readonly waitsFor: WaitsFor | null },
 ) {
   const { objectives, tiers, settlingS } = scene;
   const dispersion = dispersionOf(scene, multiplier, options.scaling);
@@ -177,7 +185,7 @@ function measuresOf(
       multiplier,
       tiers,
       bounds: statedBounds(options),
-      waitsFor: waitsForOf(options),
+      waitsFor,
       // Monitored series are known only after the step.
       objectives: objectives.filter(({ series }) => series === undefined),
     }),
@@ -292,6 +300,7 @@ export function stepOptions(
     ...options,
     multiplier,
     scaling: stepScaling(scene, multiplier),
+    isScalingDefault: false,
     drainDeadlineMs: scene.drainMs,
     window: { ...options.window, ranges, search: null, loops: null, durationMs },
   };

@@ -14,6 +14,7 @@ import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { Filters } from '../../replay/options/window-options.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/plan/forecast.ts';
+import { hasLinks } from '../../replay/plan/links.ts';
 import type { FixedRate } from '../../replay/plan/rate.ts';
 import { SCALING_KINDS, Scaling, STAGES_BEND } from '../../replay/plan/scaling.ts';
 import { RateCurve, stageText } from '../../replay/plan/stages.ts';
@@ -48,8 +49,31 @@ export interface ReplayChoice extends Omit<ReplayPlan, 'forecast'> {
  * @throws AppError CAPTURE_EMPTY for empty windows, OPTION_INVALID if the capture lacks the requested traffic
  */
 export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): ReplayChoice {
-  const options =
-    asked.rate === null ? asked : { ...asked, multiplier: multiplierOf(asked.rate, opened, asked) };
+  const choice = chooseScaled(
+    opened,
+    asked.rate === null ? asked : { ...asked, multiplier: multiplierOf(asked.rate, opened, asked) },
+  );
+  return needsCopies(opened, choice)
+    ? chooseScaled(opened, { ...choice.options, scaling: 'amplify' })
+    : choice;
+}
+
+/**
+ * Whether more load is more sessions by default. Where a request needs values of answers, a faster session would only
+ * wait for them.
+ */
+function needsCopies(
+  { source, overview }: OpenedCapture,
+  { options, scaling, window }: ReplayChoice,
+): boolean {
+  const { isScalingDefault, liveValues } = options;
+  const isFaster = options.scaling === 'compress' && scaling.curve.max > 1 && scaling.curve.min >= 1;
+  if (!isScalingDefault || liveValues === null || !isFaster || overview.sessionKeys.length === 0)
+    return false;
+  return hasLinks(source, window.parts);
+}
+
+function chooseScaled(opened: OpenedCapture, options: ReplayOptions): ReplayChoice {
   const curve = new RateCurve(options.multiplier, options.stages);
   // The slowest pace limits the length of a window.
   const pace = options.scaling === 'compress' || options.rate !== null ? curve.min : 1;

@@ -17,6 +17,7 @@ import type { CreateChecker } from '../../replay/check/answer-checks.ts';
 import { RateCeiling } from '../../replay/guard.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { type DryRunParts, type DryRunReport, dryRun } from '../../replay/plan/dry-run.ts';
+import { linksOfPlan } from '../../replay/plan/links.ts';
 import { OpenSessions } from '../../replay/plan/sessions.ts';
 import { copyIdentityOf } from '../../replay/plan/superpose.ts';
 import { RequestBuilder } from '../../replay/request/build.ts';
@@ -172,13 +173,17 @@ export async function countPlan(planned: PlannedReplay): Promise<ReplayPlanDocum
   const statistics = new FidelityStatistics();
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const recording = new StatusMix();
-  const report = await dryRun(dryRunParts(planned), {
-    addRecorded: (row) => statistics.addRecorded(row),
-    addPlanned: (row, intendedOffsetNs) => {
-      statistics.addPlanned(row, intendedOffsetNs);
-      recording.addPlanned(row);
+  const links = await linksOfPlan(source, { ...plan, warmup: null });
+  const report = await dryRun(
+    { ...dryRunParts(planned), links },
+    {
+      addRecorded: (row) => statistics.addRecorded(row),
+      addPlanned: (row, intendedOffsetNs) => {
+        statistics.addPlanned(row, intendedOffsetNs);
+        recording.addPlanned(row);
+      },
     },
-  });
+  );
   // The same error as in a replay, so that a script that plans first gets it here.
   if (report.whole.recorded === 0) throw nothingSelected(source, options.filters);
   const { recorded, planned: sends, recordedToPlanned, duplicates, unfiltered } = statistics.figures();
@@ -217,6 +222,7 @@ export async function countPlan(planned: PlannedReplay): Promise<ReplayPlanDocum
       duplicateRatioExact: duplicates.exact,
     },
     connections: { policy: options.connections, openMax: report.connections },
+    values: report.links,
     bounds,
     options: describeReplayOptions(options, window),
     payloads: report.payloads,

@@ -10,6 +10,7 @@ import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import { objectiveState, summariseReplay } from '../../analysis/verdict/summary.ts';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
+import { picked } from '../../core/picked.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
@@ -430,6 +431,7 @@ function documentOf(
 ): ReplayDocument {
   const { plan, source, objectives, unexplained, warmup, looks } = parts;
   const { health, audit, end } = outcome;
+  const sessionOrder = sessionOrderDocument(plan.options, outcome);
   const untilSure = looks?.document(outcome.endedEarly) ?? null;
   const before = figures.warmup.planned + (calibration?.sent ?? 0);
   const summary = summariseReplay({
@@ -475,16 +477,13 @@ function documentOf(
       },
     },
     interrupted: interruptedBy(end, signal),
+    liveValues: sessionOrder.values,
     bounds: boundsOfRun(plan, looks),
     check: checkDocument(plan.options.check, figures.check ?? null, outcome.ignored),
     calibration,
     faults: faults?.faults,
-    warmup:
-      warmup === null
-        ? null
-        : { askedNs: warmup.askedNs, heldNs: warmup.recordedNs, playedNs: warmup.spanNs },
+    warmup: warmup && { askedNs: warmup.askedNs, heldNs: warmup.recordedNs, playedNs: warmup.spanNs },
   });
-  const { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests } = audit;
   return {
     ...summary,
     ...parts.tested,
@@ -493,7 +492,7 @@ function documentOf(
     untilSure,
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
-    audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
+    audit: picked(audit, 'unreplayableByReason', 'maskedHeaders', 'maskedQueryKeys', 'maskedRequests'),
     cancels: { policy: plan.options.cancels, untimed: outcome.untimedCancels },
     changes: outcome.changes,
     connections: connectionsDocument(plan.options, outcome),
@@ -504,7 +503,7 @@ function documentOf(
     telemetry: null,
     autoscaling,
     timeShift: outcome.timeShift,
-    sessionOrder: sessionOrderDocument(plan.options, outcome),
+    sessionOrder,
   };
 }
 

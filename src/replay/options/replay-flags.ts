@@ -75,7 +75,7 @@ const SCALING_PARTS = {
 const SCALING_OPTIONS = grouped('Load and scaling', {
   scaling: value(
     '--scaling <way|parts>',
-    `${SCALINGS.join(', ')} (default: compress, below 1x thin); copies of sessions are delayed by up to jitter=TIME ` +
+    `${SCALINGS.join(', ')} (default: compress, with links amplify, below 1x thin); copies of sessions are delayed by up to jitter=TIME ` +
       'and changed at perturb=header:NAME or perturb=json:/POINTER',
     partsOf(SCALING_PARTS, 'way'),
     { default: partDefaults(SCALING_PARTS) },

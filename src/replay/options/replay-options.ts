@@ -90,6 +90,8 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
   readonly filters: Filters;
   /** Copies of a session start up to this much later than the original. */
   readonly jitterMs: number;
+  /** Whether the scaling was not set, so that links in the capture may decide it. */
+  readonly isScalingDefault: boolean;
   readonly perturb: readonly PerturbedPlace[];
   /** Starts of paths, and what replaces them. */
   readonly pathMappings: readonly PathMapping[];
@@ -187,6 +189,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     confidence: read.confidence.share,
     untilSure: read.confidence.untilSure,
     jitterMs: scaling.jitter,
+    isScalingDefault: scaling.way === null,
     perturb: scaling.perturb,
     shard: read.shard?.part ?? null,
     sessionOrder: read.sessionOrder.order,
@@ -263,7 +266,7 @@ function asRead(read: ReplayRead): AsRead {
 
 /** The options in the form that a run stores, without the values of added headers. */
 export function describeReplayOptions(options: ReplayOptions, window: TimeRange): Record<string, unknown> {
-  const { addedHeaders, target, grpcTarget, caPem, ...plain } = options;
+  const { addedHeaders, target, grpcTarget, caPem, isScalingDefault: _default, ...plain } = options;
   return {
     ...plain,
     target: target?.url ?? null,

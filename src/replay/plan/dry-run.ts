@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
+import type { ExchangePayload, ExchangeRow, Message, Place } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
 import { PAYLOAD_FINDINGS, type PayloadAudit, type PayloadFinding } from '../../documents/replay-plan.ts';
@@ -7,6 +7,7 @@ import { maskedPointers, whyNoBody } from '../check/compared-fields.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
 import { Concurrency } from './concurrency.ts';
+import type { LinkCounts } from './links.ts';
 import {
   AuditCounter,
   durationNsOf,
@@ -37,6 +38,7 @@ export interface DryRunParts
     | 'ceiling'
     | 'durationNs'
     | 'builder'
+    | 'links'
   > {
   /** Expected sends of the plan, over which the sample is spread. */
   readonly expected: number;
@@ -66,6 +68,8 @@ export interface DryRunReport {
   readonly payloads: PayloadAudit;
   /** Connections in use at once if the target is as fast as recorded; null if unknown. */
   readonly connections: number | null;
+  /** Null if no request needs a value of an answer. */
+  readonly links: LinkCounts | null;
 }
 
 /** Sends planned between two turns of the event loop, so that output appears and signals are handled. */
@@ -77,6 +81,7 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
   const [audit, tally, concurrency] = [new AuditCounter(), new ScalingTally(), new Concurrency()];
   const auditor = new PayloadAuditor(parts.builder);
   const stride = Math.max(SAMPLE_STRETCH, Math.ceil(parts.expected / SAMPLE_STRETCHES));
+  const { links = null } = parts;
   let [recorded, places, planned, refusedForRate, lastNs] = [0, 0, 0, 0, 0];
   let cappedAtNs: number | null = null;
   const tellRecorded = (row: ExchangeRow, own: boolean): void => {
@@ -95,8 +100,9 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
     const admitted = parts.ceiling.admits(intendedOffsetNs);
     if (!own) continue;
     if (skipped === null && planned % stride < SAMPLE_STRETCH) {
-      auditor.add(source.payload(row), playedAs(send, scaling));
+      auditor.add(source.payload(row), playedAs(send, scaling), links?.livePlaces(send));
     }
+    if (admitted) links?.follow(send, planned, intendedOffsetNs);
     tally.planned(send);
     listener.addPlanned(row, intendedOffsetNs);
     concurrency.add(intendedOffsetNs, durationNsOf(row));
@@ -110,6 +116,7 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
     refusedForRate,
     payloads: auditor.report(),
     connections: concurrency.max,
+    links: links?.waits === true ? links.counts() : null,
   };
 }
 
@@ -145,8 +152,9 @@ class PayloadAuditor {
     this.#builder = builder;
   }
 
-  add(payload: ExchangePayload | null, as: PlayedAs | null = null): void {
-    const result = this.#builder.build(payload, as);
+  /** @param live places that get values of live answers */
+  add(payload: ExchangePayload | null, as: PlayedAs | null = null, live: readonly Place[] = []): void {
+    const result = this.#builder.build(payload, as, live);
     if (result.kind === 'no_payload' || payload?.request == null) return;
     this.#sampled += 1;
     if (isComparable(payload.response)) this.#comparable += 1;
@@ -155,6 +163,7 @@ class PayloadAuditor {
       return;
     }
     const findings = findingsOf(payload);
+    if (live.length > 0) findings.delete('server_issued_id');
     const { headers, queryKeys, bodyValues } = result.masked;
     if (headers.length + queryKeys.length + bodyValues.length > 0) findings.add('masked');
     for (const finding of findings) this.#found.set(finding, (this.#found.get(finding) ?? 0) + 1);

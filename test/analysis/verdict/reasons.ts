@@ -100,6 +100,7 @@ export const REASONS: readonly Reason[] = [
   reason('staging_not_representative', { differences: ['median latency 2.00 ms, recorded 41.0 ms'] }),
   reason('server_differs', { differences: [{ fact: '/version version', a: '0.6.3', b: '0.7.0' }] }),
   reason('uncalibrated', { why: 'not_asked', pairs: 0 }),
+  reason('diverged', { requests: 8, share: 0.02 }),
   reason('partly_open', null),
   reason('turned_away', { share: 0.01, recorded: null, status: '404' }),
   reason('recorded_refusals', { share: 0.3 }),

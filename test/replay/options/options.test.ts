@@ -46,6 +46,7 @@ describe('resolveReplayOptions', () => {
       rate: null,
       concurrency: null,
       seed: 1,
+      isScalingDefault: true,
       jitterMs: 1_000,
       perturb: [],
       shard: null,
