@@ -11,13 +11,14 @@ import { differencesText, type ServerDifference } from '../../documents/server-d
 import {
   changeText,
   figureText,
+  intervalText,
   latencyText,
   metricName,
   NONE,
   numberText,
   pointsText,
-  ratioText,
   shareText,
+  timesText,
 } from '../render/table.ts';
 import { figuresOf, type Reason, type Words, worded } from '../verdict/reasons.ts';
 import { isStoppedByFailures } from '../verdict/run-context.ts';
@@ -69,7 +70,7 @@ const COMPARISONS = {
   }),
   our_lag: words<ComparedMetric>({
     text: ({ name, ratio, ratioLessLag }) =>
-      `${metricName(name)} is undecided, as we sent late: its ratio is ${ratioText(ratio)} from the planned instants, and ${ratioText(ratioLessLag)} from when we sent`,
+      `${metricName(name)} is undecided, as we sent late: B is ${changeOf(ratio)} from the planned instants, and ${changeOf(ratioLessLag)} from when we sent`,
     advice:
       'Run both replays on cores or hosts that nothing else uses. reprise selftest shows the highest rate that a host can send.',
   }),
@@ -243,10 +244,9 @@ function changedText(metric: ComparedMetric): string {
     const of = name === 'mismatched' ? 'answers' : 'requests';
     return `${metricName(name)} went from ${shareText(a)} to ${shareText(b)} of the ${of}`;
   }
-  const values = `${metricName(name)} went from ${latencyText(a)} to ${latencyText(b)}`;
   const change = changeText(metric);
-  if (change === NONE) return values;
-  return `${values}: ${change} window by window (99 %: ${ratioText(interval?.[0])} to ${ratioText(interval?.[1])})`;
+  if (change === NONE) return `${metricName(name)} went from ${latencyText(a)} to ${latencyText(b)}`;
+  return `${metricName(name)} is ${change} (99 %: ${intervalText(interval)})`;
 }
 
 function undecidedText(metric: ComparedMetric, why: string): string {
@@ -264,8 +264,12 @@ function timesLonger(pairs: number, pairsNeeded: number | null): string {
   return numberText(Number(((pairsNeeded ?? 0) / Math.max(1, pairs)).toPrecision(2)));
 }
 
+function changeOf(ratio: number | null | undefined): string {
+  return ratio == null ? NONE : timesText(ratio);
+}
+
 function rangeText({ unit, interval90 }: ComparedMetric): string {
   const isRatio = unit === 'ms';
-  const text = isRatio ? ratioText : pointsText;
-  return `${isRatio ? 'window by window B ÷ A' : 'the difference'} lies between ${text(interval90?.[0])} and ${text(interval90?.[1])}`;
+  const text = isRatio ? changeOf : pointsText;
+  return `${isRatio ? 'B' : 'the difference'} is between ${text(interval90?.[0])} and ${text(interval90?.[1])}`;
 }

@@ -10,10 +10,10 @@ import {
   tilesOf,
   viewPage,
 } from '../render/html.ts';
-import { figureText, metricName, shareText } from '../render/table.ts';
+import { figureText, intervalText, metricName, shareText } from '../render/table.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import { differingMetric } from './routes.ts';
-import { byWindow, comparisonView, fromTo, isShift, sideTexts } from './view.ts';
+import { changeOrBoth, comparisonView, isShift, sideTexts } from './view.ts';
 
 /** The comparison as one page: the verdict with ratios and intervals, the reasons, and all figures, collapsed. */
 export function comparisonPage(document: ComparisonDocument, assets: PageAssets, timeZone = 'UTC'): string {
@@ -61,7 +61,7 @@ function routeTiles({ routes }: ComparisonDocument): Tile[] {
   const change = metric === undefined ? '' : `${metricName(metric.name)} ${changeOf(metric).value}`;
   return [
     {
-      label: routes.worse === 1 ? 'one route' : `the worst of ${routes.worse} routes`,
+      label: routes.worse === 1 ? 'worst route' : `the worst of ${routes.worse} routes`,
       value: worst.route ?? 'no route',
       state: STATES.worse,
       note: change,
@@ -72,7 +72,8 @@ function routeTiles({ routes }: ComparisonDocument): Tile[] {
 function changeOf(metric: ComparedMetric): Pick<Tile, 'value' | 'note'> {
   if (metric.unit === 'share')
     return { value: `${shareText(metric.a)} → ${shareText(metric.b)}`, note: 'of the pairs' };
-  return { value: fromTo(metric), note: byWindow(metric) };
+  const note = metric.interval === null ? '' : `99 %: ${intervalText(metric.interval)}`;
+  return { value: changeOrBoth(metric), note };
 }
 
 /** The chart of ratios; empty for two profiles. */
@@ -85,10 +86,11 @@ function ratioFigure({ compares, bounds, metrics }: ComparisonDocument): string 
   if (drawn === '') return '';
   return figure(
     {
-      title: 'How long B takes beside A',
-      unit: 'B ÷ A, on a logarithmic scale',
+      title: 'B compared with A',
+      unit: 'change of the latency, on a logarithmic scale of B ÷ A',
       source: `paired windows of the same requests; thick 90 %, thin 99 % for all metrics together; grey band: less than ${shareText(bounds.floor)} counts as no change`,
-      lookFor: 'a thin line that lies wholly beyond 1x, with its point beyond the band: a change that counts',
+      lookFor:
+        'a thin line that lies wholly on one side of 0 %, with its point beyond the band: a change that counts',
     },
     drawn,
   );

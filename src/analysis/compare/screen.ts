@@ -15,11 +15,11 @@ import {
   changeText,
   columnsOf,
   figureText,
+  intervalText,
   latencyText,
   metricName,
   NONE,
   pointsText,
-  ratioText,
   resultText,
   shareText,
   tableLines,
@@ -74,7 +74,7 @@ function metricLines(metrics: ComparisonDocument['metrics'], most: number): Scre
     .slice(0, metrics.length < most ? metrics.length : Math.max(1, most - 2));
   const columns = shown.some(isShift)
     ? columnsOf(['figure'], ['A', 'B', 'shift', 'result'])
-    : columnsOf(['metric'], ['A', 'B', 'window by window', 'B ÷ A, 90 %', 'result']);
+    : columnsOf(['metric'], ['change', '90 %, + slower', 'result', 'whole A', 'whole B']);
   const [title, ...rows] = tableLines(columns, shown.map(cellsOf));
   const more = metrics.length - shown.length;
   return [
@@ -99,6 +99,6 @@ function cellsOf(metric: ComparisonDocument['metrics'][number]): string[] {
   const isMs = unit === 'ms';
   const value = isMs ? latencyText : shareText;
   const change = isMs ? changeText(metric) : pointsText(difference);
-  const windows = !isMs || interval90 === null ? NONE : interval90.map(ratioText).join(' to ');
-  return [metricName(name), value(a), value(b), change, windows, resultText(metric)];
+  const windows = isMs ? intervalText(interval90) : NONE;
+  return [metricName(name), change, windows, resultText(metric), value(a), value(b)];
 }

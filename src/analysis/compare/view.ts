@@ -13,7 +13,9 @@ import {
   calledHere,
   changeText,
   columnsOf,
+  digestLines,
   figureText,
+  intervalText,
   latencyText,
   metricName,
   NONE,
@@ -40,6 +42,13 @@ export function comparisonView(document: ComparisonDocument, timeZone = 'UTC', p
   const { verdict, reasons, notes, a, b } = document;
   const paths = { A: a.name, B: b.name };
   const pairs = pairsText(document);
+  const ofBoth = (linesOf: (side: ComparedSide) => readonly string[]) => {
+    const [ofA, ofB] = [linesOf(a), linesOf(b)];
+    return [
+      ...ofA.map((line) => `${ofB.includes(line) ? 'A and B' : 'A'}: ${line}`),
+      ...ofB.filter((line) => !ofA.includes(line)).map((line) => `B: ${line}`),
+    ];
+  };
   return {
     title: 'Comparison',
     verdict,
@@ -53,10 +62,11 @@ export function comparisonView(document: ComparisonDocument, timeZone = 'UTC', p
       ...(document.runs ?? [a, b]).filter(({ run }) => run !== null).map(ownText),
       ...[noiseText(document)].filter((line) => line !== ''),
       ...(pairs === '' ? [] : [pairs]),
+      ...ofBoth(digestLines),
     ],
-    tested: [...testedLines(a).map((line) => `A: ${line}`), ...testedLines(b).map((line) => `B: ${line}`)],
+    tested: ofBoth(testedLines),
     sections: [
-      sectionOf('metrics', 'Metrics', [metricTable(document)]),
+      sectionOf('metrics', 'Metrics', [metricTable(document), wholeTable(document)]),
       sectionOf('routes', 'By route', [routeTable(document)]),
     ].filter(({ tables }) => tables.length > 0),
   };
@@ -82,25 +92,38 @@ function metricTable({ compares, metrics }: ComparisonDocument): Table {
   }
   return {
     title: 'Every metric',
-    unit: 'latency and ttft: from the planned instant to the last byte, to the first token; itl_mean: mean time between tokens of a stream; shares of pairs',
-    source: 'requests that were sent on both sides, paired by their recorded id',
-    lookFor:
-      'the result, which is judged window by window: a window that is slow on both sides is no change. A and B are over the whole run. How long a run would decide what is undecided is in the notes',
+    unit: 'B compared with A, + is slower; shares in percentage points (pp)',
+    source:
+      'means over windows of paired requests, so that a window that is slow on both sides is no change; the pairs have one recorded id',
+    lookFor: 'the result. How long a run would decide what is undecided is in the notes',
     toneOf: resultTone,
     columns: columnsOf(['metric'], METRIC_COLUMNS),
     rows: metrics.filter((metric): metric is ComparedMetric => !isShift(metric)).map(metricCells),
   };
 }
 
-const METRIC_COLUMNS = [
-  'A',
-  'B',
-  'window by window',
-  'joint 99 % interval',
-  '90 % interval',
-  'windows',
-  'result',
-];
+const METRIC_COLUMNS = ['change', 'joint 99 % interval', '90 % interval', 'windows', 'result'];
+
+/**
+ * What each side measured. It is a table of its own, because the quotient of two whole runs is not the change by which
+ * B is judged.
+ */
+function wholeTable({ compares, metrics }: ComparisonDocument): Table | null {
+  if (compares === 'profiles') return null;
+  return {
+    title: 'Each side as a whole',
+    unit: 'latency and TTFT: from the planned instant to the last byte, to the first token; ITL mean: mean time between tokens of a stream; shares of pairs',
+    source: 'all pairs of the run, not window by window: B ÷ A of these is not the change above',
+    lookFor: 'how long requests take',
+    columns: columnsOf(['metric'], ['A', 'B']),
+    rows: metrics
+      .filter((metric): metric is ComparedMetric => !isShift(metric))
+      .map(({ name, unit, a, b }) => [
+        metricName(name),
+        ...[a, b].map((of) => (unit === 'ms' ? latencyText(of) : shareText(of))),
+      ]),
+  };
+}
 
 function resultTone(cell: string): 'good' | 'bad' | null {
   return cell === 'better' ? 'good' : cell === 'worse' ? 'bad' : null;
@@ -158,23 +181,18 @@ function directionsText(document: ComparisonDocument): string {
   const told = latencies.flatMap((metric) =>
     metric.ratio === null || metric.verdict === 'undecided'
       ? []
-      : [`${metricName(metric.name)} ${fromTo(metric)}${byWindow(metric, ' (', ')')}`],
+      : [`${metricName(metric.name)} ${changeOrBoth(metric)}`],
   );
-  if (told.length > 0) return `A → B: ${told.slice(0, 2).join('; ')}`;
+  if (told.length > 0) return `B compared with A: ${told.slice(0, 2).join('; ')}`;
   const seconds = lengthNeededS(document);
   const length = seconds === null ? '' : `: a run of about ${formatMs(seconds * 1e3)} would tell`;
   return `no latency of B can be compared with A yet${length}`;
 }
 
-/** `20 % slower window by window`, between the given texts; empty without a ratio. */
-export function byWindow(metric: ComparedMetric, before = '', behind = ''): string {
+/** `20 % slower`; without a ratio, `30.2 ms → no answer`. */
+export function changeOrBoth(metric: ComparedMetric): string {
   const change = changeText(metric);
-  return change === NONE ? '' : `${before}${change} window by window${behind}`;
-}
-
-/** `30.2 ms → 37.5 ms` */
-export function fromTo({ a, b }: Pick<ComparedMetric, 'a' | 'b'>): string {
-  return `${latencyText(a)} → ${latencyText(b)}`;
+  return change === NONE ? `${latencyText(metric.a)} → ${latencyText(metric.b)}` : change;
 }
 
 type SidesOf = Pick<ComparisonDocument, 'a' | 'b' | 'runs'>;
@@ -274,15 +292,12 @@ function pairsText({ pairs, unpaired }: ComparisonDocument): string {
 }
 
 function metricCells(metric: ComparedMetric): string[] {
-  const { name, unit, a, b, difference, interval, interval90, windows } = metric;
+  const { name, unit, difference, interval, interval90, windows } = metric;
   const isMs = unit === 'ms';
-  const value = (of: ComparedMetric['a']) => (isMs ? latencyText(of) : shareText(of));
   const range = (bounds: ComparedMetric['interval']) =>
-    bounds === null ? NONE : bounds.map((each) => (isMs ? ratioText(each) : pointsText(each))).join(' to ');
+    isMs ? intervalText(bounds) : (bounds?.map(pointsText).join(' to ') ?? NONE);
   return [
     metricName(name),
-    value(a),
-    value(b),
     isMs ? changeText(metric) : pointsText(difference),
     range(interval),
     range(interval90),

@@ -2,7 +2,7 @@ import { zonedTime } from '../../core/calendar.ts';
 import type { ComparedMetric } from '../../documents/comparison.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import { type ChartData, escaped, type FigureText, figure, type Scale } from './html.ts';
-import { metricName, NONE, numberText, timesText } from './table.ts';
+import { metricName, NONE, numberText, signedText, timesText } from './table.ts';
 
 /** The colours of a page, in the order of their use. */
 const COLOURS = ['one', 'two', 'three', 'four'] as const;
@@ -309,7 +309,7 @@ export function ratioPlot(metrics: readonly ComparedMetric[], floor: number): st
   }
   const ticks = placed.map(
     (value) =>
-      `<line class="${value === 1 ? 'soft' : 'grid'}" x1="${x(value)}" x2="${x(value)}" y1="0" y2="${bottom}"/><text x="${x(value)}" y="${bottom + 18}" text-anchor="middle">${value}x</text>`,
+      `<line class="${value === 1 ? 'soft' : 'grid'}" x1="${x(value)}" x2="${x(value)}" y1="0" y2="${bottom}"/><text x="${x(value)}" y="${bottom + 18}" text-anchor="middle">${signedText(value)}</text>`,
   );
   const width = (at(1 + floor) - at(1 / (1 + floor))).toFixed(2);
   return wide(bottom + 46, 'ratios of latencies with their intervals', [

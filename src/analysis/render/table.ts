@@ -153,10 +153,7 @@ export function ratioText(ratio: number | null | undefined): string {
 
 type Change = Pick<ComparedMetric, 'ratio' | 'interval90' | 'verdict'>;
 
-/**
- * `7 % slower`: the mean ratio over paired windows, by which B is judged. The columns beside it are figures of the
- * complete runs.
- */
+/** `7 % slower`: the mean ratio over paired windows, by which B is judged. */
 export function changeText({ a, b, ratio }: Pick<ComparedMetric, 'a' | 'b' | 'ratio'>): string {
   // If one side has no answer, the ratio is only a limit of our own.
   return ratio === null || a === 'Infinity' || b === 'Infinity' ? NONE : timesText(ratio);
@@ -178,14 +175,31 @@ export function timesText(ratio: number): string {
   const isSlower = ratio >= 1;
   const times = isSlower ? ratio : 1 / ratio;
   if (times >= MULTIPLE) return `${Number(times.toFixed(2))}x as ${isSlower ? 'slow' : 'fast'}`;
-  const percent = Math.abs(ratio - 1) * 100;
-  const text = String(Number(percent.toFixed(percent < 10 ? 1 : 0)));
+  const text = percentText(ratio);
   return text === '0' ? 'as fast' : `${text} % ${isSlower ? 'slower' : 'faster'}`;
+}
+
+/** Ratios as signed percentages, such as the ends of an interval: `−3.2 to +7.1 %`, where `+` is slower. */
+export function signedText(...ratios: readonly number[]): string {
+  const signed = ratios.map((ratio) => {
+    const text = percentText(ratio);
+    return text === '0' ? text : `${ratio < 1 ? '−' : '+'}${text}`;
+  });
+  return `${signed.join(' to ')} %`;
+}
+
+export function intervalText(ends: readonly [number, number] | null | undefined): string {
+  return ends == null ? NONE : signedText(...ends);
+}
+
+function percentText(ratio: number): string {
+  const percent = Math.abs(ratio - 1) * 100;
+  return String(Number(percent.toFixed(percent < 10 ? 1 : 0)));
 }
 
 /** `latency_p95` → `latency p95`. */
 export function metricName(name: string): string {
-  return name.replaceAll('_', ' ');
+  return name.replaceAll('_', ' ').replace(/^(ttft|itl|tpot)\b/, (short) => short.toUpperCase());
 }
 
 /** A figure of a profile in any unit. */

@@ -125,7 +125,7 @@ describe('comparing pairs of the same requests', () => {
     expect(verdict).toBe('INCONCLUSIVE');
     expect(metrics.find(({ name }) => name === 'failed')).toMatchObject({ verdict: 'undecided' });
     expect(reasons.map(({ text }) => text).join()).toMatch(
-      /failed is undecided with 700 pairs: the difference lies between [+-]?[\d.]+ pp and \+1\.\d+ pp; about [\d,]+ pairs are needed/,
+      /failed is undecided with 700 pairs: the difference is between [+-]?[\d.]+ pp and \+1\.\d+ pp; about [\d,]+ pairs are needed/,
     );
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { lengthNeededS } from '../../../src/analysis/compare/judge.ts';
+import { comparisonPage } from '../../../src/analysis/compare/page.ts';
 import { comparisonScreen } from '../../../src/analysis/compare/screen.ts';
 import { comparisonView } from '../../../src/analysis/compare/view.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../../src/app/compare.ts';
@@ -33,9 +34,25 @@ describe('the end of a comparison', () => {
   test('lists what is worse first, in its colour, and says how long a run would tell', async () => {
     const { lines } = await screenOf(900, 1.5);
     const bad = lines.filter((line) => line instanceof TonedLine && line.tone === 'bad') as TonedLine[];
-    expect(bad[1]?.text).toMatch(/^ {2}latency p50 .* worse$/);
+    expect(bad[1]?.text).toMatch(/^ {2}latency p50 +\d+ % slower .* worse .* ms$/);
     const { text } = await screenOf(100, 1.02);
     expect(text.join(' ')).toMatch(/a run of about [\d.]+ (?:s|min) would tell of all/);
+  });
+
+  test('a change stood beside two numbers whose quotient was another, and codes stood in place of names', async () => {
+    const { document } = await screenOf(900, 1.5);
+    const labels = { labels: { build: 'v1' }, captureDigest: '0123456789abcdef' };
+    const both = { ...document, a: { ...document.a, ...labels }, b: { ...document.b, ...labels } };
+    const { lines, tested, sections } = comparisonView(both);
+    expect(lines[0]).toMatch(/^B compared with A: latency p50 \d+ % slower; latency p95 [\d.]+/);
+    expect(tested).toEqual(['A and B: tested: build v1']);
+    expect(lines.at(-1)).toBe('A and B: digest of the capture: 0123456789abcdef');
+    const [changes, whole] = sections[0]?.tables ?? [];
+    expect(changes?.columns.map(({ title }) => title)).not.toContain('A');
+    expect(changes?.rows[0]?.[1]).toMatch(/^\d+ % slower$/);
+    expect(whole?.columns.map(({ title }) => title)).toEqual(['metric', 'A', 'B']);
+    const page = comparisonPage(both, { script: '', style: '' });
+    expect(page).toContain('<strong>Latency p50 worse</strong> <code>latency_p50_worse</code>');
   });
 
   test('names no length where the doubt is another than too few pairs', async () => {
