@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { buildProfile, type ProfileContext } from '../analysis/profile/build-profile.ts';
 import { LinkStatistics } from '../analysis/profile/links.ts';
 import { PayloadStatistics } from '../analysis/profile/payloads.ts';
+import { ReuseStatistics } from '../analysis/profile/prompt-reuse.ts';
 import { shareable } from '../analysis/profile/share.ts';
 import { ProfileStatistics } from '../analysis/profile/statistics.ts';
 import { AppError, Problems, reasonOf } from '../core/errors.ts';
@@ -202,6 +203,7 @@ function profileWindow(
   const statistics = new ProfileStatistics(options.timeZone, window?.parts ?? []);
   const payloads = new PayloadStatistics();
   const links = new LinkStatistics();
+  const reuse = new ReuseStatistics();
   const filter = rowFilterOf(options.filters, (row) => source.payload(row));
   const isSealed = inspection.encrypted.segments > 0 && !hasKey;
   const cannotLook = overview.arrivalsOnly || isSealed;
@@ -218,7 +220,7 @@ function profileWindow(
       if (filter !== null && !filter(row)) continue;
       statistics.add(row, timeline.place(row.arrivalUs));
       const payload = sample.takes() ? source.payload(row) : undefined;
-      if (payload !== undefined) payloads.add(row, payload);
+      reuse.add(row, payload === undefined ? null : payloads.add(row, payload));
       links.add(row, payload ?? null);
     }
   }
@@ -234,6 +236,7 @@ function profileWindow(
     unfilteredRequests: inWindow,
     payloads: sample.isNone ? null : payloads.figures(sample.isComplete),
     ...links.figures(),
+    ...reuse.figures(sample.isComplete),
     notes: filter === null ? notes : [...notes, FILTERED],
   });
 }

@@ -74,6 +74,8 @@ export interface ExchangeFacts {
   readonly clientLeftOffsetUs: number | null;
   readonly firstTokenOffsetUs: number | null;
   readonly promptTokens: number | null;
+  /** Tokens of the prompt that the server read from its cache; null or absent if it reported none, not even 0. */
+  readonly cachedTokens?: number | null;
   readonly outputTokens: number | null;
   readonly batch: number | null;
   /** Why the server stopped generating; null or absent if the answer does not state it, or was not read. */

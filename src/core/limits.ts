@@ -101,6 +101,8 @@ export const LIMITS = {
   linksPerExchange: 1_024,
   /** Sessions whose answers are held until their next request, when links are found in a capture. */
   linkedSessions: 10_000,
+  /** Prefixes of prompts that are remembered to find how much of later ones is the same; about 32 MiB. */
+  promptPrefixes: 3_000_000,
   requestBodyBytes: 32 * MIB,
   responseBodyBytes: 1 * MIB,
   assemblyBudgetBytes: 96 * MIB,

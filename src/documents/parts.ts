@@ -245,3 +245,15 @@ export const queueForecast = z.object({
   assumptions: z.array(z.string()),
 });
 export type QueueForecast = Immutable<z.infer<typeof queueForecast>>;
+
+export const cacheHits = z
+  .object({
+    answers: count,
+    promptTokens: count,
+    cachedTokens: count,
+    share: share.describe('`cachedTokens` of `promptTokens`.'),
+  })
+  .describe(
+    'Prompt tokens that servers report from their caches, of models whose answers report any. An answer without a count has 0.',
+  );
+export type CacheFigures = Immutable<z.infer<typeof cacheHits>>;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { LINK_LIMITS, LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import { PLACES } from '../core/exchange.ts';
 import {
+  cacheHits,
   count,
   distribution,
   foundStretch,
@@ -152,6 +153,21 @@ const links = z
   })
   .describe('Values that the server issued and that clients send back.');
 export type LinkFigures = Immutable<z.infer<typeof links>>;
+
+const reuse = z
+  .object({
+    prompts: count.describe('Examined prompts.'),
+    tokens: count.describe('Their tokens: as the server counted them, else 4 bytes count as one.'),
+    upperBound: maybeNumber.describe(
+      'Share of these tokens that earlier prompts of the same model begin with, or that the server reports from its cache. Null unless every payload was examined.',
+    ),
+    beyondLimit: count.describe(
+      'Prompts after the limit on remembered prefixes was reached. They are not counted.',
+    ),
+    reported: cacheHits.nullable().describe('Null if no answer reports cached tokens.'),
+  })
+  .describe('How much of the prompts a cache of prefixes could reuse, and did.');
+export type ReuseFigures = Immutable<z.infer<typeof reuse>>;
 
 const window = z.object({
   from: z.string(),
@@ -371,6 +387,7 @@ export const profileSchema = z.object({
   omitted,
   payloads: payloads.nullable().describe('Null if none was examined.'),
   links: links.optional().describe('Absent if no request with a session was searched.'),
+  reuse: reuse.optional().describe('Absent without prompts.'),
   notes: z.array(z.string()).describe('Caveats: limits that were reached, missing data.'),
 });
 export type ProfileDocument = Immutable<z.infer<typeof profileSchema>>;

@@ -211,7 +211,7 @@ function bodyOf(
 
 function usageOf(
   response: ImportedResponse | null,
-): Pick<Exchange, 'promptTokens' | 'outputTokens' | 'finish'> {
+): Pick<Exchange, 'promptTokens' | 'cachedTokens' | 'outputTokens' | 'finish'> {
   if (response === null || response.body.kept === null) return NO_USAGE;
   if (!isPlain(headerValue(headerPairsOf(response.head), 'content-encoding'))) return NO_USAGE;
   const end = response.body.kept.subarray(-USAGE_BYTES);

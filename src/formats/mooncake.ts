@@ -3,6 +3,7 @@ import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, resolveOptions, text, value } from '../core/options.ts';
 import { shownJsonText, TextCounts } from '../core/text.ts';
 import { parseCount, parsePositiveMs } from '../core/units.ts';
+import { promptTextOf, TOKEN_BYTES } from '../inference/prompt-prefixes.ts';
 import { originOption, parseFilled } from './arrival-trace.ts';
 import { ArrivalTimes } from './exact-time.ts';
 import {
@@ -36,14 +37,7 @@ import {
   verbatimMember,
 } from './input.ts';
 import { bodyDraft } from './payloads.ts';
-import {
-  BLOCK_TOKENS,
-  blockIdsOf,
-  promptBodyOf,
-  promptOf,
-  promptTextOf,
-  TOKEN_BYTES,
-} from './prompt-blocks.ts';
+import { BLOCK_TOKENS, blockIdsOf, promptBodyOf, promptOf } from './prompt-blocks.ts';
 
 /** `mooncake_trace` rows that AIPerf replays: with verbatim payloads, or with lengths and `hash_ids`. */
 export const MOONCAKE: ExportFormat = {

@@ -1,26 +1,14 @@
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { SeededRandom } from '../core/random.ts';
-import { InputProblem, type JsonObject } from './input.ts';
-
-/** Tokens of a block in the traces that Mooncake published (FAST 2025). */
-export const BLOCK_TOKENS = 512;
-/** Bytes that count as a token. Blocks are cut by bytes, because only the server has its tokenizer. */
-export const TOKEN_BYTES = 4;
+import { TOKEN_BYTES } from '../inference/prompt-prefixes.ts';
+import { InputProblem } from './input.ts';
 
 /**
- * The text that a server builds a prompt from, in the order of the prompt: tools, instructions, turns. If the turns of
- * one body are the first turns of another, its text is a prefix of the other's. Null for a body without a prompt.
+ * Tokens of a block in the traces that Mooncake published (FAST 2025). Blocks are cut by bytes, because only the server has
+ * its tokenizer.
  */
-export function promptTextOf(body: JsonObject): string | null {
-  const { tools, system, instructions, messages, prompt, input } = body;
-  const turns = messages ?? prompt ?? input ?? null;
-  if (turns === null) return null;
-  return [tools, system, instructions, ...(Array.isArray(turns) ? turns : [turns])]
-    .filter((part) => part !== undefined && part !== null)
-    .map((part) => JSON.stringify(part))
-    .join('\n');
-}
+export const BLOCK_TOKENS = 512;
 
 /**
  * The `hash_ids` of a prompt, one for each block of tokens. Each is a keyed hash of the text up to the end of its

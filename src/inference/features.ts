@@ -208,3 +208,12 @@ export function payloadApiOf(route: Route): PayloadApi | null {
   }
   return known.api;
 }
+
+/** Routes whose answers are generated text. */
+const GENERATING =
+  /\/(?:chat\/completions|completions|responses|v1\/messages|api\/chat|api\/generate|generate|generate_stream|completion|invocations)$/;
+
+/** Whether the answers of a route are generated text: two samples may differ, and both are right. */
+export function generatesText(route: string | null): boolean {
+  return route !== null && GENERATING.test(route);
+}

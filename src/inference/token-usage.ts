@@ -4,10 +4,16 @@ import { isJsonObject, jsonMember, jsonNumber, jsonStart } from '../core/json-cu
 /** Token counts reported by a server; null if not reported. */
 export interface TokenUsage {
   readonly promptTokens: number | null;
+  /** Tokens of the prompt that the server had in its cache, and did not process again. */
+  readonly cachedTokens: number | null;
   readonly outputTokens: number | null;
 }
 
-export const NO_USAGE: TokenUsage = Object.freeze({ promptTokens: null, outputTokens: null });
+export const NO_USAGE: TokenUsage = Object.freeze({
+  promptTokens: null,
+  cachedTokens: null,
+  outputTokens: null,
+});
 
 /** Objects that contain the counts, most common first. */
 const HOLDERS = ['"usage"', '"details"', '"usageMetadata"'] as const;
@@ -16,6 +22,9 @@ const HOLDERS = ['"usage"', '"details"', '"usageMetadata"'] as const;
 const PROMPT_NAMES = ['prompt_tokens', 'input_length', 'promptTokenCount'] as const;
 /** Read from or written to a cache: parts of the prompt that `input_tokens` does not count. */
 const CACHED_NAMES = ['cache_read_input_tokens', 'cache_creation_input_tokens'] as const;
+/** Read from a cache, by their own name or in an object with details of the prompt. */
+const HIT_NAMES = ['cache_read_input_tokens', 'cachedContentTokenCount', 'prompt_cache_hit_tokens'] as const;
+const DETAILS = ['prompt_tokens_details', 'input_tokens_details'] as const;
 const OUTPUT_NAMES = [
   'completion_tokens',
   'output_tokens',
@@ -46,13 +55,15 @@ export function usageIn(piece: Uint8Array): TokenUsage {
   }
   const promptTokens = lastPlain(text, PLAIN_PROMPT_NAMES);
   const outputTokens = lastPlain(text, PLAIN_OUTPUT_NAMES);
-  return promptTokens === null && outputTokens === null ? NO_USAGE : { promptTokens, outputTokens };
+  if (promptTokens === null && outputTokens === null) return NO_USAGE;
+  return { promptTokens, cachedTokens: null, outputTokens };
 }
 
 /** The later counts; where those are null, the earlier ones. */
 export function laterUsage(earlier: TokenUsage, later: TokenUsage): TokenUsage {
   return {
     promptTokens: later.promptTokens ?? earlier.promptTokens,
+    cachedTokens: later.cachedTokens ?? earlier.cachedTokens,
     outputTokens: later.outputTokens ?? earlier.outputTokens,
   };
 }
@@ -66,7 +77,8 @@ function lastHeld(text: Buffer, holder: string): TokenUsage | null {
     if (!isJsonObject(text, value)) continue;
     const promptTokens = firstCount(text, value, PROMPT_NAMES) ?? uncachedWithCached(text, value);
     const outputTokens = isOfStart(text, at) ? null : firstCount(text, value, OUTPUT_NAMES);
-    if (promptTokens !== null || outputTokens !== null) return { promptTokens, outputTokens };
+    if (promptTokens === null && outputTokens === null) continue;
+    return { promptTokens, cachedTokens: cachedIn(text, value), outputTokens };
   }
   return null;
 }
@@ -77,6 +89,17 @@ function uncachedWithCached(text: Buffer, usage: number): number | null {
   if (promptTokens === null) return null;
   for (const name of CACHED_NAMES) promptTokens += countAt(text, jsonMember(text, usage, name)) ?? 0;
   return promptTokens;
+}
+
+function cachedIn(text: Buffer, usage: number): number | null {
+  for (const name of DETAILS) {
+    const details = jsonMember(text, usage, name);
+    const count = isJsonObject(text, details)
+      ? countAt(text, jsonMember(text, details, 'cached_tokens'))
+      : null;
+    if (count !== null) return count;
+  }
+  return firstCount(text, usage, HIT_NAMES);
 }
 
 /** Whether the position is in the event that begins a message: an event has one line. */

@@ -16,7 +16,7 @@ function scanned(form: AnswerForm, pieces: readonly (string | Buffer)[]) {
     bytes.fill(0xee);
     scan.arrived((index + 1) * 1e6);
   }
-  const usage = scan.finish();
+  const { cachedTokens: _, ...usage } = scan.finish();
   return { firstMs: scan.firstTokenNs === null ? null : scan.firstTokenNs / 1e6, ...usage };
 }
 

@@ -58,7 +58,23 @@ describe('the tokens an answer says it took', () => {
     ['counts that are none', { usage: { prompt_tokens: -1, completion_tokens: '3' } }, null, null],
     ['a usage that is null', { usage: null }, null, null],
   ])('by %s', (_, body, promptTokens, outputTokens) => {
-    expect(usageIn(json(body))).toEqual({ promptTokens, outputTokens });
+    expect(usageIn(json(body))).toMatchObject({ promptTokens, outputTokens });
+  });
+
+  it.each<[string, object, number | null]>([
+    ['chats', { prompt_tokens: 12, prompt_tokens_details: { cached_tokens: 5 } }, 5],
+    ['chats without a hit', { prompt_tokens: 12, prompt_tokens_details: { cached_tokens: 0 } }, 0],
+    ['responses', { input_tokens: 9, input_tokens_details: { cached_tokens: 8 } }, 8],
+    ['Anthropic', { input_tokens: 9, cache_read_input_tokens: 100, cache_creation_input_tokens: 7 }, 100],
+    ['DeepSeek', { prompt_tokens: 12, prompt_cache_hit_tokens: 4 }, 4],
+    ['servers that report none', { prompt_tokens: 12, prompt_tokens_details: null }, null],
+    [
+      'servers that report nonsense',
+      { prompt_tokens: 12, prompt_tokens_details: { cached_tokens: '5' } },
+      null,
+    ],
+  ])('include those from the cache, by %s', (_, usage, cachedTokens) => {
+    expect(usageIn(json({ usage }))).toMatchObject({ cachedTokens });
   });
 
   it('are those said last, in a piece that begins anywhere', () => {
@@ -67,7 +83,7 @@ describe('the tokens an answer says it took', () => {
     );
     const stream = `${events.join('')}data: {"choices":[],"usage":null}\n\ndata: [DONE]\n\n`;
     for (let from = 0; from < (events[0]?.length ?? 0); from += 1)
-      expect(usageIn(Buffer.from(stream.slice(from)))).toEqual({ promptTokens: 5, outputTokens: 3 });
+      expect(usageIn(Buffer.from(stream.slice(from)))).toMatchObject({ promptTokens: 5, outputTokens: 3 });
   });
 
   it('are never read out of a text', () => {
@@ -75,7 +91,7 @@ describe('the tokens an answer says it took', () => {
       fc.property(fc.nat(1_000), fc.nat(40), (count, from) => {
         const content = JSON.stringify({ usage: { completion_tokens: count }, eval_count: count });
         const piece = json({ message: { content: JSON.stringify(content) + content } }).subarray(from);
-        expect(usageIn(piece)).toEqual({ promptTokens: null, outputTokens: null });
+        expect(usageIn(piece)).toEqual({ promptTokens: null, cachedTokens: null, outputTokens: null });
       }),
     );
   });

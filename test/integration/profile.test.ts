@@ -7,7 +7,7 @@ import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { accountOf } from '../support/accounts.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
-import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { ODD_DAY, profiledCapture, SECRET_PROMPT } from '../support/profiled-capture.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -39,6 +39,35 @@ describe('reprise profile', () => {
     expect(whole.payloads).toMatchObject({ complete: true, sampled: whole.requests });
     expect(whole.payloads?.protocols.map(({ protocol }) => protocol)).toContain('openai chat');
     expect(JSON.stringify(whole)).not.toContain(SECRET_PROMPT);
+  });
+
+  test('bounds how much of the prompts a cache could reuse, beside what the server reports', async () => {
+    const content = 'The same words first, then others. '.repeat(20);
+    const chat = (at: number, cachedTokens: number | null) =>
+      exchangeOf({
+        arrivalUs: TEST_EPOCH_US + at * 1e6,
+        route: 'POST /v1/chat/completions',
+        model: 'm',
+        promptTokens: 200,
+        cachedTokens,
+        request: requestMessage({
+          body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: `${content}${at}` }] }),
+        }),
+      });
+    const chats = captureOf([chat(0, null), chat(1, 160), chat(2, 100), chat(3, 200)]);
+    const { reuse } = await profile(chats);
+    expect(reuse).toMatchObject({
+      prompts: 4,
+      tokens: 800,
+      beyondLimit: 0,
+      reported: { answers: 4, promptTokens: 800, cachedTokens: 460, share: 0.575 },
+    });
+    expect(reuse?.upperBound).toBeGreaterThanOrEqual(0.72);
+    expect(reuse?.upperBound).toBeLessThanOrEqual(0.75);
+    const { reuse: part } = await profile(chats, '--payload-sample', '1');
+    expect(part).toMatchObject({ prompts: 1, upperBound: null, reported: { share: 0.575 } });
+    const shown = await runCommand(['profile', chats]);
+    expect(shown.stdout).toContain('57.5');
   });
 
   test('takes windows, filters and samples as a replay does', async () => {

@@ -95,6 +95,7 @@ export const SHIFT_BOUNDS = Object.freeze({
   mix: 0.05,
   hours: 0.15,
   duplicates: 0.1,
+  cache: 0.05,
   failed: 0.01,
 });
 export type ShiftGroup = keyof typeof SHIFT_BOUNDS;
@@ -163,6 +164,8 @@ function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileFigure[]
     mix('statuses', ({ statuses }) => new Map(statuses.map((each) => [`${each.status}`, each.share]))),
     ...(likeSpans && spans[0] >= 24 * 3_600 ? [hours(a, b)] : []),
     share('duplicates', 'duplicates', ({ duplicateRatio }) => duplicateRatio),
+    share('prompt_reuse_bound', 'cache', ({ reuse }) => reuse?.upperBound ?? null),
+    share('cache_hits', 'cache', ({ reuse }) => reuse?.reported?.share ?? null),
     share('failed', 'failed', ({ errors }) => errors.failedShare),
   ];
 }

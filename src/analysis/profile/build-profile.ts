@@ -19,6 +19,7 @@ export interface ProfileContext
     | 'omitted'
     | 'payloads'
     | 'links'
+    | 'reuse'
     | 'notes'
   > {
   readonly timeZone: string;

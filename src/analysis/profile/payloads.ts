@@ -32,17 +32,20 @@ export class PayloadStatistics {
   #read = 0;
   #sayRetry = 0;
 
-  /** @param payload null if the capture has no payload of the exchange */
-  add(row: ExchangeRow, payload: ExchangePayload | null): void {
+  /**
+   * @param payload null if the capture has no payload of the exchange
+   * @returns the request, or null if it could not be read
+   */
+  add(row: ExchangeRow, payload: ExchangePayload | null): ReadableRequest | null {
     this.#sampled += 1;
     if (payload === null) {
       this.#unread.not_stored += 1;
-      return;
+      return null;
     }
     const request = readableRequest(row, payload);
     if (typeof request === 'string') {
       this.#unread[request] += 1;
-      return;
+      return null;
     }
     this.#read += 1;
     if (request.saysRetry) this.#sayRetry += 1;
@@ -55,6 +58,7 @@ export class PayloadStatistics {
       this.#kinds.set(kind, statistics);
     }
     statistics.add(request, payload);
+    return request;
   }
 
   figures(complete: boolean): PayloadFigures {

@@ -71,6 +71,7 @@ export function profileSections(document: ProfileDocument, shown: number): Secti
     sectionOf('payloads', 'What the payloads ask for', [
       ...kinds.map((kind) => payloadTable(kind, payloads?.complete === true ? 'every request' : 'a sample')),
       linksTable(document),
+      reuseTable(document),
     ]),
     sectionOf('latency', 'Latency as recorded', [percentilesTable(document), inputSizesTable(document)]),
     sectionOf('trouble', 'What went wrong, and what is missing', [
@@ -362,6 +363,43 @@ function linksTable({ links }: ProfileDocument): Table | null {
     lookFor: 'ids that another server does not know: it answers them with 404 or 400',
     columns: columnsOf(['place in the answer', 'place in the request'], ['values']),
     rows: links.places.map((place) => [place.from, place.to, numberText(place.links)]),
+  };
+}
+
+/** What a cache of prefixes could reuse, and did; null without prompts. */
+function reuseTable({ reuse }: ProfileDocument): Table | null {
+  if (reuse === undefined) return null;
+  const { prompts, tokens, upperBound, beyondLimit, reported } = reuse;
+  const isPart = upperBound === null && prompts > 0;
+  return {
+    title: 'Prompts: what a cache of prefixes can reuse',
+    unit: 'share of the prompt tokens',
+    source: linesOf(
+      'prompts in the order of arrival, none before the window',
+      isPart && 'only a part was examined: --payload-sample all gives the bound',
+      beyondLimit > 0 && `limit reached: ${countOf(beyondLimit, 'later prompt')} not counted`,
+    ).join('; '),
+    lookFor:
+      'a replay with other hits than recorded: its first tokens are earlier or later for that reason alone',
+    columns: columnsOf(['what'], ['requests', 'prompt tokens', 'share']),
+    rows: [
+      [
+        'upper bound: an earlier prompt begins with it',
+        numberText(prompts),
+        numberText(tokens),
+        shareText(upperBound),
+      ],
+      ...(reported === null
+        ? []
+        : [
+            [
+              'reported by the server (cached tokens)',
+              numberText(reported.answers),
+              numberText(reported.promptTokens),
+              shareText(reported.share),
+            ],
+          ]),
+    ],
   };
 }
 

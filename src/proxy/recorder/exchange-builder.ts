@@ -291,6 +291,7 @@ export class ExchangeBuilder {
       clientLeftOffsetUs: leftNs === null ? null : offsetUs(leftNs),
       firstTokenOffsetUs: firstTokenNs === null ? null : offsetUs(firstTokenNs),
       promptTokens: usage?.promptTokens ?? null,
+      cachedTokens: usage?.cachedTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,
       batch: this.#asked().batch,
       finish: scan?.finishReason ?? null,

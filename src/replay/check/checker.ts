@@ -5,7 +5,7 @@ import { headerPairsOf, headerValue } from '../../core/headers.ts';
 import { asBuffer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
-import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
+import { generatesText, isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
 import { isGrpc } from '../../inference/grpc.ts';
 import { isRecord } from '../../inference/stream-events.ts';
 import { usageIn } from '../../inference/token-usage.ts';
@@ -21,7 +21,6 @@ import {
   differentEnds,
   finishesOf,
   finishMasked,
-  generatesText,
   holdsGeneratedText,
   isNearLength,
   outlineOf,

@@ -15,15 +15,6 @@ import { StreamEnd } from '../answers/stream-end.ts';
 import { factsOf, type StreamFacts } from './answer-copy.ts';
 import { placeAt } from './compared-fields.ts';
 
-/** Routes whose answers are generated text. */
-const GENERATING =
-  /\/(?:chat\/completions|completions|responses|v1\/messages|api\/chat|api\/generate|generate|generate_stream|completion|invocations)$/;
-
-/** Whether the answers of a route are generated text: two samples may differ, and both are right. */
-export function generatesText(route: string | null): boolean {
-  return route !== null && GENERATING.test(route);
-}
-
 /** The only route of SageMaker and MLflow, for models of any kind. */
 const ANY_MODEL = /\/invocations$/;
 

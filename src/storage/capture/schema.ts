@@ -7,14 +7,16 @@ import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts'
 import { type Connection, closing, damaged, openForSealing } from './sqlite.ts';
 
 /** Version of the segment's tables; see docs/adr/0009. */
-export const FORMAT_VERSION = 7;
+export const FORMAT_VERSION = 8;
 /** Older versions that can be read: the columns of `exchange` as of this version, null where they keep nothing. */
 const WITHOUT_GRPC = 'NULL AS grpc_status, NULL AS request_messages, NULL AS response_messages';
-const WITHOUT_LINKS = 'NULL AS number, NULL AS links';
+const WITHOUT_CACHED = 'NULL AS cached_tokens';
+const WITHOUT_LINKS = `NULL AS number, NULL AS links, ${WITHOUT_CACHED}`;
 const OLDER: Readonly<Record<number, string>> = {
   4: `*, NULL AS finish_reason, ${WITHOUT_GRPC}, ${WITHOUT_LINKS}`,
   5: `*, ${WITHOUT_GRPC}, ${WITHOUT_LINKS}`,
   6: `*, ${WITHOUT_LINKS}`,
+  7: `*, ${WITHOUT_CACHED}`,
 };
 
 /** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
@@ -74,7 +76,8 @@ CREATE TABLE exchange (
   request_messages INTEGER,
   response_messages INTEGER,
   number INTEGER,
-  links INTEGER
+  links INTEGER,
+  cached_tokens INTEGER
 ) STRICT;
 CREATE INDEX exchange_by_arrival ON exchange (arrival_us);
 
@@ -188,6 +191,7 @@ CREATE VIEW exchanges AS SELECT
   e.request_truncated,
   e.response_truncated,
   e.prompt_tokens,
+  e.cached_tokens,
   e.output_tokens,
   e.batch,
   e.request_messages,

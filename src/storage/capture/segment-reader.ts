@@ -129,6 +129,7 @@ export class SegmentReader {
       responseMessages: raw[31],
       number: raw[32],
       links: raw[33],
+      cachedTokens: raw[34],
       answerError: raw[25] === null ? null : raw[25] === 1,
       traceId: bytesOfHex(raw[26]),
       requestBytes: raw[19],
@@ -263,7 +264,7 @@ const SELECTED = `SELECT
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us,
   e.answer_error, ${hexOf('e.trace_id')},
   iif(r.hash IS NULL, NULL, r.id), e.finish_reason, e.grpc_status, e.request_messages, e.response_messages,
-  e.number, e.links
+  e.number, e.links, e.cached_tokens
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body LEFT JOIN body r ON r.id = e.response_body`;
 
 /** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
@@ -310,6 +311,7 @@ type RawExchange = [
   responseMessages: Nullable,
   number: Nullable,
   links: Nullable,
+  cachedTokens: Nullable,
 ];
 
 /** Place of a request or response body, and its facts from the row. */

@@ -227,6 +227,7 @@ export class SegmentWriter {
       exchange.responseMessages ?? null,
       exchange.linked?.number ?? null,
       exchange.linked?.links.length ?? null,
+      exchange.cachedTokens ?? null,
     ];
   }
 

@@ -35,9 +35,21 @@ describe('reading what is not as it was', () => {
   };
 
   it.each([
-    [6, ['number', 'links']],
-    [5, ['number', 'links', 'grpc_status', 'request_messages', 'response_messages']],
-    [4, ['number', 'links', 'grpc_status', 'request_messages', 'response_messages', 'finish_reason']],
+    [7, ['cached_tokens']],
+    [6, ['cached_tokens', 'number', 'links']],
+    [5, ['cached_tokens', 'number', 'links', 'grpc_status', 'request_messages', 'response_messages']],
+    [
+      4,
+      [
+        'cached_tokens',
+        'number',
+        'links',
+        'grpc_status',
+        'request_messages',
+        'response_messages',
+        'finish_reason',
+      ],
+    ],
   ])(
     'reads, seals and forgets a segment of version %i, without what it does not keep',
     (version, lacking) => {

@@ -106,6 +106,7 @@ describe('a capture', () => {
       { firstTokenOffsetUs: 7 },
       { clientLeftOffsetUs: 6 },
       { promptTokens: 8 },
+      { cachedTokens: 7 },
       { outputTokens: 9 },
       { session: Buffer.alloc(8, 1) },
       { connection: 99 },
