@@ -278,7 +278,7 @@ describe('segments', () => {
       ),
     );
     expect(meta).toMatchObject({
-      format_version: '7',
+      format_version: '8',
       source: 'recorded',
       policy: '{"bodies":"all","caps":[1,2]}',
       closed_us: expect.stringMatching(/^\d+$/),
