@@ -188,13 +188,15 @@ export function sentPerSecond({ summary, counts, run }: ReportDocument): number 
   return run.durationS === 0 ? null : counts.sent / run.durationS;
 }
 
-/** Which run it was, of what, at which load and when. */
+/** Which run it was, of what (a capture by its digest), at which load and when. */
 function factsOf({ run, summary }: ReportDocument, timeZone: string): string[] {
   const { directory, capture, target, multiplier, startedAt } = run;
+  const digest = summary?.captureDigest;
+  const tested = capture !== null && `${pathEnd(capture)}${digest === undefined ? '' : ` (${digest})`}`;
   return linesOf(
     pathEnd(directory),
     Object.keys(summary?.labels ?? {}).length > 0 && labelsText(summary?.labels ?? {}),
-    linesOf(capture !== null && pathEnd(capture), target).join(' → ') || null,
+    linesOf(tested, target).join(' → ') || null,
     multiplier !== null && summary?.closedLoop === undefined && `${formatMultiplier(multiplier)}x`,
     startedAt !== null && zonedTime(Date.parse(startedAt), timeZone),
   );
