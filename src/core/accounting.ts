@@ -38,6 +38,7 @@ export const LINK_LIMITS = [
   'many_places',
   'many_values',
   'long_body',
+  'unread',
   'budget',
 ] as const;
 export type LinkLimit = (typeof LINK_LIMITS)[number];

@@ -12,6 +12,7 @@ import {
   zstdDecompressSync,
 } from 'node:zlib';
 import { UnreadableBody } from './errors.ts';
+import { asBuffer } from './json-cursor.ts';
 import { LIMITS } from './limits.ts';
 
 /** One content coding with its inverse. */
@@ -101,6 +102,20 @@ export function decodeContent(
     coded: used.length > 0,
     encode: (plain) => used.reduce((coded, coding) => coding.encode(coded), plain),
   };
+}
+
+/** The same, but null for a body that cannot be read. */
+export function decodedOrNull(
+  bytes: Uint8Array,
+  contentEncoding: string | null,
+  mostBytes?: number,
+): Buffer | null {
+  try {
+    return asBuffer(decodeContent(bytes, contentEncoding, mostBytes).bytes);
+  } catch (error) {
+    if (error instanceof UnreadableBody) return null;
+    throw error;
+  }
 }
 
 function codingNames(contentEncoding: string | null): string[] {

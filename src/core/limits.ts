@@ -98,6 +98,8 @@ export const LIMITS = {
    */
   linkedRequestBytes: 4 * MIB,
   linkedAnswerBytes: 64 * KIB,
+  /** The most that a compressed request may have, decompressed, to be searched for links. */
+  linkedDecodedBytes: 1 * MIB,
   linksPerExchange: 1_024,
   /** Sessions whose answers are held until their next request, when links are found in a capture. */
   linkedSessions: 10_000,

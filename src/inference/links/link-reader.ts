@@ -1,8 +1,6 @@
-import { decodeContent } from '../../core/content-coding.ts';
-import { UnreadableBody } from '../../core/errors.ts';
+import { decodedOrNull } from '../../core/content-coding.ts';
 import type { ExchangePayload, ExchangeRow, Linked, Message, Place } from '../../core/exchange.ts';
 import { headerPairsOf, headerValue, latin1 } from '../../core/headers.ts';
-import { asBuffer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { isEventStream, isJsonLines } from '../features.ts';
 import { type Issuer, Linker, type OnMissed } from './linker.ts';
@@ -121,7 +119,7 @@ export class LinkReader {
     };
     this.#linker.answerHead(unmaskedHead(response), hold);
     const type = headerValue(headerPairsOf(response.head), 'content-type');
-    const body = readableBody(response);
+    const body = readableBody(response) ?? NOTHING;
     if (!isEventStream(type) && !isJsonLines(type)) {
       offsetUs = row.lastByteOffsetUs ?? offsetUs;
       this.#linker.answerDocument(body, hold);
@@ -169,13 +167,9 @@ function unmaskedHead({ head, redacted }: Message): string {
   return [start, ...unmasked].join('\n');
 }
 
-/** A body without content coding; empty if it was not kept, or if something in it is masked. */
-function readableBody({ head, body, redacted }: Message): Buffer {
-  if (body.kept === null || redacted.some((name) => /^[/!]/.test(name))) return NOTHING;
-  try {
-    return asBuffer(decodeContent(body.kept, headerValue(headerPairsOf(head), 'content-encoding')).bytes);
-  } catch (error) {
-    if (!(error instanceof UnreadableBody)) throw error;
-    return NOTHING;
-  }
+/** A body without content coding; empty if it was not kept, null if it cannot be read or something in it is masked. */
+function readableBody({ head, body, redacted }: Message): Buffer | null {
+  if (body.kept === null) return NOTHING;
+  if (redacted.some((name) => /^[/!]/.test(name))) return null;
+  return decodedOrNull(body.kept, headerValue(headerPairsOf(head), 'content-encoding'));
 }

@@ -6,10 +6,10 @@ import { LIMITS } from '../../core/limits.ts';
 import { boundaryOf, partsOf } from '../../core/multipart.ts';
 import { decodePercent } from '../../core/text.ts';
 import { EventData, type StreamForm } from '../stream-events.ts';
-import { readAnswerHead, readRequestHead } from './head-values.ts';
-import { JudgedPlaces, Places } from './places.ts';
-import { SessionValues, SharedValues } from './session-values.ts';
-import { isFieldName, isNoId, JsonValues, joined, looksRandom, ValueHash } from './values.ts';
+import { HeadText, readAnswerHead, readRequestHead } from './head-values.ts';
+import { JUDGED_BYTES, JudgedPlaces, Places } from './places.ts';
+import { type Charge, SessionValues, SHARED_BYTES, SharedValues } from './session-values.ts';
+import { isFieldName, isNoId, JsonValues, joined, looksRandom, PARTS, ValueHash } from './values.ts';
 
 /** Members of an answer below which everything was made by a model, or is about the answer. */
 const GENERATED = new Set(
@@ -23,8 +23,16 @@ const PROSE = new Set(
 );
 /** Field names and files of longer forms are not read. */
 const FORM_VALUE_BYTES = 4_096;
-/** So much is read of a form in one line. */
-const FORM_BYTES = 65_536;
+/** So much is read of a form in one line, and of other text. */
+const TEXT_BYTES = 65_536;
+/** Of bodies that are neither JSON nor forms, those with text. */
+const TEXT_TYPES = /^text\/|\b(?:json|xml|yaml|csv|graphql)\b/i;
+/** Text in base64 is at least so long. */
+const BASE64_CHARS = 12;
+/** Bits of a number that stands for a place, in front of which is the spelling of a value. */
+const PLACE_BITS = 15;
+/** What is noted of a session of which a request could not be read. */
+const UNREAD = 1;
 /** The most values that are noted of a stream, and of one place in it. */
 const STREAM_VALUES = 1_024;
 const VALUES_AT_PLACE = 64;
@@ -36,8 +44,8 @@ export interface LinkedRequest {
   readonly route: string;
   /** In latin1. */
   readonly head: string;
-  /** Without a content coding; empty if it cannot be read. */
-  readonly body: Buffer;
+  /** Without a content coding; null if that cannot be removed. */
+  readonly body: Buffer | null;
   readonly contentType: string | null;
 }
 
@@ -50,7 +58,7 @@ export interface Issuer {
 /** A limit was reached so many times. */
 export type OnMissed = (limit: LinkLimit, count: number) => void;
 
-/** Takes a value of an answer: its hash, and the number of its place. */
+/** Takes a value of an answer: its hash, and a number for its place and its spelling. */
 export type OnIssued = (low: number, high: number, place: number) => void;
 
 /**
@@ -77,16 +85,26 @@ export class Linker {
   #high = 0;
   #isFirst = false;
   #route = '';
+  #routeHash = 0;
+  /** Whether a request of any session could not be read. */
+  #hasUnread = false;
 
   /**
    * @param salts two random numbers of 32 bits
    * @param number of the exchange before the first one. Random, so that two recorders of a session have different ones
+   * @param charge for its tables
    */
-  constructor(salts: readonly [number, number], onMissed: OnMissed, number = 0) {
+  constructor(
+    salts: readonly [number, number],
+    onMissed: OnMissed,
+    number = 0,
+    charge: Charge = { reserve: () => true },
+  ) {
     this.#number = number;
     this.onMissed = onMissed;
-    this.#values = new SessionValues((count) => onMissed('forgotten', count));
-    this.#places = new Places(() => onMissed('many_places', 1));
+    if (!charge.reserve(SHARED_BYTES + JUDGED_BYTES)) onMissed('budget', 1);
+    this.#values = new SessionValues(charge, (count) => onMissed('forgotten', count));
+    this.#places = new Places(charge, () => onMissed('many_places', 1));
     this.#hash = new ValueHash(salts);
     this.#json = new JsonValues(this.#hash);
   }
@@ -97,55 +115,82 @@ export class Linker {
     this.#links = [];
     this.#low = wordOf(session, 0);
     this.#high = wordOf(session, 4);
+    if (!this.#values.hasRoom) {
+      this.onMissed('budget', 1);
+      return { number: this.#number, links: [] };
+    }
     this.#isFirst = this.#values.find(this.#low, this.#high) < 0;
     if (this.#isFirst) this.#values.put(this.#low, this.#high, 0, 0);
-    this.#route = route;
+    if (route !== this.#route) {
+      this.#route = route;
+      this.#routeHash = hashOf(route);
+    }
     readRequestHead(
-      head,
-      (place, text, from, end) => this.#headValue(place, text, from, end),
-      (text, from, end) => this.#ownText(text, from, end),
+      new HeadText(head),
+      (place, bytes, from, end) => this.#headValue(place, bytes, from, end),
+      (bytes, from, end) => this.#ownLine(bytes, from, end),
     );
-    if (/^multipart\//i.test(contentType ?? '')) this.#form(body, contentType ?? '');
-    else if (/^application\/x-www-form-urlencoded/i.test(contentType ?? '')) this.#ownPairs(body);
-    else if (startsJson(body)) this.#body(this.#beginning(body, LIMITS.linkedRequestBytes));
+    if (body === null) this.#unread();
+    else this.#requestBody(body, contentType ?? '');
     const links = this.#links;
     this.#links = [];
     return { number: this.#number, links };
+  }
+
+  #requestBody(body: Buffer, contentType: string): void {
+    if (/^multipart\//i.test(contentType)) this.#form(body, contentType);
+    else if (/^application\/x-www-form-urlencoded/i.test(contentType)) this.#ownPairs(body);
+    else if (startsJson(body)) this.#jsonBody(this.#beginning(body, LIMITS.linkedRequestBytes));
+    else if (TEXT_TYPES.test(contentType)) this.#ownWords(body, 0, Math.min(body.length, TEXT_BYTES));
+  }
+
+  /** What answers bring from here on may be known to the client. */
+  #unread(): void {
+    this.#hasUnread = true;
+    this.onMissed('unread', 1);
+    this.#values.put(this.#low, this.#high, 0, UNREAD);
+  }
+
+  #isUnread(first: number, second: number): boolean {
+    const slot = this.#values.find(first, second);
+    return slot >= 0 && this.#values.placeAt(slot) === UNREAD;
   }
 
   /** Notes that an answer has a value, whose hash and place are those that `OnIssued` was given. */
   issue({ number, session }: Issuer, low: number, high: number, place: number): void {
     const first = wordOf(session, 0);
     const second = wordOf(session, 4);
-    if (this.#values.find(low ^ first, high ^ second) >= 0) return;
-    this.#values.put(low ^ first, high ^ second, number, place << 1);
+    if (!this.#values.hasRoom || this.#values.find(low ^ first, high ^ second) >= 0) return;
+    const isClients = this.#hasUnread && this.#isUnread(first, second) && !isOfSession(this.#placeOf(place));
+    this.#values.put(low ^ first, high ^ second, isClients ? 0 : number, place << 1);
     this.#shared.note(low, high, first);
+  }
+
+  #placeOf(place: number): Place | null {
+    return this.#places.at(place & (2 ** PLACE_BITS - 1));
   }
 
   /** The values of an answer's head, in latin1. */
   answerHead(head: string, onIssued: OnIssued): void {
     const hash = this.#hash;
-    readAnswerHead(head, (place, text, from, end) => {
-      if (hash.read(text, from, end) !== end || !hash.mayBeIssued) return;
+    readAnswerHead(new HeadText(head), (place, bytes, from, end) => {
+      if (hash.read(bytes, from, end) !== end || !hash.take(bytes, from, end)) return;
       const found = place();
-      if (!hasFieldName(found)) return;
+      if (!hasFieldName(found) || isOfAsker(found)) return;
       const number = this.#places.numberOf(formatPlace(found), () => found);
-      if (number > 0) onIssued(hash.low, hash.high, number);
+      if (number > 0) onIssued(hash.low, hash.high, (hash.spelling << PLACE_BITS) | number);
     });
   }
 
   /** The values of an answer in JSON, complete or cut. */
   answerDocument(body: Buffer, onIssued: OnIssued): void {
     if (!startsJson(body)) return;
-    this.#json.read(
-      this.#beginning(body, LIMITS.linkedAnswerBytes),
-      () => {
-        const { low, high } = this.#hash;
-        const place = this.#places.numberOf(this.#json.placeHash(true), () => this.#answerPlace());
-        if (place > 0) onIssued(low, high, place);
-      },
-      null,
-    );
+    const onValue = (): void => {
+      const { low, high, spelling } = this.#hash;
+      const place = this.#places.numberOf(this.#json.placeHash(true), () => this.#answerPlace());
+      if (place > 0) onIssued(low, high, (spelling << PLACE_BITS) | place);
+    };
+    this.#json.read(this.#beginning(body, LIMITS.linkedAnswerBytes), onValue, null);
   }
 
   /** A reader of a streamed answer, which calls `onIssued` as soon as an event has come. */
@@ -154,7 +199,7 @@ export class Linker {
     let room = STREAM_VALUES;
     const events = new EventData(form, (data, event) => {
       const onValue = (): void => {
-        const { low, high } = this.#hash;
+        const { low, high, spelling } = this.#hash;
         const value = joined(low, high);
         const key = this.#json.placeHash(true);
         const ofEvent = met.get(event) ?? new Map<number, number[]>();
@@ -171,9 +216,9 @@ export class Linker {
         values.push(value);
         ofEvent.set(key, values);
         met.set(event, ofEvent);
-        onIssued(low, high, place);
+        onIssued(low, high, (spelling << PLACE_BITS) | place);
       };
-      if (data.startsWith('{')) this.#json.read(data, onValue, null);
+      if (data.startsWith('{')) this.#json.read(Buffer.from(data), onValue, null);
     });
     return {
       write: (bytes) => events.write(bytes),
@@ -185,14 +230,17 @@ export class Linker {
   }
 
   /** What is searched of a body. */
-  #beginning(body: Buffer, most: number): string {
-    if (body.length > most) this.onMissed('long_body', 1);
-    return body.toString('utf8', 0, most);
+  #beginning(body: Buffer, most: number): Buffer {
+    if (body.length <= most) return body;
+    this.onMissed('long_body', 1);
+    return body.subarray(0, most);
   }
 
   #answerPlace(): Place | null {
     const json = this.#json;
-    return PROSE.has(json.key) || json.isBelow(GENERATED) ? null : this.#jsonPlace();
+    if (PROSE.has(json.key) || json.isBelow(GENERATED)) return null;
+    const place = this.#jsonPlace();
+    return place === null || isOfAsker(place) ? null : place;
   }
 
   #jsonPlace(): Place | null {
@@ -205,83 +253,88 @@ export class Linker {
     return place?.in === 'json' ? { in: 'event', event, pointer: place.pointer, nth } : null;
   }
 
-  #body(text: string): void {
+  #jsonBody(body: Buffer): void {
     const json = this.#json;
     json.read(
-      text,
-      (from, end) => {
+      body,
+      (bytes, from, end) => {
         const slot = this.#find();
-        if (PROSE.has(json.key)) this.#noteOwn(slot);
+        if (this.#isOwn(slot)) return;
+        if (PROSE.has(json.key)) this.#noteOwn(slot, bytes, from, end);
         else
           this.#judge(
             slot,
-            () => `${this.#route} ${json.placeHash(false)}`,
-            () => text.slice(from, end),
+            () => json.placeHash(false, this.#routeHash),
             () => this.#jsonPlace(),
+            bytes,
+            from,
+            end,
           );
       },
-      () => this.#noteOwn(this.#find()),
+      (bytes, from, end) => this.#noteOwn(this.#find(), bytes, from, end),
     );
   }
 
   #form(body: Buffer, contentType: string): void {
     try {
       for (const part of partsOf(body, boundaryOf(contentType))) {
+        this.#ownWords(body, part.headFrom, part.from);
         if (part.to - part.from > FORM_VALUE_BYTES) continue;
-        const head = body.toString('latin1', part.headFrom, part.from);
-        const name = /;[ \t]*name="([^"\\]*)"/i.exec(head)?.[1];
-        const text = body.toString('latin1', part.from, part.to);
-        if (name !== undefined) this.#headValue(() => ({ in: 'form', name }), text, 0, text.length);
+        const name = /;[ \t]*name="([^"\\]*)"/i.exec(body.toString('latin1', part.headFrom, part.from))?.[1];
+        if (name !== undefined) this.#headValue(() => ({ in: 'form', name }), body, part.from, part.to);
       }
     } catch (error) {
       // A form that servers may read in different ways has no places.
       if (!(error instanceof UnreadableBody)) throw error;
+      this.#ownWords(body, 0, Math.min(body.length, TEXT_BYTES));
     }
   }
 
   /** A value of the request's head or form. A part of it that may be a value by itself is the client's. */
-  #headValue(place: () => Place, text: string, from: number, end: number): void {
+  #headValue(place: () => Place, bytes: Buffer, from: number, end: number): void {
     const hash = this.#hash;
-    let at = hash.read(text, from, end);
-    if (at === end) {
-      if (!hash.mayBeIssued) return;
-      const found = place();
-      if (!hasFieldName(found)) {
-        this.#noteOwn(this.#find());
-        return;
-      }
-      const route = isNamed(found) ? '' : this.#route;
-      const key = (): string => `${route} ${formatPlace(found)}`;
-      this.#judge(
-        this.#find(),
-        key,
-        () => text.slice(from, end),
-        () => found,
-      );
+    if (hash.read(bytes, from, end) !== end) {
+      this.#ownWords(bytes, from, end);
       return;
     }
-    for (;;) {
-      if (hash.mayBeIssued) this.#noteOwn(this.#find());
-      if (at >= end) return;
-      at = hash.read(text, at + 1, end);
+    if (!hash.take(bytes, from, end)) return;
+    const slot = this.#find();
+    if (this.#isOwn(slot)) return;
+    const found = place();
+    if (!hasFieldName(found)) {
+      this.#noteOwn(slot, bytes, from, end);
+      return;
     }
+    const key = (): string => `${isNamed(found) ? '' : this.#route} ${formatPlace(found)}`;
+    this.#judge(slot, key, () => found, bytes, from, end);
   }
 
-  /** Text of the client: its words, and the parts of words such as the ids in `00-TRACE-SPAN-01`. */
-  #ownText(text: string, from: number, end: number): void {
+  /** A line of the client. It is read again only if its words may have been forgotten. */
+  #ownLine(bytes: Buffer, from: number, end: number): void {
     const hash = this.#hash;
-    for (const separators of [/[\s,;"]+/, /[^A-Za-z0-9_]+/]) {
-      for (const word of text.slice(from, end).split(separators)) {
-        if (hash.read(word, 0, word.length) === word.length && hash.mayBeIssued) this.#noteOwn(this.#find());
-      }
+    hash.takeLine(bytes, from, end);
+    const low = hash.low ^ this.#low;
+    const high = hash.high ^ this.#high;
+    if (this.#values.isRecent(low, high)) return;
+    this.#values.put(low, high, 0, 0);
+    this.#ownWords(bytes, from, end);
+  }
+
+  /** Text of the client: what may be a value in it. */
+  #ownWords(bytes: Buffer, from: number, end: number, mayBeCoded = true): void {
+    const hash = this.#hash;
+    for (let at = from; at < end; ) {
+      const stop = hash.read(bytes, at, end);
+      if (hash.take(bytes, at, stop)) this.#noteOwn(this.#find(), bytes, at, stop, mayBeCoded);
+      at = stop + 1;
     }
   }
 
   /** A form in one line, whose values are not linked. */
   #ownPairs(body: Buffer): void {
-    for (const pair of body.toString('latin1', 0, FORM_BYTES).split('&')) {
-      const value = decodePercent(pair.slice(pair.indexOf('=') + 1));
-      this.#ownText(value, 0, value.length);
+    for (const pair of body.toString('latin1', 0, TEXT_BYTES).split('&')) {
+      const value = Buffer.from(decodePercent(pair.slice(pair.indexOf('=') + 1)), 'latin1');
+      this.#ownWords(value, 0, value.length);
     }
   }
 
@@ -290,28 +343,60 @@ export class Linker {
     return this.#values.find(this.#hash.low ^ this.#low, this.#hash.high ^ this.#high);
   }
 
-  #noteOwn(slot: number): void {
-    if (slot >= 0) return;
-    this.#values.put(this.#hash.low ^ this.#low, this.#hash.high ^ this.#high, 0, 0);
-    this.#shared.note(this.#hash.low, this.#hash.high, this.#low);
+  /** Whether a request had the value of this slot first. */
+  #isOwn(slot: number): boolean {
+    return slot >= 0 && this.#values.numberAt(slot) === 0;
   }
 
-  /** A value of the request: a link if an answer had it first, the client's otherwise. */
-  #judge(slot: number, key: () => string, text: () => string, to: () => Place | null): void {
-    const number = slot < 0 ? 0 : this.#values.numberAt(slot);
-    if (number === 0) {
+  /** Notes a value of the client, its parts, and those of what it stands for in base64: an answer may bring each of them. */
+  #noteOwn(slot: number, bytes: Buffer, from: number, end: number, mayBeCoded = true): void {
+    if (slot >= 0) return;
+    const hash = this.#hash;
+    this.#shared.note(hash.low, hash.high, this.#low);
+    this.#putOwn();
+    for (const stops of PARTS) {
+      for (let at = from; at < end; ) {
+        const stop = hash.read(bytes, at, end, stops);
+        if (stop - at < end - from && hash.take(bytes, at, stop) && this.#find() < 0) this.#putOwn();
+        at = stop + 1;
+      }
+    }
+    if (!mayBeCoded || end - from < BASE64_CHARS) return;
+    for (const part of bytes.toString('latin1', from, end).split('.')) {
+      const plain = Buffer.from(part.length < BASE64_CHARS ? '' : part, 'base64');
+      if (plain.every(isPrintable)) this.#ownWords(plain, 0, plain.length, false);
+    }
+  }
+
+  #putOwn(): void {
+    this.#values.put(this.#hash.low ^ this.#low, this.#hash.high ^ this.#high, 0, 0);
+  }
+
+  /** A value of the request that is not known as the client's: a link if an answer had it first. */
+  #judge(
+    slot: number,
+    key: () => string | number,
+    to: () => Place | null,
+    bytes: Buffer,
+    from: number,
+    end: number,
+  ): void {
+    if (slot < 0) {
       // What a session brings at first may come from before the recording, so it says nothing of the place.
-      if (slot < 0 && !this.#isFirst) this.#judged.of(key()).bringsOther();
-      this.#noteOwn(slot);
+      if (!this.#isFirst) this.#judged.of(key()).bringsOther();
+      this.#noteOwn(slot, bytes, from, end);
       return;
     }
+    const number = this.#values.numberAt(slot);
     const noted = this.#values.placeAt(slot);
-    const place = this.#places.at(noted >>> 1);
-    if (place === null || isNoId(text())) return;
+    const place = this.#placeOf(noted >>> 1);
+    const text = bytes.toString('latin1', from, end);
+    if (place === null || isNoId(text) || this.#hash.spelling !== noted >>> (PLACE_BITS + 1)) return;
     const target = to();
     if (target === null) return;
     const returns = isNamed(place) && isNamed(target) && place.in === target.in && place.name === target.name;
-    const isRare = returns || this.#shared.count(this.#hash.low, this.#hash.high) <= 1;
+    const isRare =
+      (returns && isOfSession(target)) || this.#shared.count(this.#hash.low, this.#hash.high) <= 1;
     const judged = this.#judged.of(key());
     if ((noted & 1) === 0) {
       if (isRare) judged.bringsIssued(this.#low);
@@ -319,7 +404,7 @@ export class Linker {
       this.#values.setPlace(slot, noted | 1);
     }
     if (!isRare || !judged.takesIssued) return;
-    if (returns || judged.isProven || (isForIds(target) && looksRandom(text())))
+    if (judged.isProven || (isForIds(target) && (returns || looksRandom(text))))
       this.#add({ from: number, place, to: target });
   }
 
@@ -344,17 +429,51 @@ const OF_IDS =
   /(?:^|[-_/])(?:ids?|uuid|guid|token|session|cursor|handle|key|signature|state|after|before|page|continuation|affinity|encrypted_content)$/i;
 const OF_IDS_IN_CAMEL_CASE = /[a-z](?:Ids?|ID|Token|Session|Cursor|Handle|Key|Signature)$/;
 
+/** Names of cookies' like: what a router gives to a client, and perhaps to many, so that its requests go to one server. */
+const OF_SESSIONS = /session|token|affinity|sticky|route|endpoint/i;
+
+/** Whether what a server gives there belongs to the session, though other sessions may have the same. */
+function isOfSession(place: Place | null): boolean {
+  return place?.in === 'cookie' || (place?.in === 'header' && OF_SESSIONS.test(place.name));
+}
+
+/** Names of values that a server states and does not issue: whose the request is, what serves it, what it computes of it. */
+const OF_ASKER =
+  /(?:^|[-_/.])(?:x[-_])?(?:tenant|org|organi[sz]ation|account|customer|user|client|owner|company|team|workspace|subject|sub|group|region|zone|cluster|build|version|revision|release|commit|deployment|digest|hash|checksum|sha\d+|md5|etag|fingerprint|locale)(?:[-_]?(?:id|uuid|key|name|number))?$/i;
+const CAMEL = /([a-z\d])([A-Z])/g;
+
+function isOfAsker(place: Place): boolean {
+  return place.in !== 'cookie' && OF_ASKER.test(nameIn(place).replace(CAMEL, '$1_$2'));
+}
+
+/** The last name of a place, with those above it in JSON; empty for a segment of a path. */
+function nameIn(place: Place): string {
+  if (place.in === 'path') return '';
+  const named = place.in === 'json' || place.in === 'event' ? place.pointer : place.name;
+  return named.replace(/(?:\/\d+)+$/, '');
+}
+
 /** Whether a place is meant for ids: by its name, or because it is a segment of a path. */
 function isForIds(place: Place): boolean {
   if (place.in === 'path' || place.in === 'cookie') return true;
-  const named = place.in === 'json' || place.in === 'event' ? place.pointer : place.name;
-  const name = named.replace(/(?:\/\d+)+$/, '');
+  const name = nameIn(place);
   return OF_IDS.test(name) || OF_IDS_IN_CAMEL_CASE.test(name);
 }
 
 /** Four bytes of a key as a number. A view to read it by would take longer than all the rest of `issue`. */
 function wordOf(key: Uint8Array, at: number): number {
   return key[at]! | (key[at + 1]! << 8) | (key[at + 2]! << 16) | (key[at + 3]! << 24);
+}
+
+function isPrintable(byte: number): boolean {
+  return byte >= 0x20 && byte < 0x7f;
+}
+
+/** Any number for a text, the same for the same one. */
+function hashOf(text: string): number {
+  let hash = 0;
+  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash, 31) ^ text.charCodeAt(at);
+  return hash;
 }
 
 function startsJson(body: Buffer): boolean {

@@ -1,18 +1,24 @@
 import type { Place } from '../../core/exchange.ts';
+import type { Charge } from './session-values.ts';
 
 /** Places of values that were issued, and places of requests whose values are judged. */
 const MOST_PLACES = 16_384;
-const MOST_JUDGED = 8_192;
+const MOST_JUDGED = 2_048;
+/** Memory of a place, with its names of usual length, and of all judged places of two generations. */
+const PLACE_BYTES = 256;
+export const JUDGED_BYTES = 2 * 384 * MOST_JUDGED;
 
 /** Numbers the places where answers have values, so that a value in memory refers to its place by a number. */
 export class Places {
   readonly #numbers = new Map<string | number, number>();
   /** The first one stands for places whose values are not linked. */
   readonly #places: (Place | null)[] = [null];
+  readonly #charge: Charge;
   readonly #onFull: () => void;
 
   /** @param onFull called for each value at a place for which there is no room */
-  constructor(onFull: () => void) {
+  constructor(charge: Charge, onFull: () => void) {
+    this.#charge = charge;
     this.#onFull = onFull;
   }
 
@@ -26,7 +32,7 @@ export class Places {
     if (known !== undefined) return known;
     const place = make();
     if (place === null) return 0;
-    if (this.#numbers.size >= MOST_PLACES) {
+    if (this.#numbers.size >= MOST_PLACES || !this.#charge.reserve(PLACE_BYTES)) {
       this.#onFull();
       return 0;
     }

@@ -11,11 +11,17 @@ const FULL = Math.floor(0.7 * SLOTS);
 const CELLS = 3;
 const NUMBER = 1;
 const PLACE = 2;
+const GENERATION_BYTES = 4 * CELLS * SLOTS;
 
 /** Values that were met since a generation began, in a table with open addressing. */
 class Generation {
   readonly cells = new Uint32Array(CELLS * SLOTS);
   count = 0;
+
+  clear(): void {
+    this.cells.fill(0);
+    this.count = 0;
+  }
 
   /** Where a value is in the cells; -1 if it is not here. */
   find(low: number, high: number): number {
@@ -57,15 +63,34 @@ function spread(hash: number): number {
   return mixed ^ (mixed >>> 15);
 }
 
+/** Memory that is charged to somebody. */
+export interface Charge {
+  /** Returns whether there is so much. */
+  reserve(bytes: number): boolean;
+}
+
 /** Values by session, which the caller mixes into the hash. Those that were not met for long are forgotten. */
 export class SessionValues {
   #latest: Generation | null = null;
   #earlier: Generation | null = null;
+  readonly #charge: Charge;
   readonly #onForgotten: (count: number) => void;
 
   /** @param onForgotten gets how many values were forgotten at once, because there were too many */
-  constructor(onForgotten: (count: number) => void) {
+  constructor(charge: Charge, onForgotten: (count: number) => void) {
+    this.#charge = charge;
     this.#onForgotten = onForgotten;
+  }
+
+  /** Whether there is memory for any. To be asked before values are put. */
+  get hasRoom(): boolean {
+    if (this.#latest === null && this.#charge.reserve(GENERATION_BYTES)) this.#latest = new Generation();
+    return this.#latest !== null;
+  }
+
+  /** Whether a value was met lately. It stays known for at least as long as those that were met before it. */
+  isRecent(low: number, high: number): boolean {
+    return this.#latest !== null && this.#latest.find(low, high) >= 0;
   }
 
   /** Number of the exchange that issued the value of this slot; 0 if a request had it first. */
@@ -92,16 +117,28 @@ export class SessionValues {
   }
 
   put(low: number, high: number, number: number, place: number): number {
-    if (this.#latest === null || this.#latest.count >= FULL) {
-      if (this.#earlier !== null) this.#onForgotten(this.#earlier.count);
-      this.#earlier = this.#latest;
-      this.#latest = new Generation();
+    const latest = this.#latest === null || this.#latest.count >= FULL ? this.#next() : this.#latest;
+    return latest.put(low, high, number, place);
+  }
+
+  /** An empty generation. Without memory for two, there is one. */
+  #next(): Generation {
+    let next = this.#earlier;
+    if (this.#latest !== null && next === null && !this.#charge.reserve(GENERATION_BYTES)) {
+      next = this.#latest;
+      this.#latest = null;
     }
-    return this.#latest.put(low, high, number, place);
+    if (next !== null) this.#onForgotten(next.count);
+    next?.clear();
+    this.#earlier = this.#latest;
+    this.#latest = next ?? new Generation();
+    return this.#latest;
   }
 }
 
 const SHARED_SLOTS = 2 ** 16;
+/** What `SharedValues` takes. */
+export const SHARED_BYTES = 9 * SHARED_SLOTS;
 const MOST_SESSIONS = 255;
 
 /**

@@ -1,4 +1,5 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+import { decodedOrNull } from '../../core/content-coding.ts';
 import type { Body, ChunkTimes, Exchange, KnownHead, Linked, Message, Outcome } from '../../core/exchange.ts';
 import { latin1, traceIdOf } from '../../core/headers.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
@@ -372,14 +373,15 @@ export class ExchangeBuilder {
     const session = this.#unwanted ? null : this.#sessionKey();
     if (session === null) return;
     const { contentType, contentEncoding, inferenceHeaderLength } = this.#scanned.fields;
-    const isText = !this.#isCall && isPlain(contentEncoding) && inferenceHeaderLength === null;
+    const isText = !this.#isCall && inferenceHeaderLength === null;
     this.#linking(({ linker }) => {
       if (isText && this.request.body.bytes > LIMITS.linkedRequestBytes) linker.onMissed('long_body', 1);
+      const received = isText ? this.request.body.beginning(LIMITS.linkedRequestBytes) : EMPTY;
       this.#linked = linker.request({
         session,
         route: this.#route.route,
         head: this.#headText,
-        body: isText ? this.request.body.beginning(LIMITS.linkedRequestBytes) : EMPTY,
+        body: decodedOrNull(received, contentEncoding, LIMITS.linkedDecodedBytes),
         contentType,
       });
     });
