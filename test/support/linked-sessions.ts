@@ -214,4 +214,26 @@ export const DECOYS: Readonly<Record<string, (scene: Scene) => Turn>> = {
   'locale and zone': (s) => later(s, 'zone', 'Etc/GMT+12-x2'),
   'fingerprint of the system': (s) => later(s, 'system_fingerprint', 'fp_44709d6fcb'),
   'seed of the client': (s) => both(own(s, 'seed', () => issued(s.random, '', 16, HEX))),
+  'header with one value for all': (s) => ({
+    toldHeaders: [['X-Build', '7f3a9c2b7d41']],
+    askedHeaders: s.turn > 0 ? [['X-Build', '7f3a9c2b7d41']] : [],
+  }),
+  'header of no name with one value for all': (s) => ({
+    toldHeaders: [['X-Flavor', '7f3a9c2b7d41']],
+    askedHeaders: s.turn > 0 ? [['X-Flavor', '7f3a9c2b7d41']] : [],
+  }),
+  'tenant of many sessions': (s) => later(s, 'tenant_id', `tnt_${sha(`tenant ${s.n % 5}`).slice(0, 20)}`),
+  'tenant of many sessions, in camel case': (s) =>
+    later(s, 'organizationId', `org-${sha(`org ${s.n % 5}`).slice(0, 20)}`),
+  'UUID of the client in another case': (s) => {
+    const made = own(s, 'uuid', () => uuid(s.random));
+    return {
+      asked: s.turn === 0 ? { thread_id: made.toUpperCase() } : { thread_id: made },
+      told: { id: made },
+    };
+  },
+  'date with the name of its month': (s) => later(s, 'since_id', `0${s.turn + 1}-Dec-2026T00:13:39GMT`),
+  'week of the year': (s) => later(s, 'week_id', `2026-W4${s.turn}-${s.n % 7}`),
+  'digest of a file that the server names': (s) => later(s, 'sha256', sha(`${s.n} ${s.turn}`)),
+  'region of the server': (s) => later(s, 'region', `eu-${s.n}-${sha(`${s.n}`).slice(0, 9)}`),
 };

@@ -125,7 +125,8 @@ function readTarget(head: HeadText, from: number, end: number, onValue: OnHeadVa
   for (let at = path + 1; at <= query; segment += 1) {
     const stop = seek(bytes, at, query, SLASH);
     const number = segment;
-    if (stop - at >= LEAST_CHARS) readEncoded(head, at, stop, () => ({ in: 'path', segment: number }), onValue);
+    if (stop - at >= LEAST_CHARS)
+      readEncoded(head, at, stop, () => ({ in: 'path', segment: number }), onValue);
     at = stop + 1;
   }
   for (let at = query + 1; withQuery && at < end; ) {

@@ -27,8 +27,8 @@ const FORM_VALUE_BYTES = 4_096;
 const TEXT_BYTES = 65_536;
 /** Of bodies that are neither JSON nor forms, those with text. */
 const TEXT_TYPES = /^text\/|\b(?:json|xml|yaml|csv|graphql)\b/i;
-/** Text in base64 is at least so long. */
-const BASE64_CHARS = 12;
+/** Coded text is at least so long. */
+const CODED_CHARS = 12;
 /** Bits of a number that stands for a place, in front of which is the spelling of a value. */
 const PLACE_BITS = 15;
 /** What is noted of a session of which a request could not be read. */
@@ -348,7 +348,7 @@ export class Linker {
     return slot >= 0 && this.#values.numberAt(slot) === 0;
   }
 
-  /** Notes a value of the client, its parts, and those of what it stands for in base64: an answer may bring each of them. */
+  /** Notes a value of the client, its parts, and those of what it stands for in a coding: an answer may bring each of them. */
   #noteOwn(slot: number, bytes: Buffer, from: number, end: number, mayBeCoded = true): void {
     if (slot >= 0) return;
     const hash = this.#hash;
@@ -361,11 +361,14 @@ export class Linker {
         at = stop + 1;
       }
     }
-    if (!mayBeCoded || end - from < BASE64_CHARS) return;
-    for (const part of bytes.toString('latin1', from, end).split('.')) {
-      const plain = Buffer.from(part.length < BASE64_CHARS ? '' : part, 'base64');
+    if (!mayBeCoded || end - from < CODED_CHARS) return;
+    const text = bytes.toString('latin1', from, end);
+    const coded = text.split('.').filter((part) => part.length >= CODED_CHARS);
+    for (const plain of coded.map((part) => Buffer.from(part, 'base64')))
       if (plain.every(isPrintable)) this.#ownWords(plain, 0, plain.length, false);
-    }
+    if (!text.includes('%')) return;
+    const plain = Buffer.from(decodePercent(text), 'latin1');
+    this.#ownWords(plain, 0, plain.length, false);
   }
 
   #putOwn(): void {

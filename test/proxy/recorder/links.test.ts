@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { LinkLimit } from '../../../src/core/accounting.ts';
 import type { Exchange } from '../../../src/core/exchange.ts';
@@ -6,6 +7,10 @@ import { Linker } from '../../../src/inference/links/linker.ts';
 import { EventData } from '../../../src/inference/stream-events.ts';
 import { ExchangeKeys } from '../../../src/redaction/identities.ts';
 import { Feed, HASH, makeContext } from './harness.ts';
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+/** Compressed, as latin1. */
+const gzip = (text: string): string => gzipSync(text).toString('latin1');
 
 const JSON_TYPE = 'Content-Type: application/json\r\n';
 const FORM = 'Content-Type: application/x-www-form-urlencoded\r\n';
@@ -83,6 +88,45 @@ describe('links while recording', () => {
     ],
     ['an echo of a part of the trace', [post({}, `Tracestate: a=${ID},b=1\r\n`), answer({ id: ID })]],
     ['an answer that is not JSON', [post({}), answer(`{"id":"${ID}`, JSON_TYPE.replace('json', 'pdf'))]],
+    [
+      'an echo of an id in a compressed request',
+      [post(gzip(`{"a":"${ID}"}`), `${JSON_TYPE}Content-Encoding: gzip\r\n`), answer({ id: ID })],
+    ],
+    ['an echo in another letter case', [post({ a: ID.toUpperCase() }), answer({ id: ID })]],
+    ['an echo without its marks', [post({ a: ID.replace('_', '') }), answer({ id: ID })]],
+    ['an echo of escaped characters', [post(`{"a":"${ID.replace('_', '\\u005f')}"}`), answer({ id: ID })]],
+    [
+      'an echo of the name in Basic credentials',
+      [post({}, `Authorization: Basic ${base64(`${ID}:word`)}\r\n`), answer({ id: ID })],
+    ],
+    [
+      'an echo of the subject of a token',
+      [post({}, `Authorization: Bearer e30.${base64(`{"sub":"${ID}"}`)}.c2ln\r\n`), answer({ id: ID })],
+    ],
+    ['an echo of a part of a cookie', [post({}, `Cookie: a=user=${ID}|b; c=1\r\n`), answer({ id: ID })]],
+    ['an echo of a part of an id', [post({ a: `urn:x:${ID}:1` }), answer({ id: ID })]],
+    ['an echo of text in base64', [post({ a: base64(`user ${ID}`) }), answer({ id: ID })]],
+    ['an echo of the page before', [post({}, `Referer: http://m/a/${ID}\r\n`), answer({ id: ID })]],
+    ['an echo of an ETag', [post({}, `If-None-Match: "${ID}"\r\n`), answer({ id: ID })]],
+    ['an echo of XML', [post(`<a id="${ID}"/>`, 'Content-Type: text/xml\r\n'), answer({ id: ID })]],
+    [
+      'an echo of the name of a file',
+      [
+        post(
+          `--b\r\nContent-Disposition: form-data; name="f"; filename="${ID}.pdf"\r\n\r\nx\r\n--b--\r\n`,
+          'Content-Type: multipart/form-data; boundary=b\r\n',
+        ),
+        answer({ id: ID }),
+      ],
+    ],
+    [
+      'an echo of a variable of GraphQL',
+      [
+        post({ query: `{ node(id: "${ID}") { id } }`, variables: {} }),
+        answer({ data: { node: { id: ID } } }),
+      ],
+    ],
+    ['an echo of an encoded path', [post({}, `X-Path: /a%2F${ID}\r\n`), answer({ id: ID })]],
     ['compressed bytes', [post({}), answer({ id: ID }, `${JSON_TYPE}Content-Encoding: gzip\r\n`)]],
   ] as const)('are none after %s, and the session goes on', (_, turn) => {
     const exchanges = recorded(new Linker([1, 2], () => undefined), turn, USE, [
@@ -103,6 +147,57 @@ describe('links while recording', () => {
     expect(exchanges[2]?.linked?.links).toMatchObject([
       { from: 1, place: { in: 'event', event: '', pointer: '/id', nth: 0 } },
     ]);
+  });
+
+  it.each([
+    [
+      'a compressed request',
+      post(gzip(`{"previous_response_id":"${ID}"}`), `${JSON_TYPE}Content-Encoding: gzip\r\n`),
+    ],
+    ['an escaped value', post(`{"previous_response_id":"${ID.replace('_', '\\u005F')}"}`)],
+  ])('are found in %s, and not where a value has another letter case', (_, use) => {
+    const exchanges = recorded(
+      new Linker([1, 2], () => undefined),
+      [post({}), answer({ id: ID })],
+      [use, answer({})],
+      [post({ previous_response_id: ID.toUpperCase() }), answer({})],
+    );
+    expect(countsOf(exchanges)).toEqual([0, 1, 0]);
+  });
+
+  it('are those of cookies and tokens alone after a request that cannot be read', () => {
+    const { linker, missed } = counting();
+    const token = 'tok_8f9aQ27xkTz81LmB';
+    const exchanges = recorded(
+      linker,
+      [
+        post('xxxx', `${JSON_TYPE}Content-Encoding: own\r\n`),
+        answer({ id: ID }, `${JSON_TYPE}X-Session-Token: ${token}\r\n`),
+      ],
+      [post({ previous_response_id: ID }, `X-Session-Token: ${token}\r\n`), answer({})],
+    );
+    expect(exchanges[1]?.linked?.links.map(({ to }) => to)).toEqual([
+      { in: 'header', name: 'x-session-token' },
+    ]);
+    expect(missed).toEqual({ unread: 1 });
+  });
+
+  it('need memory of the budget, and cost nothing but themselves without it', () => {
+    const charged: number[] = [];
+    const missed: LinkLimit[] = [];
+    const linker = new Linker([1, 2], (limit) => missed.push(limit), 0, {
+      reserve(bytes) {
+        charged.push(bytes);
+        return charged.length < 3;
+      },
+    });
+    expect(countsOf(recorded(linker, [post({}), answer({ id: ID })], USE))).toEqual([0, 0]);
+    // The first place has no room after the shared tables and the first generation of values.
+    expect(missed[0]).toBe('many_places');
+    expect(charged.slice(0, 2).every((bytes) => bytes > 500_000)).toBe(true);
+    const none = new Linker([1, 2], (limit) => missed.push(limit), 0, { reserve: () => false });
+    expect(countsOf(recorded(none, [post({}), answer({ id: ID })], USE))).toEqual([0, 0]);
+    expect(missed).toContain('budget');
   });
 
   it('are bounded by 1 MB of cookies and by a request with 5,000 uses', () => {
