@@ -132,15 +132,7 @@ export function openCapture(
     const mark = keepsWorkMark ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
     const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
-    const context = {
-      ...parts,
-      epochUsOf,
-      budget,
-      hash,
-      heads,
-      linker: linkerOf(monitor, budget),
-      onFailure,
-    };
+    const context = { ...parts, epochUsOf, budget, hash, heads, linker: linksOf(monitor, budget), onFailure };
     const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),
@@ -240,7 +232,7 @@ function originOf({ targets, labels }: RecorderSettings): CaptureOrigin {
 }
 
 /** Its salts are new for each process, and so is the beginning of its numbers. */
-function linkerOf(monitor: ExchangeMonitor, budget: AssemblyBudget): Linker {
+function linksOf(monitor: ExchangeMonitor, budget: AssemblyBudget): Linker {
   const random = randomBytes(12);
   const salts = [random.readInt32LE(0), random.readInt32LE(4)] as const;
   const onMissed: OnMissed = (limit, count) => monitor.noteMissedLinks(limit, count);
