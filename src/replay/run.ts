@@ -128,6 +128,12 @@ export class Replay {
     const { source, window, overview, target, options } = this.#parts;
     if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
     this.#links = await linksOfPlan(source, this.#parts);
+    if (this.waitsForValues && options.connections === 'recorded' && options.threads > 1)
+      throw new AppError(
+        'OPTION_INVALID',
+        '--connections recorded cannot be combined with --threads where requests need values of answers: a session with several connections would be spread over several senders',
+        { hint: 'Use --threads 1, --connections pooled, or --session-order values=recorded.' },
+      );
     const { authorities, protocols } = probeCapture(source, window, options.filters);
     this.#expected = protocols;
     const names = [...overview.targets, ...authorities];
