@@ -48,6 +48,7 @@ import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
 import { PATH_PART, REQUEST_OPTIONS } from '../replay/options/replay-flags.ts';
 import { type ReplayOptions, resolveReplayOptions } from '../replay/options/replay-options.ts';
 import { Concurrency } from '../replay/plan/concurrency.ts';
+import { linksOfPlan, type PlannedLinks } from '../replay/plan/links.ts';
 import {
   AuditCounter,
   durationNsOf,
@@ -361,6 +362,8 @@ class ExportPlan {
   sends = 0;
   spanNs = 0;
   #startUs: number | null = null;
+  /** Null if values of answers are sent as recorded. */
+  #links: PlannedLinks | null = null;
 
   constructor(plan: ReplayPlan, source: CaptureSource) {
     const { target } = plan.options;
@@ -378,10 +381,11 @@ class ExportPlan {
   }
 
   /** @throws AppError TARGET_FORBIDDEN if the target is the recorded server; CAPTURE_EMPTY without requests */
-  async check({ holds }: ExportFormat): Promise<void> {
+  async check({ holds, correlates }: ExportFormat): Promise<void> {
     const { overview } = this.plan;
     if (holds === 'requests' && overview.arrivalsOnly) throw arrivalsAlone(overview.name);
     await this.#fence?.check(overview.targets, resolveHost);
+    if (correlates) this.#links = await linksOfPlan(this.source, this.plan);
   }
 
   /** The requests that a replay of the same plan would send. */
@@ -412,6 +416,7 @@ class ExportPlan {
         // Tools that use the file have their own rate limits.
         ceiling: new RateCeiling(Number.POSITIVE_INFINITY),
         audit: this.#audit,
+        links: this.#links,
       },
       {
         recorded: () => {

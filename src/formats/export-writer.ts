@@ -1,5 +1,5 @@
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
-import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
+import type { ExchangePayload, ExchangeRow, Place } from '../core/exchange.ts';
 import type { HeaderPair } from '../core/headers.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { TextCounts } from '../core/text.ts';
@@ -15,6 +15,14 @@ export interface ExportedRequest {
   readonly headers: readonly string[];
   readonly body: Uint8Array | null;
   readonly chunked: boolean;
+  /** The values that only answers can give; null or absent for none. */
+  readonly live?: {
+    readonly session: number;
+    readonly issues: readonly Place[];
+    readonly users: number;
+    readonly takes: readonly { readonly from: number; readonly at: number; readonly to: Place }[];
+    readonly echoes: readonly string[];
+  } | null;
 }
 
 export interface ExportedSend {
@@ -137,6 +145,8 @@ export interface ExportFormat {
   /** The options that this format accepts. */
   readonly takes: readonly TakenOption[];
   readonly needsTarget: boolean;
+  /** Set if its program takes values from answers. Others send the recorded ones. */
+  readonly correlates?: true;
   /** Set if it has a place for gRPC calls. Tools that send HTTP/1.1 would send something else. */
   readonly holdsCalls?: true;
   /** What files of this format can never contain. */

@@ -24,6 +24,7 @@ export const K6: ExportFormat = {
     'the order, the case and the repetition of header names',
     'the chunked transfer coding: bodies go with their length',
     'the connections requests came on, and trailers',
+    'values that the server issued: they are sent as recorded, because users of k6 share nothing',
     'more data than fits in the memory of k6: export a window, not weeks',
     'responses',
   ],

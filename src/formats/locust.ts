@@ -11,10 +11,12 @@ export const LOCUST: ExportFormat = {
   holds: 'requests',
   takes: ['target'],
   needsTarget: false,
+  correlates: true,
   cannotCarry: [
     'the order, the case and the repetition of header names',
     'the chunked transfer coding: bodies go with their length',
     'the connections requests came on',
+    'values of answers before an answer is complete, and those in compressed requests',
     'what the client adds: User-Agent and Accept-Encoding where the request has none',
     'responses: Locust counts every 4xx and 5xx as a failure, even if it was recorded',
   ],

@@ -57,7 +57,15 @@ function requestLine(
     // The name in the tool's printed statistics.
     r: shownText(send.row.route ?? request.method),
     ...(tags === null ? {} : { g: tags }),
+    ...liveMember(request),
   })}\n`;
+}
+
+/** Member `l`: session, places of issued values with their users, taken values, and headers that are sent back. */
+function liveMember({ live }: ExportedRequest): object {
+  if (live == null || live.issues.length + live.takes.length + live.echoes.length === 0) return {};
+  const { session: s, issues: v, users: u, takes: t, echoes: e } = live;
+  return { l: { s, v, u, t, e } };
 }
 
 /** One of our programs, with its line of settings replaced. */

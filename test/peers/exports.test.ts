@@ -8,9 +8,11 @@ import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { exported, jsonLines, numberedCapture } from '../support/export-scene.ts';
 import { freePort } from '../support/free-port.ts';
+import { Agent, IssuingRouter } from '../support/issuing-router.ts';
 import { atFileEnd } from '../support/leftovers.ts';
 import { checkedBy, needing, runPeer } from '../support/peer-run.ts';
 import { goProgram, npmPackages, pythonWith } from '../support/peer-tools.ts';
+import { startRecording } from '../support/recording.ts';
 import { RequestLogServer } from '../support/request-log-server.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -86,6 +88,36 @@ describe('Locust', () => {
     expect(status, said).toBe(0);
     expectAllOnce(server);
     expectDispatched(out, ['dispatch_lag.csv']);
+  });
+
+  needing(locust, 'sends the values that its target issues', async (python) => {
+    const [production, target] = [await new IssuingRouter().listen(), await new IssuingRouter().listen()];
+    atFileEnd(() => {
+      production.close();
+      target.close();
+    });
+    const recording = `${temporaryDirectory()}/capture`;
+    const recorder = await startRecording(production.port, recording, ['--identify-session', 'x-session-id']);
+    for (const session of ['one', 'two', 'three']) {
+      const agent = new Agent(recorder.port, session);
+      const first = await agent.turn(null, []);
+      await agent.upload(await agent.upload(null));
+      const second = await agent.turn(first.id, first.calls);
+      const stream = await agent.cancelledTurn(second.id);
+      await agent.turn(stream.id, stream.calls);
+    }
+    await recorder.stop();
+    const { out } = await exported('locust', recording, '--multiplier', '2');
+    const host = `http://127.0.0.1:${target.port}`;
+    const { status, said } = await runPeer(
+      python,
+      ['-m', 'locust', '-f', 'locustfile.py', '--headless', '--host', host],
+      out,
+    );
+    expect(status, said).toBe(0);
+    expect(target.unknown, said).toEqual([]);
+    expect(target.answers.length).toBe(2 * production.answers.length);
+    expect(said).toMatch(/\d+ waited for values of answers, 0 lacked one/);
   });
 
   needing(locust, 'sends all requests once, from a master with two workers', async (python) => {
