@@ -70,8 +70,6 @@ describe('200 recorded sessions of agents', () => {
       unissued: 0,
       forgotten: 0,
     });
-    // Each session stays with one server, as it did in production.
-    expect(target.served.reduce((sum, each) => sum + each, 0)).toBe(document.sent);
   });
 
   it('never pass at 2x if a slow target got less than twice the load', async () => {
