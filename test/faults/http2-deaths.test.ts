@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { untilStatus } from '../support/control.ts';
 import { grpcMessage } from '../support/grpc.ts';
-import { callOnce, echoServer } from '../support/http2-calls.ts';
+import { callOnce, echoServer, SESSION_MEMORY } from '../support/http2-calls.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { repeated } from '../support/long-form.ts';
 import { msUntil } from '../support/recorder-watch.ts';
@@ -18,7 +18,7 @@ const CONNECTIONS = 3;
 const RATE = repeated(100, 300);
 const KILLS = repeated(3, 10);
 const RECORDED_AGAIN_MS = 2_000;
-/** Bytes that each connection sends a second, while the queue is filled: no more than Node takes of a session. */
+/** Bytes that each connection sends a second, while the queue is filled. */
 const FILLING_BYTES = 20_100_000;
 
 /** Calls at a rate on connections that are never closed. Each has its own number, in its path and in its body. */
@@ -38,7 +38,9 @@ class SteadyCalls {
   }
 
   static async start(port: number, bodyBytes: () => number): Promise<SteadyCalls> {
-    const sessions = Array.from({ length: CONNECTIONS }, () => connect(`http://127.0.0.1:${port}`));
+    const sessions = Array.from({ length: CONNECTIONS }, () =>
+      connect(`http://127.0.0.1:${port}`, SESSION_MEMORY),
+    );
     await Promise.all(sessions.map((session) => once(session, 'connect')));
     return new SteadyCalls(sessions, bodyBytes);
   }

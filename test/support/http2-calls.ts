@@ -3,9 +3,13 @@ import { type ClientHttp2Session, connect, createSecureServer, createServer } fr
 import type { AddressInfo } from 'node:net';
 import { afterwards } from './leftovers.ts';
 
+/** MB of a session. Beyond its default of 10, Node ends streams with ENHANCE_YOUR_CALM when a busy machine lets calls wait. */
+export const SESSION_MEMORY = { maxSessionMemory: 1_000 };
+
 /** A server in the form of gRPC that answers each request with its own body. @returns its port */
 export async function echoServer(tls?: { readonly cert: string; readonly key: string }): Promise<number> {
-  const server = tls === undefined ? createServer() : createSecureServer(tls);
+  const server =
+    tls === undefined ? createServer(SESSION_MEMORY) : createSecureServer({ ...tls, ...SESSION_MEMORY });
   server.on('sessionError', () => undefined);
   server.on('stream', (stream) => {
     const chunks: Buffer[] = [];
