@@ -1,11 +1,12 @@
-import { fileName, part, partSwitch, partsOf, requiredPart, value } from '../core/options.ts';
+import { bothOrNeither, fileName, part, partSwitch, partsOf, requiredPart, value } from '../core/options.ts';
 import type { ListenerTls, UpstreamTls } from '../proxy/data-plane.ts';
 
 export const LISTEN_TLS_OPTION = {
   listenTls: value(
     '--listen-tls <parts>',
-    'serve TLS on --listen: cert=FILE (certificate chain, PEM), key=FILE (its private key)',
-    partsOf({ cert: requiredPart(fileName), key: requiredPart(fileName) }),
+    'serve TLS on --listen: cert=FILE (certificate chain, PEM), key=FILE (its private key), client-ca=FILE ' +
+      '(require client certificates that it signed)',
+    partsOf({ cert: requiredPart(fileName), key: requiredPart(fileName), clientCa: part(fileName) }),
   ),
 };
 
@@ -13,25 +14,39 @@ export const LISTEN_TLS_OPTION = {
 export const TARGET_TLS_OPTION = {
   targetTls: value(
     '--target-tls <parts>',
-    'TLS to an https target: ca=FILE (certificates to verify it with, PEM), server-name=NAME (sent as SNI and ' +
-      'verified), insecure (accept any certificate)',
-    partsOf({ ca: part(fileName), serverName: part((name) => name), insecure: partSwitch() }),
+    'TLS to an https target: ca=FILE (certificates to verify it with, PEM), cert=FILE,key=FILE (client certificate ' +
+      'to show), server-name=NAME (sent as SNI and verified), insecure (accept any certificate)',
+    bothOrNeither(
+      'cert',
+      'key',
+      partsOf({
+        ca: part(fileName),
+        cert: part(fileName),
+        key: part(fileName),
+        serverName: part((name) => name),
+        insecure: partSwitch(),
+      }),
+    ),
   ),
 };
 
 export function listenerTls(
-  stated: { readonly cert: string; readonly key: string } | null,
+  stated: { readonly cert: string; readonly key: string; readonly clientCa: string | null } | null,
 ): ListenerTls | null {
-  return stated === null ? null : { certPath: stated.cert, keyPath: stated.key };
+  return stated && { certPath: stated.cert, keyPath: stated.key, clientCaPath: stated.clientCa };
 }
 
 export function upstreamTls(
   stated: {
     readonly ca: string | null;
+    readonly cert: string | null;
+    readonly key: string | null;
     readonly serverName: string | null;
     readonly insecure: boolean;
   } | null,
 ): UpstreamTls | null {
   if (stated === null) return null;
-  return { caPath: stated.ca, serverName: stated.serverName, verify: !stated.insecure };
+  const { ca: caPath, cert, key, serverName, insecure } = stated;
+  const client = cert === null || key === null ? null : { certPath: cert, keyPath: key };
+  return { caPath, serverName, verify: !insecure, client };
 }

@@ -135,6 +135,22 @@ export function partsOf<const Parts extends Readonly<Record<string, Part<unknown
   };
 }
 
+/** A value with two parts that are given together or not at all. */
+export function bothOrNeither<Name extends string, Value extends Readonly<Record<Name, unknown>>>(
+  one: Name,
+  other: Name,
+  parse: OptionParser<Value>,
+): OptionParser<Value> {
+  return (given, what) => {
+    const value = parse(given, what);
+    if ((value[one] === null) === (value[other] === null)) return value;
+    const [stated, missing] = value[one] === null ? [other, one] : [one, other];
+    throw new AppError('OPTION_INVALID', `${what}: ${kebab(stated)} is given without ${kebab(missing)}`, {
+      hint: `Give both: ${kebab(one)}=…,${kebab(other)}=….`,
+    });
+  };
+}
+
 /** The named parts of a text, in their order. The name is null for a first part without one. */
 function namedIn(
   given: string,

@@ -15,6 +15,8 @@ export interface Pair {
 export interface ListenerTls {
   readonly certPath: string;
   readonly keyPath: string;
+  /** Authorities of the certificates that clients must show; absent or null to require none. */
+  readonly clientCaPath?: string | null;
 }
 
 /** How targets that speak TLS are verified. */
@@ -24,6 +26,8 @@ export interface UpstreamTls {
   /** The server name that is requested and verified; null for the host of the target. */
   readonly serverName: string | null;
   readonly verify: boolean;
+  /** The certificate that we show to a server that requires one; absent or null for none. */
+  readonly client?: { readonly certPath: string; readonly keyPath: string } | null;
 }
 
 /** Options of both planes. Plain data, because they are sent between processes. */
@@ -45,6 +49,7 @@ export interface SharedOptions {
  * - TLS with it failed (not trusted, say)
  * - it closed before it had answered anything
  * - the client's TLS handshake failed
+ * - the client has no certificate of the required authority
  * - the client's PROXY protocol header was invalid
  */
 export const CONNECTION_FAILURES = [
@@ -53,6 +58,7 @@ export const CONNECTION_FAILURES = [
   'upstream_tls',
   'upstream_gone',
   'tls_handshake',
+  'client_certificate',
   'proxy_header',
 ] as const;
 export type ConnectionFailure = (typeof CONNECTION_FAILURES)[number];

@@ -276,6 +276,7 @@ export async function assertReachable(
   socket.once('error', reject);
   try {
     await promise;
+    if (socket instanceof TLSSocket) await assertAccepted(socket);
     if (isHttp2) await assertHttp2(socket, timeoutMs);
   } catch (cause) {
     if (cause instanceof OtherProtocol || isAlpnRefusal(cause)) {
@@ -290,6 +291,7 @@ export async function assertReachable(
         cause,
       });
     }
+    if (isClientRefusal(cause, certificates)) throw clientRefused(target, certificates, cause);
     const refused = socket instanceof TLSSocket ? certificateRefusal(socket) : null;
     const what = refused === null ? 'cannot be reached' : 'shows a certificate that is not trusted';
     throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} ${what}: ${reasonOf(cause)}`, {
@@ -299,6 +301,52 @@ export async function assertReachable(
   } finally {
     socket.destroy();
   }
+}
+
+const TICKET_WAIT_MS = 500;
+
+/** The target ended the connection just after the handshake. */
+class EndedAfterHandshake extends Error {}
+
+/**
+ * With TLS 1.3, a server judges our certificate only after the handshake is over for us. One that accepts it nearly
+ * always sends a session ticket.
+ * @throws its alert; EndedAfterHandshake
+ */
+async function assertAccepted(socket: TLSSocket): Promise<void> {
+  if (socket.getProtocol() !== 'TLSv1.3') return;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const ended = () => reject(new EndedAfterHandshake('it ended the connection just after the TLS handshake'));
+  socket.once('session', () => resolve());
+  socket.once('error', reject).once('end', ended).once('close', ended);
+  const timer = setTimeout(resolve, TICKET_WAIT_MS);
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Alerts of servers about the certificate of a client. Before TLS 1.3, some say no more than that they refuse it. */
+const CLIENT_ALERT = /^ERR_SSL_.*_ALERT_(?:.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)$/;
+
+function isClientRefusal(cause: unknown, { clientCertificate }: CertificateRules): boolean {
+  if (cause instanceof EndedAfterHandshake) return true;
+  const code = String((cause as { readonly code?: unknown }).code);
+  // Servers of Node end a handshake of TLS 1.2 without an alert.
+  return CLIENT_ALERT.test(code) || (clientCertificate != null && code === 'ECONNRESET');
+}
+
+function clientRefused({ url }: Target, { clientCertificate }: CertificateRules, cause: unknown): AppError {
+  const isShown = clientCertificate != null;
+  const why = isShown ? 'refuses the client certificate' : 'seems to require a client certificate';
+  const way = isShown
+    ? 'Give one that an authority of the target signed, and that has not expired'
+    : 'Give a certificate and its key';
+  return new AppError('TARGET_UNREACHABLE', `The target ${url} ${why}: ${reasonOf(cause)}`, {
+    hint: `${way}: --target-tls cert=FILE,key=FILE (PEM).`,
+    cause,
+  });
 }
 
 /** What answered is no HTTP/2. */
@@ -346,18 +394,21 @@ export interface CertificateRules {
   /** Trusted besides the system's, PEM. */
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
+  /** What we show to a target that requires a certificate, PEM; absent or null for none. */
+  readonly clientCertificate?: { readonly cert: string; readonly key: string } | null;
 }
 
 /** What TLS is begun with. To be made once for all connections: reading the system's certificates takes 20 ms. */
 export function trustOf({
   caPem,
   acceptAnyCertificate,
+  clientCertificate,
 }: CertificateRules): Pick<ConnectionOptions, 'rejectUnauthorized' | 'secureContext'> {
   const rejectUnauthorized = !acceptAnyCertificate;
-  if (caPem === null) return { rejectUnauthorized };
+  if (caPem === null && clientCertificate == null) return { rejectUnauthorized };
   // A list of one's own takes the place of the system's, so that it has to hold those as well.
-  const ca = [...getCACertificates('default'), caPem];
-  return { rejectUnauthorized, secureContext: createSecureContext({ ca }) };
+  const ca = [...getCACertificates('default'), ...(caPem === null ? [] : [caPem])];
+  return { rejectUnauthorized, secureContext: createSecureContext({ ca, ...clientCertificate }) };
 }
 
 /** Certificate errors that no trusted CA can fix, each with a hint. */

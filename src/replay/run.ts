@@ -522,7 +522,7 @@ function engineOptionsOf(
     ...picked(target, 'origin', 'socketPath'),
     ...picked(options, 'startAtUs', 'maxInFlight', 'maxInFlightBytes', 'maxConnectionAgeMs'),
     ...picked(options, 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs'),
-    ...picked(options, 'caPem', 'acceptAnyCertificate'),
+    ...picked(options, 'caPem', 'acceptAnyCertificate', 'clientCertificate'),
     senders: options.threads,
     totalTimeoutMs: options.timeoutMs,
     judgedFromNs,

@@ -1,3 +1,4 @@
+import { createSecureServer } from 'node:http2';
 import { createServer, isIP } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -334,6 +335,43 @@ describe('assertReachable', () => {
     });
     await assertReachable(target, { caPem, acceptAnyCertificate: true }, NO_ADDRESS_FENCED);
   });
+
+  it.each(['TLSv1.2', 'TLSv1.3'] as const)(
+    'names the way out where a target requires a client certificate by %s',
+    async (maxVersion) => {
+      const own = { cert: LOCAL_CERTIFICATE_PEM, key: LOCAL_CERTIFICATE_KEY_PEM };
+      const known = { cert: CERTIFICATE_PEM, key: CERTIFICATE_KEY_PEM };
+      const demanding = { ...own, maxVersion, requestCert: true, ca: CERTIFICATE_PEM };
+      const one = createTlsServer(demanding).on('tlsClientError', () => undefined);
+      const two = createSecureServer(demanding).on('tlsClientError', () => undefined);
+      for (const [server, protocol] of [
+        [one, 'http1'],
+        [two, 'http2'],
+      ] as const) {
+        servers.push(server);
+        await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+        const target = parseTarget(`https://localhost:${(server.address() as { port: number }).port}`);
+        const reach = (clientCertificate: typeof own | null) =>
+          assertReachable(
+            target,
+            { caPem: LOCAL_CERTIFICATE_PEM, acceptAnyCertificate: false, clientCertificate },
+            NO_ADDRESS_FENCED,
+            5_000,
+            protocol,
+          );
+        await expect(reach(null)).rejects.toMatchObject({
+          code: 'TARGET_UNREACHABLE',
+          message: expect.stringContaining('seems to require a client certificate'),
+          hint: expect.stringContaining('--target-tls cert=FILE,key=FILE'),
+        });
+        await expect(reach(own)).rejects.toMatchObject({
+          code: 'TARGET_UNREACHABLE',
+          message: expect.stringContaining('refuses the client certificate'),
+        });
+        await reach(known);
+      }
+    },
+  );
 
   it('gives up on a target that never answers', async () => {
     const port = await listening();

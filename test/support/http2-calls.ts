@@ -1,13 +1,14 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, createSecureServer, createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import type { TlsOptions } from 'node:tls';
 import { afterwards } from './leftovers.ts';
 
 /** MB of a session. Beyond its default of 10, Node ends streams with ENHANCE_YOUR_CALM when a busy machine lets calls wait. */
 export const SESSION_MEMORY = { maxSessionMemory: 1_000 };
 
 /** A server in the form of gRPC that answers each request with its own body. @returns its port */
-export async function echoServer(tls?: { readonly cert: string; readonly key: string }): Promise<number> {
+export async function echoServer(tls?: TlsOptions): Promise<number> {
   const server =
     tls === undefined ? createServer(SESSION_MEMORY) : createSecureServer({ ...tls, ...SESSION_MEMORY });
   server.on('sessionError', () => undefined);
@@ -28,9 +29,15 @@ export async function echoServer(tls?: { readonly cert: string; readonly key: st
 }
 
 /** @param ca of a server with TLS, which has the name of this machine */
-export async function http2Session(port: number, ca?: string): Promise<ClientHttp2Session> {
+export async function http2Session(
+  port: number,
+  ca?: string,
+  certificate: Pick<TlsOptions, 'cert' | 'key'> = {},
+): Promise<ClientHttp2Session> {
   const session =
-    ca === undefined ? connect(`http://127.0.0.1:${port}`) : connect(`https://localhost:${port}`, { ca });
+    ca === undefined
+      ? connect(`http://127.0.0.1:${port}`)
+      : connect(`https://localhost:${port}`, { ca, ...certificate });
   session.on('error', () => undefined);
   await once(session, 'connect');
   afterwards(() => session.destroy());

@@ -6,6 +6,7 @@ import {
   connect as connectTls,
   createServer as createTlsServer,
   type TLSSocket,
+  type TlsOptions,
 } from 'node:tls';
 import {
   CERTIFICATE_KEY_PEM,
@@ -28,11 +29,15 @@ export async function tlsClient(port: number, options: ConnectionOptions = {}): 
 }
 
 /** A TLS server that passes each stream to the test. */
-export async function tlsUpstream(onStream: (stream: TLSSocket) => void, key = LOCAL_CERTIFICATE_KEY_PEM) {
+export async function tlsUpstream(
+  onStream: (stream: TLSSocket) => void,
+  key = LOCAL_CERTIFICATE_KEY_PEM,
+  options: TlsOptions = {},
+) {
   const cert = key === CERTIFICATE_KEY_PEM ? CERTIFICATE_PEM : LOCAL_CERTIFICATE_PEM;
   const raw = new Set<Socket>();
   const server = createTlsServer(
-    { cert, key, allowHalfOpen: true, ALPNProtocols: ['h2', 'http/1.1'] },
+    { cert, key, allowHalfOpen: true, ALPNProtocols: ['h2', 'http/1.1'], ...options },
     (stream) => {
       stream.on('error', () => undefined);
       onStream(stream);

@@ -412,6 +412,7 @@ function settingsOf(
     // A header may select the model.
     headers: run.options.addedHeaders,
     ca: run.options.caPem,
+    ...(run.options.clientCertificate && { clientCertificate: run.options.clientCertificate.cert }),
     monitors: describeMonitors(run.monitors),
     // Steps against different builds are no search. Without labels, the state of an earlier version is still continued.
     ...(Object.keys(run.labels).length > 0 && { labels: run.labels }),

@@ -19,12 +19,12 @@ import { AssemblyBudget } from '../../http1/budget.ts';
 import { FACT_BYTES } from '../../inference/features.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import { listenOn } from '../../proxy/net/listen.ts';
-import { TlsFiles } from '../../proxy/net/tls-files.ts';
+import { listenerFiles, type TlsFiles } from '../../proxy/net/tls-files.ts';
 import { Redaction } from '../../redaction/head-redaction.ts';
 import { HASH_KEY_FILE, resolveCaptureDirectory } from '../../storage/capture/directory.ts';
 import { latestMetas, readHashKey } from '../../storage/capture/keys.ts';
 import { encryptionKeyOf, encryptionKeyOption, openForReplay } from '../open-capture.ts';
-import { LISTEN_TLS_OPTION } from '../tls-options.ts';
+import { LISTEN_TLS_OPTION, listenerTls } from '../tls-options.ts';
 import {
   AnswerIndex,
   type AskedRequest,
@@ -351,7 +351,8 @@ export async function startMock(
   onRead: (exchanges: number) => void = () => undefined,
 ): Promise<RunningMock> {
   const { endpoint, from, to, speed, unknown, maxConnections, listenTls } = options;
-  const tls = listenTls === null ? null : new TlsFiles(listenTls, '--listen-tls');
+  const certificate = listenerTls(listenTls);
+  const tls = certificate && listenerFiles(certificate);
   const { source } = openForReplay(directory, encryptionKeyOf(options));
   try {
     const hash = hashOf(directory, options);

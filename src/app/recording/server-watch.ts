@@ -134,8 +134,11 @@ function serverOf(target: Endpoint, tls: UpstreamTls | null): AskedServer | null
   const headers = [['host', target.kind === 'unix' ? 'localhost' : authorityOf(target)]] as const;
   if (!speaksTls(target)) return { connect, basePath: '', headers };
   try {
-    const caPem = tls?.caPath == null ? null : readFileSync(tls.caPath, 'utf8');
-    const trust = trustOf({ caPem, acceptAnyCertificate: tls?.verify === false });
+    const text = (path: string) => readFileSync(path, 'utf8');
+    const caPem = tls?.caPath == null ? null : text(tls.caPath);
+    const client = tls?.client ?? null;
+    const clientCertificate = client && { cert: text(client.certPath), key: text(client.keyPath) };
+    const trust = trustOf({ caPem, acceptAnyCertificate: tls?.verify === false, clientCertificate });
     const named = tls?.serverName == null ? {} : { servername: tls.serverName };
     return { connect: { ...connect, ...trust, ...named, protocol: 'https:' }, basePath: '', headers };
   } catch {

@@ -15,7 +15,7 @@ import {
 import { headersFor, type MonitorOptions } from '../../monitors/options.ts';
 import { type AskedServer, DetailReader, serverAt } from '../../monitors/server-details.ts';
 import type { EngineHealth } from '../../replay/engine/health.ts';
-import { trustOf } from '../../replay/guard.ts';
+import { type CertificateRules, trustOf } from '../../replay/guard.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { Target } from '../../replay/target.ts';
 import { commonLabels } from '../labels.ts';
@@ -35,7 +35,7 @@ export function recordedServerOf(
 
 interface TestedServerParts {
   readonly target: Target;
-  readonly options: Pick<ReplayOptions, 'addedHeaders' | 'caPem' | 'acceptAnyCertificate'>;
+  readonly options: Pick<ReplayOptions, 'addedHeaders' | keyof CertificateRules>;
   readonly monitors: MonitorOptions;
   readonly recorded: ServerSide;
 }
@@ -66,14 +66,14 @@ export async function askTestedServer(
 
 function serverOf(
   { origin, socketPath, tls, authority, basePath }: Target,
-  { addedHeaders, caPem, acceptAnyCertificate }: TestedServerParts['options'],
+  { addedHeaders, ...certificates }: TestedServerParts['options'],
   mark: string,
 ): AskedServer {
   const { connect } = serverAt(origin);
   return {
     connect: {
       ...(socketPath === null ? connect : { socketPath }),
-      ...(tls && trustOf({ caPem, acceptAnyCertificate })),
+      ...(tls && trustOf(certificates)),
     },
     basePath,
     headers: [['host', authority], [MARKER_HEADER, mark], ...addedHeaders],

@@ -183,7 +183,7 @@ export class FaultProxy {
   /** Never rejects: any failure of the socket is a result. */
   async #admit(socket: Socket): Promise<void> {
     this.#admitting.add(socket);
-    const admitted = await admit(socket, false, this.#parts.certificate?.context ?? null);
+    const admitted = await admit(socket, false, this.#parts.certificate);
     this.#admitting.delete(socket);
     if (admitted !== null && typeof admitted === 'object') this.#begin(admitted.side, admitted.protocol);
     else if (admitted !== null) this.traffic.turnedAway += 1;

@@ -7,7 +7,7 @@ import { AssemblyBudget } from '../../http1/budget.ts';
 import type { ListenerTls, UpstreamTls } from '../data-plane.ts';
 import { type Endpoint, speaksTls } from '../net/endpoint.ts';
 import { PausedPeers } from '../net/peer-socket.ts';
-import { TlsFiles } from '../net/tls-files.ts';
+import { listenerFiles, type TlsFiles, upstreamFiles } from '../net/tls-files.ts';
 import { FaultProxy, type RelayParts } from './fault-proxy.ts';
 import type { ActiveToxic } from './toxics.ts';
 
@@ -57,15 +57,14 @@ export class FaultRelay {
     this.#options = options;
     this.#notify = notify;
     const { tls, upstreamTls } = options;
-    const certificate = tls && this.#watch({ cert: tls.certPath, key: tls.keyPath }, '--listen-tls');
-    const ca = upstreamTls?.caPath ?? null;
+    const certificate = tls && this.#watch(listenerFiles(tls));
     this.#parts = {
       clock,
       seed: options.seed,
       paused: new PausedPeers(),
       budget: new AssemblyBudget(LIMITS.faultHeadsBytes),
       certificate,
-      trusted: this.#watch(ca === null ? {} : { ca }, '--target-tls ca'),
+      trusted: this.#watch(upstreamFiles(upstreamTls)),
       serverName: upstreamTls?.serverName ?? null,
       verify: upstreamTls?.verify ?? true,
       mayEnter: () => this.openConnections < options.maxConnections,
@@ -250,8 +249,7 @@ export class FaultRelay {
     this.#retries.set(proxy, setTimeout(retry, LIMITS.faultRetryMs).unref());
   }
 
-  #watch(paths: ConstructorParameters<typeof TlsFiles>[0], what: string): TlsFiles {
-    const files = new TlsFiles(paths, what);
+  #watch(files: TlsFiles): TlsFiles {
     files.watch(this.#notify);
     this.#files.push(files);
     return files;

@@ -7,6 +7,7 @@ import {
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { WIRE } from '../../core/limits.ts';
@@ -14,8 +15,8 @@ import type { Notice } from '../../core/ports.ts';
 import { type ConnectionCounts, type ConnectionFailure, DataPlane, type Pair } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
 import { PausedPeers } from '../net/peer-socket.ts';
-import { TlsFiles } from '../net/tls-files.ts';
-import { failureOf, UpstreamNotice } from '../net/upstream-notice.ts';
+import { listenerFiles, type TlsFiles } from '../net/tls-files.ts';
+import { failureOf, lacksCertificate, UpstreamNotice } from '../net/upstream-notice.ts';
 import type { Border } from '../tap/border.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
 import { type ExchangeHost, GatewayExchange } from './exchange.ts';
@@ -84,7 +85,7 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   protected prepare(): void {
     const { routes, tls } = this.options;
     if (tls !== null) {
-      this.#certificate = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--listen-tls');
+      this.#certificate = listenerFiles(tls);
       this.#certificate.watch(this.notify);
       this.watched.push(this.#certificate);
     }
@@ -132,7 +133,10 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
     server.on(speaksTls(pair.listen) ? 'secureConnection' : 'connection', (socket: Socket) =>
       this.#accept(socket, index),
     );
-    server.on('tlsClientError', () => this.failed('tls_handshake'));
+    server.on('tlsClientError', (error: Error, { authorizationError }: TLSSocket) => {
+      const isUnverified = authorizationError != null || lacksCertificate(error);
+      this.failed(isUnverified ? 'client_certificate' : 'tls_handshake');
+    });
     server.on('request', (request, response) => this.#serve(request, response, upstream));
     server.on('checkContinue', (request, response) => this.#serve(request, response, upstream, true));
     server.on('checkExpectation', (request) => this.#refuse('expectation', request.socket, 417));

@@ -12,7 +12,7 @@ import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
 import type { UpstreamTls } from '../data-plane.ts';
 import { type Endpoint, speaksTls } from '../net/endpoint.ts';
-import { TlsFiles } from '../net/tls-files.ts';
+import { upstreamFiles } from '../net/tls-files.ts';
 import type { UpstreamNotice } from '../net/upstream-notice.ts';
 import { GATEWAY_HEAD_BYTES, type GatewayOptions } from './options.ts';
 
@@ -107,10 +107,9 @@ export class Upstream {
 function trust(tls: UpstreamTls | null): TlsAgentOptions {
   // Always set explicitly. Otherwise an environment variable decides.
   if (tls === null) return { rejectUnauthorized: true };
-  const files = new TlsFiles(tls.caPath === null ? {} : { ca: tls.caPath }, '--target-tls ca');
   return {
     rejectUnauthorized: tls.verify,
-    secureContext: files.context,
+    secureContext: upstreamFiles(tls).context,
     ...(tls.serverName === null ? {} : { servername: tls.serverName }),
   };
 }

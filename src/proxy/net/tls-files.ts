@@ -1,10 +1,18 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import {
+  createSecureContext,
+  type SecureContext,
+  type SecureContextOptions,
+  type TlsOptions,
+} from 'node:tls';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS, WIRE } from '../../core/limits.ts';
 import type { Notice } from '../../core/ports.ts';
+import type { ListenerTls, UpstreamTls } from '../data-plane.ts';
 
+/** Sessions with client certificates are resumed only under a name of their own. Contexts do not share tickets. */
+const SESSION_NAME = 'reprise';
 const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
 
 /** The files by content. Each may contain several certificates. */
@@ -45,9 +53,14 @@ export class TlsFiles {
     return this.#context;
   }
 
+  /** Of a listener: whether a client must show a certificate of these authorities. */
+  get requiresClient(): boolean {
+    return this.#paths.cert !== undefined && this.#paths.ca !== undefined;
+  }
+
   /** The contents of the files, for Node's servers, which create their own context. */
-  get contents(): Readonly<SecureContextOptions> {
-    return this.#contents;
+  get contents(): Readonly<TlsOptions> {
+    return { ...this.#contents, requestCert: this.requiresClient };
   }
 
   /** Checks for new files regularly, until `close`. */
@@ -106,7 +119,7 @@ export class TlsFiles {
       throw new Error(`${this.#paths.key} holds no private key that can be read`, { cause: error });
     }
     try {
-      const context = createSecureContext(contents);
+      const context = createSecureContext({ ...contents, sessionIdContext: SESSION_NAME });
       this.#contents = contents;
       return context;
     } catch (error) {
@@ -115,4 +128,17 @@ export class TlsFiles {
       throw new Error(`the key in ${key} does not belong to the certificate in ${cert}`, { cause: error });
     }
   }
+}
+
+/** The files of a listener. @throws AppError OPTION_INVALID when they cannot be used */
+export function listenerFiles({ certPath, keyPath, clientCaPath }: ListenerTls): TlsFiles {
+  const ca = clientCaPath == null ? {} : { ca: clientCaPath };
+  return new TlsFiles({ cert: certPath, key: keyPath, ...ca }, '--listen-tls');
+}
+
+/** The files for TLS to targets. @throws AppError OPTION_INVALID when they cannot be used */
+export function upstreamFiles(tls: UpstreamTls | null): TlsFiles {
+  const ca = tls?.caPath == null ? {} : { ca: tls.caPath };
+  const client = tls?.client == null ? {} : { cert: tls.client.certPath, key: tls.client.keyPath };
+  return new TlsFiles({ ...ca, ...client }, '--target-tls');
 }

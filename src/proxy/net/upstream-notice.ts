@@ -16,7 +16,15 @@ export function failureOf(failure: ConnectionFailure, error: Error | undefined):
 }
 
 function isTlsFailure(error: NodeJS.ErrnoException | undefined): boolean {
-  return CODES.test(error?.code ?? '');
+  if (error === undefined) return false;
+  // What Node makes of a peer that ends its side within the handshake.
+  const endedEarly = error.code === 'ECONNRESET' && error.syscall === undefined && 'localAddress' in error;
+  return endedEarly || CODES.test(error.code ?? '');
+}
+
+/** Whether a client did not show a certificate that it had to show. */
+export function lacksCertificate({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE';
 }
 
 /** Whether an error came before there was a connection. Our own lack of file descriptors is no refusal. */

@@ -19,8 +19,8 @@ import {
   readProxyHeader,
   writeProxyHeader,
 } from '../net/proxy-protocol.ts';
-import { TlsFiles, type TlsPaths } from '../net/tls-files.ts';
-import { failureOf, isRefusal, UpstreamNotice } from '../net/upstream-notice.ts';
+import { listenerFiles, type TlsFiles, upstreamFiles } from '../net/tls-files.ts';
+import { failureOf, isRefusal, lacksCertificate, UpstreamNotice } from '../net/upstream-notice.ts';
 import type { Border } from '../tap/border.ts';
 import { type ConnectionHost, ProxiedConnection, type Upstream } from './connection.ts';
 import { TargetWatch } from './target-watch.ts';
@@ -90,11 +90,9 @@ export class TcpProxy extends DataPlane<WireOptions> {
 
   protected prepare(): void {
     const { tls, upstreamTls, pairs } = this.options;
-    if (tls) this.#certificate = this.#watch({ cert: tls.certPath, key: tls.keyPath }, '--listen-tls');
-    if (pairs.some(({ target }) => speaksTls(target))) {
-      const ca = upstreamTls?.caPath ?? null;
-      this.#trusted = this.#watch(ca === null ? {} : { ca }, '--target-tls ca');
-    }
+    if (tls) this.#certificate = this.#watch(listenerFiles(tls));
+    if (pairs.some(({ target }) => speaksTls(target)))
+      this.#trusted = this.#watch(upstreamFiles(upstreamTls));
   }
 
   #watchOf({ target }: Pair, index: number, clock: Clock): TargetWatch {
@@ -117,8 +115,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     return bound;
   }
 
-  #watch(paths: TlsPaths, what: string): TlsFiles {
-    const files = new TlsFiles(paths, what);
+  #watch(files: TlsFiles): TlsFiles {
     files.watch(this.notify);
     this.watched.push(files);
     return files;
@@ -164,8 +161,8 @@ export class TcpProxy extends DataPlane<WireOptions> {
   /** Never rejects: any failure of the socket is a result. */
   async #admit(socket: Socket, secure: boolean, target: Endpoint, pair: number): Promise<void> {
     this.#admitting.add(socket);
-    const secureContext = secure ? (this.#certificate?.context ?? null) : null;
-    const admitted = await admit(socket, this.options.acceptProxyProtocol, secureContext);
+    const certificate = secure ? this.#certificate : null;
+    const admitted = await admit(socket, this.options.acceptProxyProtocol, certificate);
     this.#admitting.delete(socket);
     if (admitted !== null && typeof admitted === 'object') this.#begin(admitted, target, pair);
     else if (admitted) this.#count(admitted);
@@ -221,7 +218,7 @@ interface Admitted {
 export async function admit(
   socket: Socket,
   acceptProxyProtocol: boolean,
-  secureContext: SecureContext | null,
+  certificate: TlsFiles | null,
 ): Promise<Admitted | ConnectionFailure | null> {
   // Until another listener is added. An error is followed by a close, which the steps below wait for.
   socket.on('error', () => undefined);
@@ -231,7 +228,7 @@ export async function admit(
     if (read === null || typeof read === 'string') return sentAway(socket, read);
     header = read;
   }
-  const stream = secureContext === null ? socket : await handshake(socket, secureContext);
+  const stream = certificate === null ? socket : await handshake(socket, certificate);
   if (stream === null || typeof stream === 'string') return sentAway(socket, stream);
   const agreed = stream instanceof TLSSocket ? stream.alpnProtocol : null;
   if (stream.destroyed) return null;
@@ -280,30 +277,46 @@ function chooseProtocol({ protocols }: { protocols: string[] }): string | undefi
   return protocols.includes('http/1.1') ? 'http/1.1' : protocols[0];
 }
 
-function handshake(
-  socket: Socket,
-  secureContext: SecureContext,
-): Promise<TLSSocket | 'tls_handshake' | null> {
+type Handshake = TLSSocket | 'tls_handshake' | 'client_certificate' | null;
+
+function handshake(socket: Socket, { context, requiresClient }: TlsFiles): Promise<Handshake> {
   return new Promise((resolve) => {
-    const stream = new TLSSocket(socket, { isServer: true, secureContext, ALPNCallback: chooseProtocol });
-    const settle = (outcome: TLSSocket | 'tls_handshake' | null) => {
+    const stream = new TLSSocket(socket, {
+      isServer: true,
+      secureContext: context,
+      ALPNCallback: chooseProtocol,
+      requestCert: requiresClient,
+      rejectUnauthorized: requiresClient,
+    });
+    let failure: 'tls_handshake' | 'client_certificate' = 'tls_handshake';
+    const settle = (outcome: Handshake) => {
       clearTimeout(timer);
       stream.off('end', gone).off('close', gone);
       resolve(outcome);
     };
-    const gone = () => settle(socket.bytesRead === 0 ? null : 'tls_handshake');
+    const gone = () => settle(socket.bytesRead === 0 ? null : failure);
     const timer = setTimeout(() => settle('tls_handshake'), WIRE.handshakeMs);
-    stream.on('error', () => undefined);
+    stream.on('error', (error) => {
+      if (lacksCertificate(error)) failure = 'client_certificate';
+    });
     stream
       .once('end', gone)
       .once('close', gone)
-      .once('secure', () => settle(stream));
+      .once('secure', () => settle(requiresClient && !isVerified(stream) ? 'client_certificate' : stream));
   });
+}
+
+/** Whether a client showed a certificate of the required authority. Only Node's own servers ask for it publicly. */
+function isVerified(stream: TLSSocket): boolean {
+  const { _handle: handle } = stream as unknown as { _handle: { verifyError(): Error | null } | null };
+  return handle !== null && !handle.verifyError();
 }
 
 interface UpstreamOptions {
   /** How a target that speaks TLS is verified; null if none does. */
-  readonly security: ({ readonly context: SecureContext } & Omit<UpstreamTls, 'caPath'>) | null;
+  readonly security:
+    | ({ readonly context: SecureContext } & Pick<UpstreamTls, 'serverName' | 'verify'>)
+    | null;
   /** Bytes that are sent before anything else, even before TLS; null for none. */
   readonly preamble: Buffer | null;
   /** The protocol that was agreed on with the client; null if none was negotiated. */

@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -278,19 +279,42 @@ export const parseHostPolicy: OptionParser<HostPolicy> = within(
 );
 
 /** The certificates of a file. @param readFile throws if the file cannot be read */
-export function readCertificates(path: string, readFile: (path: string) => string): string {
-  let pem: string;
-  try {
-    pem = readFile(path);
-  } catch (cause) {
-    throw new AppError('OPTION_INVALID', `--target-tls ca: ${path} cannot be read: ${reasonOf(cause)}`, {
-      cause,
-    });
-  }
+export function readCertificates(path: string, readFile: (path: string) => string, what: string): string {
+  const pem = readPem(path, readFile, what);
   if (!pem.includes('-----BEGIN CERTIFICATE-----')) {
-    throw new AppError('OPTION_INVALID', `--target-tls ca: ${path} holds no certificate in PEM form`);
+    throw new AppError('OPTION_INVALID', `${what}: ${path} holds no certificate in PEM form`);
   }
   return pem;
+}
+
+function readPem(path: string, readFile: (path: string) => string, what: string): string {
+  try {
+    return readFile(path);
+  } catch (cause) {
+    throw new AppError('OPTION_INVALID', `${what}: ${path} cannot be read: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/** A client certificate with its key, from their files. @throws AppError OPTION_INVALID if they cannot be used */
+export function clientCertificateOf(
+  paths: { readonly cert: string | null; readonly key: string | null } | null,
+  readFile: (path: string) => string,
+): { readonly cert: string; readonly key: string } | null {
+  if (paths === null || paths.cert === null || paths.key === null) return null;
+  const cert = readCertificates(paths.cert, readFile, '--target-tls cert');
+  const key = readPem(paths.key, readFile, '--target-tls key');
+  let matches: boolean;
+  try {
+    matches = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+  } catch (cause) {
+    const reason = `${paths.key} holds no private key that can be read, or ${paths.cert} no certificate`;
+    throw new AppError('OPTION_INVALID', `--target-tls: ${reason}: ${reasonOf(cause)}`, { cause });
+  }
+  if (matches) return { cert, key };
+  throw new AppError(
+    'OPTION_INVALID',
+    `--target-tls: the key in ${paths.key} does not belong to the certificate in ${paths.cert}`,
+  );
 }
 
 const GROWTH_MONTHS: Readonly<Record<string, number>> = { week: 84 / 365, month: 1, quarter: 3, year: 12 };

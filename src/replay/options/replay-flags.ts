@@ -1,5 +1,6 @@
 import { LIMITS } from '../../core/limits.ts';
 import {
+  bothOrNeither,
   deciding,
   fileName,
   grouped,
@@ -360,8 +361,17 @@ export const REPLAY_OPTIONS = deciding('plan', {
     grouped('Sending and time limits', {
       targetTls: value(
         '--target-tls <parts>',
-        'ca=FILE: certificates (PEM) to trust in addition to the system’s; insecure: accept any certificate of the target',
-        partsOf({ ca: part(fileName), insecure: partSwitch() }),
+        'ca=FILE: certificates (PEM) to trust in addition to the system’s; cert=FILE,key=FILE: client certificate to show; insecure: accept any certificate of the target',
+        bothOrNeither(
+          'cert',
+          'key',
+          partsOf({
+            ca: part(fileName),
+            cert: part(fileName),
+            key: part(fileName),
+            insecure: partSwitch(),
+          }),
+        ),
       ),
     }),
   ),

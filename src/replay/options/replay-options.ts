@@ -28,6 +28,7 @@ import {
   CHECK_TOLERANCE,
   type CheckTolerance,
   calibrationLimitsOf,
+  clientCertificateOf,
   type LagBound,
   parseStart,
   readCertificates,
@@ -135,6 +136,8 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
   readonly caPem: string | null;
   /** Accepts any certificate of a TLS target. */
   readonly acceptAnyCertificate: boolean;
+  /** The certificate (PEM) that is shown to a target that requires one, with its key. Never stored. */
+  readonly clientCertificate: { readonly cert: string; readonly key: string } | null;
   /** Set on every request, instead of a recorded header of the same name. May be secret, so it is never stored. */
   readonly addedHeaders: readonly HeaderPair[];
   /** Settings for comparing answers with the recorded ones; null to compare none. */
@@ -215,7 +218,11 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     idleTimeoutMs: part(timeout.idle),
     acceptAnyCertificate: read.targetTls?.insecure ?? false,
     caPem: problems.optional(read.targetTls?.ca, (path) =>
-      readCertificates(path, (file) => sources.readFile(file)),
+      readCertificates(path, (file) => sources.readFile(file), '--target-tls ca'),
+    ),
+    clientCertificate: problems.attempt(
+      () => clientCertificateOf(read.targetTls, (file) => sources.readFile(file)),
+      null,
     ),
     ...headersOf(read.header, sources, problems),
   };
@@ -266,7 +273,8 @@ function asRead(read: ReplayRead): AsRead {
 
 /** The options in the form that a run stores, without the values of added headers. */
 export function describeReplayOptions(options: ReplayOptions, window: TimeRange): Record<string, unknown> {
-  const { addedHeaders, target, grpcTarget, caPem, isScalingDefault: _default, ...plain } = options;
+  const { addedHeaders, target, grpcTarget, caPem, isScalingDefault: _default, ...rest } = options;
+  const { clientCertificate: _secret, ...plain } = rest;
   return {
     ...plain,
     target: target?.url ?? null,

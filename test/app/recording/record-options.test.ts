@@ -181,6 +181,21 @@ describe('flags of record', () => {
     },
   );
 
+  test('a client certificate is given with its key, and an authority with a certificate', () => {
+    const secure = ['--target', 'https://model', '--target-tls'];
+    expect(read([...secure, 'cert=a.pem,key=b.pem']).plane.upstreamTls).toMatchObject({
+      client: { certPath: 'a.pem', keyPath: 'b.pem' },
+    });
+    expect(() => read([...secure, 'cert=a.pem'])).toThrow('--target-tls: cert is given without key');
+    const listen = [...TARGET, '--listen', 'https://127.0.0.1:0', '--listen-tls'];
+    expect(read([...listen, 'cert=a,key=b,client-ca=c']).plane.tls).toEqual({
+      certPath: 'a',
+      keyPath: 'b',
+      clientCaPath: 'c',
+    });
+    expect(() => read([...listen, 'client-ca=c'])).toThrow('--listen-tls: cert is missing');
+  });
+
   test('an upstream certificate is of use where only a route speaks TLS', () => {
     const routes = [{ path: '/a', target: 'https://model' }];
     expect(
@@ -189,6 +204,7 @@ describe('flags of record', () => {
       caPath: null,
       serverName: null,
       verify: false,
+      client: null,
     });
   });
 

@@ -84,6 +84,7 @@ describe('resolveReplayOptions', () => {
       idleTimeoutMs: 60_000,
       drainDeadlineMs: 30_000,
       caPem: null,
+      clientCertificate: null,
       acceptAnyCertificate: false,
       host: 'target',
       cancels: 'replay',
