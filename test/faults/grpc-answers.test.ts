@@ -102,6 +102,69 @@ describe('a target that does not answer as recorded', () => {
   });
 });
 
+describe('a target that refuses what it served when it was recorded', () => {
+  /** How a run ended: its verdict, and what its reasons are about. */
+  const judged = (document: ReturnType<typeof documentOf>) => ({
+    verdict: document.verdict,
+    codes: document.reasons.map(({ code }) => code),
+    text: document.reasons.map(({ text: reason }) => reason).join(),
+  });
+
+  test('UNAVAILABLE half-way through a stream is a failure, although messages came', async () => {
+    const server = await startGrpcServer({
+      [STREAM_PATH]: (stream) => {
+        stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+        stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '14', 'grpc-message': 'gone' }));
+        stream.write(grpcMessage('token'));
+        setTimeout(() => stream.end(grpcMessage('token')), 20);
+      },
+    });
+    const calls = callsOf(30, { streamed: true, responseMessages: 4 }, STREAM_PATH);
+    const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, ARGS);
+    const document = documentOf(run);
+    expect(document).toMatchObject({ statuses: { 503: 30 }, grpcStatuses: { UNAVAILABLE: 30 }, failed: 30 });
+    expect(judged(document)).toMatchObject({ verdict: 'FAIL', text: expect.stringContaining('UNAVAILABLE') });
+  });
+
+  test('UNIMPLEMENTED, as of a wrong service, is a failure', async () => {
+    const server = await startGrpcServer({ [CALL_PATH]: (stream) => trailersOnly(stream, 12) });
+    const run = await replay(captureOf(callsOf(30)), `http://127.0.0.1:${server.port}`, ARGS);
+    const document = documentOf(run);
+    expect(document).toMatchObject({ grpcStatuses: { UNIMPLEMENTED: 30 }, failed: 30 });
+    expect(judged(document)).toMatchObject({
+      verdict: 'FAIL',
+      text: expect.stringContaining('UNIMPLEMENTED'),
+    });
+  });
+
+  test('RESOURCE_EXHAUSTED at 2x is a failure there, and 1x passes', async () => {
+    /** Calls that it serves in a second, and so many more that come together. 50 a second were recorded. */
+    const [ratePerSecond, burst] = [70, 20];
+    let tokens = burst;
+    let readMs = performance.now();
+    const server = await startGrpcServer({
+      [CALL_PATH]: (stream) => {
+        const nowMs = performance.now();
+        tokens = Math.min(burst, tokens + ((nowMs - readMs) / 1e3) * ratePerSecond);
+        readMs = nowMs;
+        if (tokens < 1) return trailersOnly(stream, 8);
+        tokens -= 1;
+        answer(stream, grpcMessage('answer'));
+      },
+    });
+    const capture = captureOf(callsOf(300));
+    const at = async (multiplier: string) => {
+      const args = ['--json', '--slo', 'errors: rate<0.02', '--multiplier', multiplier];
+      return documentOf(await replay(capture, `http://127.0.0.1:${server.port}`, args));
+    };
+    expect(await at('1')).toMatchObject({ verdict: 'PASS', grpcStatuses: { OK: 300 } });
+    const twice = await at('2');
+    expect(judged(twice)).toMatchObject({ verdict: 'FAIL', codes: ['slo_violated'] });
+    expect(twice.grpcStatuses?.['RESOURCE_EXHAUSTED']).toBeGreaterThan(30);
+    expect(twice.slo.find(({ ok }) => !ok)).toMatchObject({ expression: expect.stringMatching(/^rejected/) });
+  });
+});
+
 test('of a stream the first message is its first token, and the gaps are those between messages', async () => {
   const server = await startGrpcServer({
     [STREAM_PATH]: (stream) => {
