@@ -4,7 +4,12 @@ import { count, exception, type Immutable, maybeNumber, maybeText, tested } from
 const unit = z.enum(['ms', 'share', 'per_second', 'ratio', 'count']);
 
 const figure = z
-  .object({ name: z.string(), unit, value: z.number() })
+  .object({
+    name: z.string(),
+    unit,
+    value: z.number(),
+    limit: z.number().optional().describe('Of the objective on this number; absent without one.'),
+  })
   .describe('One number of an outcome. Times are in milliseconds, shares from 0 to 1.');
 export type Figure = Immutable<z.infer<typeof figure>>;
 
@@ -44,6 +49,10 @@ const metric = z.object({
   name: z.string(),
   unit,
   values: z.array(maybeNumber).describe('One for each of `runs`; null if a run did not measure it.'),
+  limits: z
+    .array(maybeNumber)
+    .optional()
+    .describe('The limit of the objective on it in each of `runs`; absent if none had one.'),
   changes: z.array(change),
 });
 export type HistoryMetric = Immutable<z.infer<typeof metric>>;

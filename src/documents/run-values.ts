@@ -1,7 +1,8 @@
 import type { Figure } from './history.ts';
-import { factsOf, TIMED_METRICS, type TimedMetric } from './metrics/metrics.ts';
+import { factsOf, type MetricName, TIMED_METRICS, type TimedMetric } from './metrics/metrics.ts';
+import { type Objective, objectiveOf } from './metrics/objectives.ts';
 import type { LatencyMs } from './parts.ts';
-import { PERCENTILE_NAMES } from './percentiles.ts';
+import { PERCENTILE_NAMES, PERCENTS } from './percentiles.ts';
 import type { ReplayDocument } from './replay.ts';
 import type { PercentileLadder, ReportDocument } from './report.ts';
 
@@ -63,6 +64,8 @@ interface RunValue {
   readonly name?: string;
   /** The chart of a history that has it as a line. */
   readonly chart?: string | undefined;
+  /** The objectives whose limit is one for this number: their metric, and the percentile of a time. */
+  readonly limitedBy?: { readonly metric: MetricName; readonly percent?: number | null };
   /** In experiment trackers: as AIPerf exports it to MLflow, if it has the number. */
   readonly tracked?: string;
   /** Unit of the metric in AIPerf's export, if it has one of this name. */
@@ -89,12 +92,14 @@ function timeValues(metric: TimedMetric): RunValue[] {
   return AGGREGATES.map((at) => ({
     ...tracked(`${aiperf}.${at}`, 'ms', (document) => run(document)[at]),
     name: `${metric}_${at}`,
+    limitedBy: { metric, percent: PERCENT_OF.get(at) ?? null },
     ...(k6.summary !== null && { k6: [k6.summary, k6NamesOf(at)] as const }),
     ...(isDrawn && at !== 'max' && { chart: chart?.title }),
   }));
 }
 
 const AGGREGATES = [...PERCENTILE_NAMES, 'max' as const];
+const PERCENT_OF = new Map<string, number>(PERCENTILE_NAMES.map((name, at) => [name, PERCENTS[at] ?? 0]));
 
 function share(part: number, whole: number): number | null {
   return whole === 0 ? null : part / whole;
@@ -128,10 +133,16 @@ export const RUN_VALUES: readonly RunValue[] = [
     name: 'failed',
     unit: 'share',
     chart: 'Failed requests',
+    limitedBy: { metric: 'errors' },
     k6: ['http_req_failed', ['rate', 'value']],
     of: ({ failed, completed }) => share(failed, failed + completed),
   },
-  { name: 'achieved', unit: 'share', of: ({ sent, planned }) => share(sent, planned) },
+  {
+    name: 'achieved',
+    unit: 'share',
+    limitedBy: { metric: 'achieved' },
+    of: ({ sent, planned }) => share(sent, planned),
+  },
   {
     ...tracked('fidelity.sent_per_second', 'per_second', ({ fidelity }) => fidelity.sent.ratePerSecond),
     name: 'rate',
@@ -174,10 +185,26 @@ export const RUN_VALUES: readonly RunValue[] = [
   tracked('fidelity.sent_cv', 'ratio', ({ fidelity }) => fidelity.sent.cv),
 ];
 
-/** The named numbers of a run, for histories and metrics. Values that were not measured are left out. */
+/**
+ * The named numbers of a run, for histories and metrics, with the limits of objectives on all requests. Values that
+ * were not measured are left out.
+ */
 export function runFigures(run: ReplayDocument): Figure[] {
-  return RUN_VALUES.flatMap(({ name, unit, of }) => {
+  const objectives = run.slo.flatMap(({ expression }) => objectiveOf(expression) ?? []);
+  return RUN_VALUES.flatMap(({ name, unit, of, limitedBy }) => {
     const value = of(run) ?? null;
-    return name === undefined || value === null ? [] : [{ name, unit, value }];
+    if (name === undefined || value === null) return [];
+    const limit = limitedBy && objectives.find((each) => isLimitOf(each, limitedBy))?.limit;
+    return [{ name, unit, value, ...(limit !== undefined && { limit }) }];
   });
+}
+
+function isLimitOf(
+  { metric, aggregation, slice }: Objective,
+  of: NonNullable<RunValue['limitedBy']>,
+): boolean {
+  if (metric !== of.metric || slice !== null) return false;
+  if (of.percent === undefined) return aggregation.kind === 'rate';
+  if (of.percent === null) return aggregation.kind === 'max';
+  return aggregation.kind === 'percentile' && aggregation.percent === of.percent;
 }

@@ -1,6 +1,6 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
-import type { HistoryRun } from '../documents/history.ts';
+import type { Figure, HistoryRun } from '../documents/history.ts';
 import type { ExceptionDocument, TestedDocument } from '../documents/parts.ts';
 import { whatIs } from './capture/directory.ts';
 import {
@@ -53,6 +53,13 @@ CREATE TABLE IF NOT EXISTS label (
   run TEXT NOT NULL REFERENCES run (run) ON DELETE CASCADE,
   name TEXT NOT NULL,
   value TEXT NOT NULL,
+  PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS figure_limit (
+  run TEXT NOT NULL REFERENCES run (run) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  value REAL NOT NULL,
   PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;
 
@@ -120,7 +127,11 @@ export class History {
             ...[run.capture, run.target, run.version, run.directory],
           );
           const insert = insertInto(this.#connection, 'figure');
-          for (const { name, unit, value } of figures) insert.run(run.run, name, unit, value);
+          const limited = insertInto(this.#connection, 'figure_limit');
+          for (const { name, unit, value, limit } of figures) {
+            insert.run(run.run, name, unit, value);
+            if (limit !== undefined) limited.run(run.run, name, limit);
+          }
           const label = insertInto(this.#connection, 'label');
           const facts = {
             ...labels,
@@ -145,11 +156,9 @@ export class History {
            ) WHERE newest <= ? ORDER BY test, started_at, run`,
         )
         .all(test, test, most);
-      const figures = this.#connection.prepare<[string], HistoryRun['figures'][number]>(
-        'SELECT name, unit, value FROM figure WHERE run = ? ORDER BY name',
-      );
+      const figures = this.#figures();
       const labels = this.#labels();
-      return rows.map((row) => ({ ...row, ...labels(row.run), figures: figures.all(row.run) }));
+      return rows.map((row) => ({ ...row, ...labels(row.run), figures: figures(row.run) }));
     });
   }
 
@@ -233,6 +242,21 @@ export class History {
 
   close(): void {
     this.#connection.close();
+  }
+
+  /** A history to which only earlier versions added has no limits. */
+  #figures(): (run: string) => HistoryRun['figures'] {
+    const ofRun = this.#connection.prepare<
+      [string],
+      Omit<Figure, 'limit'> & { readonly limit: number | null }
+    >(
+      this.#has('figure_limit')
+        ? `SELECT name, unit, figure.value, figure_limit.value AS "limit" FROM figure
+           LEFT JOIN figure_limit USING (run, name) WHERE run = ? ORDER BY name`
+        : 'SELECT name, unit, value, NULL AS "limit" FROM figure WHERE run = ? ORDER BY name',
+    );
+    return (run) =>
+      ofRun.all(run).map(({ limit, ...figure }) => (limit === null ? figure : { ...figure, limit }));
   }
 
   /** A history to which only earlier versions added has no labels. */

@@ -50,6 +50,10 @@ test('a run is compared with the last one before it that has a PASS, and with no
     ['unjudged', null],
     ['c', 'PASS'],
   ]);
+  const latency = document.tests[0]?.metrics.find(({ name }) => name === 'latency_p95');
+  expect(latency?.limits).toEqual([60_000, 0.001, null, 60_000]);
+  const failures = document.tests[0]?.metrics.find(({ name }) => name === 'failed');
+  expect(failures?.limits).toEqual([0.01, 0.01, null, 0.01]);
   expect(() => readHistory(history, { name: 'other' })).toThrow(
     expect.objectContaining({ code: 'INPUT_INVALID' }),
   );

@@ -55,6 +55,24 @@ describe('a history', () => {
     ]);
   });
 
+  test('has the limits of figures, and reads a history whose runs were added without them', () => {
+    const file = newFile();
+    const limited = { figures: [{ name: 'latency_p99', unit: 'ms', value: 7, limit: 200 }] } as const;
+    const history = new History(file, 'write');
+    history.add(runAt(1), ALL);
+    history.add(runAt(2, limited), ALL);
+    history.close();
+    expect(new History(file, 'read').runs(null, 9)).toEqual([runAt(1), runAt(2, limited)]);
+    const earlier = openForWriting(file, 'commit');
+    earlier.exec('DROP TABLE figure_limit');
+    earlier.close();
+    const old = new History(file, 'read').runs(null, 9);
+    expect(old.map(({ figures }) => figures[0]?.limit)).toEqual([undefined, undefined]);
+    const again = new History(file, 'write');
+    again.add(runAt(2, limited), ALL);
+    expect(again.runs(null, 9)).toEqual([runAt(1), runAt(2, limited)]);
+  });
+
   test('has the demand of days by test, and keeps the newest thousand', () => {
     const file = newFile();
     const history = new History(file, 'write');

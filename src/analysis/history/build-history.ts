@@ -46,13 +46,22 @@ function testHistory(test: string, runs: readonly HistoryRun[]): TestHistory {
     enough,
     metrics: [...figures.values()].map(({ name, unit }): HistoryMetric => {
       const values = runs.map((run) => valueIn(run, name));
-      return { name, unit, values, changes: enough ? changesOf(judged, name, significance) : [] };
+      const limits = runs.map((run) => figureIn(run, name)?.limit ?? null);
+      return {
+        ...{ name, unit, values },
+        ...(limits.some((limit) => limit !== null) && { limits }),
+        changes: enough ? changesOf(judged, name, significance) : [],
+      };
     }),
   };
 }
 
-function valueIn({ figures }: HistoryRun, name: string): number | null {
-  return figures.find((figure) => figure.name === name)?.value ?? null;
+function figureIn({ figures }: HistoryRun, name: string): Figure | undefined {
+  return figures.find((figure) => figure.name === name);
+}
+
+function valueIn(run: HistoryRun, name: string): number | null {
+  return figureIn(run, name)?.value ?? null;
 }
 
 function changesOf(runs: readonly HistoryRun[], name: string, significance: number): HistoryChange[] {

@@ -94,19 +94,24 @@ function titleOf({ test, runs, judged, enough }: TestHistory): string {
 }
 
 function metricTable({ metrics }: TestHistory): Table {
+  const isLimited = metrics.some(({ limits }) => limits !== undefined);
   return {
     title: 'Metrics',
     unit: 'as named',
     source: 'the runs of this test, the oldest first; undecided ones are drawn and not searched for changes',
     lookFor: 'a step that stays: the run it began with is named',
-    columns: columnsOf(['metric', 'over the runs'], ['first', 'median', 'last', 'changed at']),
-    rows: metrics.map(({ name, unit, values, changes }) => {
+    columns: columnsOf(
+      ['metric', 'over the runs'],
+      ['first', 'median', 'last', ...(isLimited ? ['last limit'] : []), 'changed at'],
+    ),
+    rows: metrics.map(({ name, unit, values, limits = [], changes }) => {
       const known = values.filter((value) => value !== null);
       const show = (value: number | undefined) => (value === undefined ? NONE : valueText(unit, value));
       return [
         name,
         sparkline(values),
         ...[known[0], median(known), known.at(-1)].map(show),
+        ...(isLimited ? [show(lastOf(limits))] : []),
         changes.map(({ run, ratio }) => `${run} (× ${ratioText(ratio)})`).join(', ') || NONE,
       ];
     }),
@@ -169,6 +174,10 @@ function valueText(unit: Figure['unit'], value: number): string {
   return unit === 'share' ? formatShare(value) : numberText(value);
 }
 
+function lastOf(values: readonly (number | null)[]): number | undefined {
+  return values.findLast((value) => value !== null) ?? undefined;
+}
+
 function median(values: readonly number[]): number | undefined {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }
@@ -196,11 +205,14 @@ export function sparkline(values: readonly (number | null)[], range?: readonly [
 
 const UNITS: Readonly<Record<Figure['unit'], string>> = {
   ms: 'ms',
-  share: 'share',
-  per_second: 'requests per second',
+  share: '%',
+  per_second: 'requests/s',
   ratio: 'ratio',
   count: 'requests',
 };
+
+/** Without green, which is the colour of runs that passed. */
+const LINE_COLOURS = ['one', 'two', 'four'] as const;
 
 /** The charts of each test on the page, with the values in each. The tables have the other metrics. */
 const CHARTS = [...Map.groupBy(RUN_VALUES, ({ chart }) => chart)].filter(([title]) => title !== undefined);
@@ -223,21 +235,44 @@ function htmlOf(charts: readonly { readonly html: string }[] = []): string {
 
 function chartsOf({ runs, metrics }: TestHistory, at: number) {
   if (runs.length < 2) return [];
+  const starts = runs.map(({ startedAt }) => Math.round(Date.parse(startedAt) / 1e3));
   return CHARTS.flatMap(([title = '', drawn], index) => {
     const lines = drawn.flatMap(({ name }) => metrics.filter((metric) => metric.name === name));
     const [first] = lines;
     if (first === undefined) return [];
+    const drawnAs = (value: number) => (first.unit === 'share' ? value * 100 : value);
     return [
       timeSeries({
         id: `test-${at}-${index}`,
         title,
         unit: UNITS[first.unit],
-        lines: lines.map(({ name, values }) => ({ label: name, values })),
-        source: 'the runs of this test, each at its start',
-        lookFor: 'a step that stays',
-        at: runs.map(({ startedAt }) => Math.round(Date.parse(startedAt) / 1e3)),
+        lines: lines.map(({ name, values }, line) => ({
+          label: name,
+          colour: LINE_COLOURS[line % LINE_COLOURS.length] ?? 'one',
+          values: values.map((value) => (value === null ? null : drawnAs(value))),
+        })),
+        limits: lines.flatMap(({ name, unit, limits = [] }) => {
+          const limit = lastOf(limits);
+          if (limit === undefined) return [];
+          return [{ label: `limit of ${name}: ${valueText(unit, limit)}`, at: drawnAs(limit) }];
+        }),
+        verdicts: runs.map(verdictMark),
+        source: 'the runs of this test, each at its start; the limits of the last run that has one',
+        lookFor: 'a step that stays, and points near their limit',
+        at: starts,
+        // Lines go on over days without a run.
+        stepS: Math.max(...starts.map((start, run) => start - (starts[run - 1] ?? start))),
         timeZone: 'UTC',
       }),
     ];
   });
+}
+
+/** Runs without objectives have no verdict, and also searches and tests of k6, but those of k6 may have failed. */
+function verdictMark({ verdict, result }: TestHistory['runs'][number]) {
+  if (result === 'failed') return { tone: 'bad', label: 'failed' } as const;
+  if (verdict === null) return { tone: 'plain', label: 'no verdict' } as const;
+  return result === 'passed'
+    ? ({ tone: 'good', label: 'passed' } as const)
+    : ({ tone: 'warn', label: 'undecided' } as const);
 }

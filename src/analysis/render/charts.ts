@@ -1,4 +1,5 @@
 import { zonedTime } from '../../core/calendar.ts';
+import type { Tone } from '../../core/text.ts';
 import type { ComparedMetric } from '../../documents/comparison.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import { type ChartData, escaped, type FigureText, figure, type Scale } from './html.ts';
@@ -235,13 +236,24 @@ export function percentileCurve({ lines, text, description }: CurveParts): strin
   return `<p class="legend">${legendOf(drawn)}</p><div class="curve scroll"><svg viewBox="0 0 ${CURVE_WIDTH} ${CURVE_HEIGHT}" role="img" aria-label="${escaped(description)}">${columns.join('')}${rows.join('')}${curves.join('')}</svg></div>`;
 }
 
+const AREA_KEY = 'M0 0h1v1h-1z';
+const LINE_KEY = 'M0.4 0h0.2v1h-0.2z';
+const LEVEL_KEY = 'M0 0.4h1v0.2h-1z';
+/** Each tone has its own shape, as its points have in an interactive chart. */
+const POINT_KEYS: Readonly<Record<Tone, string>> = {
+  good: 'M0.1 0.5a0.4 0.4 0 1 0 0.8 0a0.4 0.4 0 1 0 -0.8 0',
+  bad: 'M0.15 0.15h0.7v0.7h-0.7z',
+  warn: 'M0.5 0l0.5 0.5l-0.5 0.5l-0.5 -0.5z',
+  plain: 'M0.2 0.5a0.3 0.3 0 1 0 0.6 0a0.3 0.3 0 1 0 -0.6 0',
+};
+
 function legendOf(
-  lines: readonly { readonly label: string; readonly colour: string; readonly isLine?: boolean }[],
+  lines: readonly { readonly label: string; readonly colour: string; readonly form?: string }[],
 ): string {
-  const keys = lines.map(({ label, colour, isLine }) => {
-    const form = isLine ? 'x="0.4" width="0.2"' : 'width="1"';
-    return `<span><svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" ${form} height="1"/></svg>${escaped(label)}</span>`;
-  });
+  const keys = lines.map(
+    ({ label, colour, form = AREA_KEY }) =>
+      `<span><svg class="key" viewBox="0 0 1 1" aria-hidden="true"><path class="${colour}" d="${form}"/></svg>${escaped(label)}</span>`,
+  );
   return keys.join('');
 }
 
@@ -354,6 +366,8 @@ interface SeriesParts
     readonly colour?: string;
   })[];
   readonly timeZone: string;
+  /** The judgement of each time and its name: points show it. Values that only failed have may be beyond the axis. */
+  readonly verdicts?: readonly { readonly tone: Tone; readonly label: string }[];
   /** Whether it grows while it is shown: its legend then has the last values. */
   readonly isLive?: boolean;
 }
@@ -396,14 +410,18 @@ function scaled(value: number, scale: Scale): string {
 /** A figure as a static picture. If scripts run, it is replaced by an interactive chart. */
 export function timeSeries(parts: SeriesParts): { readonly html: string; readonly data: ChartData } {
   const { id, unit, at, stepS, tall, x, marks = [], band, limits = [], isLive = false } = parts;
-  const greatest = greatestOf([...parts.lines.flatMap(({ values }) => values), band?.to ?? 0]);
+  const all = greatestOf([...parts.lines.flatMap(({ values }) => values), band?.to ?? 0]);
+  const unfailed = greatestUnfailed(parts);
+  const greatest = all > unfailed * HIGHEST_LIMIT ? unfailed : all;
   const isBeyond = marks.some(({ isBad }) => isBad);
-  const near = limits.filter((limit) => isBeyond || limit.at <= greatest * HIGHEST_LIMIT);
+  const near = limits.filter((limit) => isBeyond || greatest === 0 || limit.at <= greatest * HIGHEST_LIMIT);
   const from = leastOf(parts, greatest);
   const data: ChartData = {
     id,
     scale: SCALES[unit] ?? COUNTS,
     ...(from !== null && { from }),
+    ...(greatest < all && { to: greatestOf([greatest, ...near.map((limit) => limit.at)]) }),
+    ...(parts.verdicts && { tones: parts.verdicts.map(({ tone }) => tone) }),
     at,
     ...(stepS && { stepS }),
     ...(tall && { tall }),
@@ -425,8 +443,11 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
   const keys = [
     ...(isLive ? data.lines.map(last) : data.lines),
     ...(band === undefined ? [] : [{ label: band.label, colour: 'band' }]),
-    ...near.map(({ label }) => ({ label, colour: 'limit' })),
-    ...(x?.marks ?? []).map((mark) => ({ ...mark, isLine: true })),
+    ...near.map(({ label }) => ({ label, colour: 'limit', form: LEVEL_KEY })),
+    ...(x?.marks ?? []).map((mark) => ({ ...mark, form: LINE_KEY })),
+    ...[...new Map(parts.verdicts?.map(({ tone, label }) => [label, tone]))].map(([label, tone]) => ({
+      ...{ label, colour: tone, form: POINT_KEYS[tone] },
+    })),
     ...[...new Map(marks.map(({ label, isBad }) => [label, isBad ? 'mark bad' : 'mark']))].map(
       ([label, colour]) => ({
         label,
@@ -435,6 +456,7 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
     ),
   ];
   const words = [
+    ...(data.to === undefined ? [] : ['▲ beyond the axis']),
     ...(unit in SCALES ? [] : [`in ${unit}`]),
     ...limits.filter((limit) => !near.includes(limit)).map(({ label }) => `${label} lies far above`),
   ].map((each) => `<span>${escaped(each)}</span>`);
@@ -442,6 +464,12 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
   const field = (name: string) => (isLive ? ` data-field="${id}-${name}"` : '');
   const body = `<p class="legend"${field('legend')}>${legendOf(keys)}${words.join('')}</p><div class="interactive${place}" id="${id}"></div><div class="still${place}"${field('still')}>${still(data, parts)}</div>`;
   return { html: figure(parts, body), data };
+}
+
+/** The greatest value of the times that did not fail; of all times if they have no judgement, or all failed. */
+function greatestUnfailed({ lines, verdicts }: Pick<SeriesParts, 'lines' | 'verdicts'>): number {
+  const values = lines.flatMap((line) => line.values.filter((_, at) => verdicts?.[at]?.tone !== 'bad'));
+  return greatestOf(values) || Number.POSITIVE_INFINITY;
 }
 
 /** From this ratio on, a band would be a line at the bottom of an axis that begins at 0. */
@@ -471,16 +499,17 @@ export function drawnSeries(
  * stretched.
  */
 function still(
-  { at, lines, scale, from, x, marks = [], band, limits = [] }: ChartData,
+  { at, lines, scale, from, to, tones, x, marks = [], band, limits = [] }: ChartData,
   { title, timeZone }: Pick<SeriesParts, 'title' | 'timeZone'>,
 ): string {
   const first = at[0];
   const last = at.at(-1);
   if (first === undefined || last === undefined) return '<p class="soft">nothing was measured</p>';
   const values = lines.flatMap((line) => line.values);
-  const greatest = greatestOf([...values, band?.to ?? 0, ...limits.map((limit) => limit.at)]) || 1;
+  const greatest = to ?? (greatestOf([...values, band?.to ?? 0, ...limits.map((limit) => limit.at)]) || 1);
   const axis = from === undefined ? null : logScale([from, greatest]);
-  const shareOf = (value: number) => axis?.shareOf(Math.max(value, from ?? 0)) ?? value / greatest;
+  const shareOf = (value: number) =>
+    axis?.shareOf(Math.max(value, from ?? 0)) ?? Math.min(value, greatest) / greatest;
   const heightOf = (value: number) => SERIES_HEIGHT - shareOf(value) * SERIES_HEIGHT * 0.97;
   const place = (value: number) =>
     Math.max(0, Math.min(1, (value - first) / (last - first || 1))) * SERIES_WIDTH;
@@ -500,20 +529,24 @@ function still(
       (mark) =>
         `<line class="mark ${mark.colour}" x1="${place(mark.at)}" x2="${place(mark.at)}" y1="0" y2="${SERIES_HEIGHT}"/>`,
     ),
-    ...lines.flatMap((line) =>
-      line.isPoints
-        ? // A line without a length has round ends, which the stretched picture does not stretch.
-          at.flatMap((each, index) => {
-            const value = line.values[index] ?? null;
-            const point = `${place(each).toFixed(1)},${heightOf(value ?? 0).toFixed(1)}`;
-            return value === null
-              ? []
-              : `<polyline class="${line.colour} point" points="${point} ${point}"/>`;
-          })
-        : stretchesOf(at, line.values, heightOf).map(
-            (points) => `<polyline class="${line.colour}" points="${points}"/>`,
-          ),
-    ),
+    ...lines
+      .filter(({ isPoints }) => !isPoints)
+      .flatMap((line) =>
+        stretchesOf(at, line.values, heightOf).map(
+          (points) => `<polyline class="${line.colour}" points="${points}"/>`,
+        ),
+      ),
+    ...lines
+      .filter(({ isPoints }) => isPoints || tones)
+      .flatMap((line) =>
+        // A line without a length has ends, which the stretched picture does not stretch.
+        at.flatMap((each, index) => {
+          const value = line.values[index] ?? null;
+          const point = `${place(each).toFixed(1)},${heightOf(value ?? 0).toFixed(1)}`;
+          const colour = tones?.[index] ?? line.colour;
+          return value === null ? [] : `<polyline class="${colour} point" points="${point} ${point}"/>`;
+        }),
+      ),
   ];
   const words = [
     ...ticks.map(

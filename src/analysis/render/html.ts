@@ -57,6 +57,10 @@ export interface ChartData {
   readonly scale: Scale;
   /** The least value of a logarithmic axis; absent if the axis begins at 0. */
   readonly from?: number;
+  /** Where the axis ends; absent if it has room for all values. Points beyond are drawn at the edge. */
+  readonly to?: number;
+  /** The judgement of each time, for the forms of its points. */
+  readonly tones?: readonly Tone[];
   /** Whether it is the first chart of the page, which is taller. */
   readonly tall?: boolean;
   /** The x axis and its marked positions; absent if the x axis is time. */

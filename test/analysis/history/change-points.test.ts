@@ -87,6 +87,31 @@ describe('a history', () => {
     expect(viewText(view).join('\n')).toMatch(/latency_p99.*changed at run run-10 of/);
   });
 
+  test('drew passed, failed and unjudged runs alike, and no limit', () => {
+    const ends: readonly Partial<HistoryRun>[] = [
+      {},
+      { result: 'failed', verdict: 'FAIL' },
+      { result: 'undecided', verdict: 'INCONCLUSIVE' },
+      { verdict: null },
+    ];
+    const runs = runsOf([100, 5_000, 110, 120], (at) => ({
+      ...ends[at],
+      figures: [{ name: 'latency_p99', unit: 'ms', value: [100, 5_000, 110, 120][at] ?? 0, limit: 150 }],
+    }));
+    const html = historyPage(buildHistory('h', runs), { script: '', style: '' });
+    const [, json = '{}'] = /id="charts">(.*?)<\/script>/.exec(html) ?? [];
+    const [chart] = JSON.parse(json).charts;
+    expect(chart.tones).toEqual(['good', 'bad', 'warn', 'plain']);
+    expect(chart.limits).toEqual([expect.objectContaining({ at: 150 })]);
+    // The failed run is beyond the axis, which would be flat with it.
+    expect(chart.to).toBe(150);
+    expect(html.match(/<polyline class="\w+ point"/g)).toEqual(
+      ['good', 'bad', 'warn', 'plain'].map((tone) => `<polyline class="${tone} point"`),
+    );
+    for (const text of ['passed', 'failed', 'undecided', 'no verdict', 'beyond the axis'])
+      expect(html).toMatch(new RegExp(`class="legend">.*${text}`));
+  });
+
   test('seeks no change in undecided runs, nor in too few', () => {
     const undecided = runsOf(SLOWER, (at) =>
       at % 2 === 0 ? {} : { result: 'undecided', verdict: 'INCONCLUSIVE' },

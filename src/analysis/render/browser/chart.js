@@ -49,6 +49,48 @@ const drawLimit = ({ ctx, bbox, valToPos }, { at }) => {
   ctx.lineTo(bbox.left + bbox.width, y);
   ctx.stroke();
 };
+/** Points of judged times. Each tone has its own shape. Those beyond the axis are triangles at its edge. */
+const SIZE = 4.5;
+const shapeOf = { good: 'disc', bad: 'square', warn: 'diamond', plain: 'ring' };
+const traceShape = (ctx, shape, x, y, size) => {
+  if (shape === 'disc' || shape === 'ring')
+    ctx.arc(x, y, shape === 'ring' ? size * 0.8 : size, 0, 2 * Math.PI);
+  if (shape === 'square') ctx.rect(x - size, y - size, 2 * size, 2 * size);
+  const corners = {
+    diamond: [
+      [0, -1.3],
+      [1.3, 0],
+      [0, 1.3],
+      [-1.3, 0],
+    ],
+    triangle: [
+      [0, -1.2],
+      [1.2, 1],
+      [-1.2, 1],
+    ],
+  };
+  for (const [right, down] of corners[shape] ?? []) ctx.lineTo(x + right * size, y + down * size);
+  ctx.closePath();
+};
+const drawTones = ({ ctx, bbox, valToPos }, { at, lines, tones }) => {
+  const size = SIZE * devicePixelRatio;
+  ctx.lineWidth = 1.75 * devicePixelRatio;
+  ctx.setLineDash([]);
+  for (const { values } of lines) {
+    for (const [index, tone] of tones.entries()) {
+      const x = valToPos(at[index], 'x', true);
+      if (values[index] === null || x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
+      const y = valToPos(values[index], 'y', true);
+      const isBeyond = y < bbox.top;
+      ctx.beginPath();
+      traceShape(ctx, isBeyond ? 'triangle' : shapeOf[tone], x, isBeyond ? bbox.top + 1.5 * size : y, size);
+      ctx.strokeStyle = colourOf(tone === 'plain' ? 'soft' : 'card');
+      ctx.fillStyle = colourOf(tone === 'plain' ? 'card' : tone);
+      ctx.fill();
+      ctx.stroke();
+    }
+  }
+};
 /** Draws the areas behind the lines: time windows and the band of usual values. */
 const drawAreas = ({ ctx, bbox, valToPos }, { marks = [], band }) => {
   const right = bbox.left + bbox.width;
@@ -112,7 +154,10 @@ const draw = (chart) => {
         x: { time: isTime },
         y: {
           ...(chart.from && { distr: 3 }),
-          range: (_, _least, most) => [chart.from ?? 0, greatest(most) > 0 ? greatest(most) * 1.05 : 1],
+          range: (_, _least, most) => {
+            const to = chart.to ?? greatest(most);
+            return [chart.from ?? 0, to > 0 ? to * 1.05 : 1];
+          },
         },
       },
       hooks: {
@@ -121,6 +166,7 @@ const draw = (chart) => {
           kept((plot) => {
             for (const limit of chart.limits ?? []) drawLimit(plot, limit);
             drawPlaces(plot, chart.x?.marks ?? []);
+            if (chart.tones) drawTones(plot, chart);
           }),
         ],
       },
@@ -150,7 +196,7 @@ const draw = (chart) => {
           width: 1.75,
           ...(isPoints
             ? { paths: () => null, points: { show: true, size: 8, fill: colourOf(colour) } }
-            : { points: { show: columns[0].length < 60 } }),
+            : { points: { show: !chart.tones && columns[0].length < 60 } }),
           spanGaps: false,
           value: (_, value) => short(value, chart.scale),
         })),
