@@ -44,6 +44,8 @@ export interface SendAnswer {
   /** The gaps less the pauses of the sender; null or omitted if none was in a gap. */
   readonly unpausedGaps?: Uint8Array | null;
   readonly promptTokens: number | null;
+  /** Those of the prompt that the server had in its cache; null or omitted if it does not report them. */
+  readonly cachedTokens?: number | null;
   readonly outputTokens: number | null;
   readonly finish: FinishReason | null;
   /** Finish reason of each choice by index; omitted for a single choice. Not stored in a run's rows. */
@@ -59,6 +61,8 @@ export interface RecordedAnswer {
   readonly tookNs: number | null;
   /** Whether it reported an error despite a 2xx status; null if unknown. */
   readonly tellsError: boolean | null;
+  readonly promptTokens?: number | null;
+  readonly cachedTokens?: number | null | undefined;
   readonly outputTokens?: number | null;
   readonly finish?: FinishReason | null;
   /** Number of its body within the segment. Equal bodies have the same number. Null or omitted if unknown. */

@@ -257,3 +257,15 @@ export const cacheHits = z
     'Prompt tokens that servers report from their caches, of models whose answers report any. An answer without a count has 0.',
   );
 export type CacheFigures = Immutable<z.infer<typeof cacheHits>>;
+
+export const comparedHits = z
+  .object({
+    sent: cacheHits.nullable().describe('Of the answers of the run. Null if none reports cached tokens.'),
+    recorded: cacheHits.nullable().describe('Of the recorded answers to the same requests.'),
+    both: z
+      .object({ sent: cacheHits, recorded: cacheHits })
+      .nullable()
+      .describe('Of the requests for which both servers report them. `cache_unlike` compares these.'),
+  })
+  .describe('Hits of the cache of prompts, replayed and recorded.');
+export type ComparedHits = Immutable<z.infer<typeof comparedHits>>;

@@ -9,6 +9,7 @@ import { monitors } from './monitors.ts';
 import {
   asRecorded,
   capsSchema,
+  comparedHits,
   count,
   counts,
   foundStretch,
@@ -622,6 +623,7 @@ export const replaySchema = z.object({
   tpotMs: latencyMs.describe('Per output token.'),
   streams,
   tokens,
+  cacheHits: comparedHits.nullish().describe('Null if neither server reports cached tokens.'),
   statuses: counts,
   grpcStatuses: counts
     .optional()

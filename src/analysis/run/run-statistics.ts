@@ -10,6 +10,7 @@ import {
   type Send,
 } from '../../core/run.ts';
 import { limitsText, objectiveLimits } from '../../documents/metrics/objectives.ts';
+import type { ComparedHits } from '../../documents/parts.ts';
 import type {
   CheckFigures,
   RepeatFigures,
@@ -20,6 +21,7 @@ import type {
 import { limitsOf } from '../metrics/goodput.ts';
 import type { GoodputFigures, PartFigures } from '../metrics/measure.ts';
 import type { MonitoredByName } from '../metrics/monitored.ts';
+import { ReplayedHits } from '../stats/cache-hits.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
 import {
@@ -61,6 +63,8 @@ export interface RunFigures extends PartFigures {
   readonly check?: CheckFigures | null;
   /** Comparison of second sends of an exchange with first ones; null or absent if none was sent twice. */
   readonly repeats?: RepeatFigures | null;
+  /** Null or absent if no answer of either side reports cached tokens. */
+  readonly cacheHits?: ComparedHits | null;
   /** Monitored series by name; absent without monitors. */
   readonly monitored?: MonitoredByName;
   /** Figures of the warm-up, which are not included anywhere else. */
@@ -89,6 +93,7 @@ export class RunStatistics {
   readonly #originNs: number;
   readonly #checks = new CheckStatistics();
   readonly #repeats = new RepeatStatistics();
+  readonly #cacheHits = new ReplayedHits();
   readonly #likeness = new AnswerLikeness();
   readonly #faults: readonly FaultWindow[];
   #recorded = 0;
@@ -184,6 +189,7 @@ export class RunStatistics {
       likeness: this.#likeness.figures(),
       check: this.#checks.figures(),
       repeats: this.#repeats.figures(),
+      cacheHits: this.#cacheHits.figures(),
       warmup: this.#warmup.figures(),
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
       sentSpanNs: this.#all.lastSentNs - this.#originNs,
@@ -207,6 +213,7 @@ export class RunStatistics {
     if (!this.#isOutside(send)) return;
     if (send.actualOffsetNs !== null && send.error === null) this.statusMix.addSent(send.status);
     this.#addLikeness(send);
+    if (outcome === 'completed') this.#cacheHits.add(send.model, send.answer, send.recorded ?? null);
     this.#addRecordedLatency(send, outcome);
   }
 

@@ -134,6 +134,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     tpotMs: latencyMs(streams.tpot),
     streams: streamsDocument(streams),
     tokens: streams.tokens,
+    cacheHits: figures.cacheHits ?? null,
     repeats: figures.repeats ?? null,
     asRecorded: asRecordedDocument(input),
     throughput: throughputDocument(input),

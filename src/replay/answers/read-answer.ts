@@ -27,7 +27,7 @@ export type AnswerFields = Readonly<Record<string, string | string[] | undefined
 /** The facts of an answer. Instants are those given to `write`. */
 export interface AnswerFacts
   extends TokenFacts,
-    Pick<SendAnswer, 'promptTokens' | 'outputTokens' | 'finish' | 'finishes'> {
+    Pick<SendAnswer, 'promptTokens' | 'cachedTokens' | 'outputTokens' | 'finish' | 'finishes'> {
   readonly streamed: boolean;
   /** False for a stream that cannot be read without decoding. Then all other facts are unknown. */
   readonly read: boolean;
@@ -96,12 +96,13 @@ export class AnswerReader {
   finish(): AnswerFacts {
     this.#events?.end();
     if (this.#called !== null) this.#proved(this.#called.atEnd(this.#events?.passedOver ?? 0));
-    const { promptTokens, outputTokens } = this.#document?.finish() ?? this.#usage;
+    const { promptTokens, cachedTokens, outputTokens } = this.#document?.finish() ?? this.#usage;
     return {
       ...this.#times.facts(),
       streamed: this.#streamed,
       read: this.#read,
       promptTokens,
+      cachedTokens,
       outputTokens,
       finish: this.#document === null ? this.#end.finish : this.#document.finishReason,
       finishes: this.#end.finishes,

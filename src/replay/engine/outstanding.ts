@@ -86,12 +86,14 @@ function plannedPart({
  * get equal answers. So the recorded body of a changed request is not compared.
  */
 function recordedAnswer(row: ExchangeRow, changed: boolean): RecordedAnswer | null {
-  const { outcome, status, responseBytes, streamed, lastByteOffsetUs, outputTokens, finish = null } = row;
+  const { outcome, status, responseBytes, streamed, lastByteOffsetUs, finish = null } = row;
+  const { promptTokens, cachedTokens, outputTokens } = row;
   if (outcome !== 'completed' || status === null) return null;
   const tellsError = row.answerError;
   const body = changed ? null : (row.responseBody ?? null);
   const tookNs = lastByteOffsetUs === null ? null : lastByteOffsetUs * 1_000;
-  return { status, bytes: responseBytes, streamed, tookNs, tellsError, outputTokens, finish, body };
+  const tokens = { promptTokens, cachedTokens, outputTokens };
+  return { status, bytes: responseBytes, streamed, tookNs, tellsError, ...tokens, finish, body };
 }
 
 /**

@@ -44,6 +44,8 @@ interface StoredSend
   readonly recordedNs: number | null;
   readonly recordedTellsError: number | null;
   readonly recordedTokens: number | null;
+  readonly recordedPromptTokens: number | null;
+  readonly recordedCachedTokens: number | null;
   readonly recordedBody: number | null;
   readonly recordedFinish: FinishReason | null;
 }
@@ -61,6 +63,7 @@ const ADDED: Readonly<Record<number, readonly string[]>> = {
   10: ['write_ns', 'paused_ns', 'first_token_paused_ns', 'last_token_paused_ns', 'unpaused_gaps'],
   11: ['recorded_finish'],
   12: ['grpc_status'],
+  13: ['cached_tokens', 'recorded_prompt_tokens', 'recorded_cached_tokens'],
 };
 
 /** A run of an older format lacks some columns: what they hold is unknown there. */
@@ -175,6 +178,13 @@ function factOf(column: number | null): boolean | null {
   return column === null ? null : column === 1;
 }
 
+/** Without those that are null. */
+function known<Name extends string>(columns: Readonly<Record<Name, number | null | undefined>>) {
+  return Object.fromEntries(Object.entries(columns).filter(([, value]) => value != null)) as Partial<
+    Record<Name, number>
+  >;
+}
+
 function sendOf(stored: StoredSend): Send {
   const {
     contentEvents,
@@ -186,6 +196,7 @@ function sendOf(stored: StoredSend): Send {
     lastTokenPausedNs,
     unpausedGaps,
     promptTokens,
+    cachedTokens,
     outputTokens,
     finish,
     checkResult,
@@ -197,6 +208,8 @@ function sendOf(stored: StoredSend): Send {
     recordedNs: tookNs,
     recordedTellsError,
     recordedTokens,
+    recordedPromptTokens,
+    recordedCachedTokens,
     recordedBody,
     recordedFinish,
     bodyCrc,
@@ -212,8 +225,7 @@ function sendOf(stored: StoredSend): Send {
           lastTokenOffsetNs,
           gapMaxNs,
           gaps: gaps === null ? null : new Uint8Array(gaps),
-          ...(firstTokenPausedNs == null ? {} : { firstTokenPausedNs }),
-          ...(lastTokenPausedNs == null ? {} : { lastTokenPausedNs }),
+          ...known({ firstTokenPausedNs, lastTokenPausedNs, cachedTokens }),
           ...(unpausedGaps == null ? {} : { unpausedGaps: new Uint8Array(unpausedGaps) }),
           promptTokens,
           outputTokens,
@@ -230,8 +242,7 @@ function sendOf(stored: StoredSend): Send {
     warmup: row.warmup === 1,
     answer,
     ...(tellsError === null ? {} : { tellsError: tellsError === 1 }),
-    ...(bodyCrc == null ? {} : { bodyCrc }),
-    ...(grpcStatus == null ? {} : { grpcStatus }),
+    ...known({ bodyCrc, grpcStatus }),
     ...(status === null
       ? {}
       : {
@@ -241,6 +252,8 @@ function sendOf(stored: StoredSend): Send {
             streamed: factOf(recordedStreamed),
             tookNs,
             tellsError: factOf(recordedTellsError),
+            promptTokens: recordedPromptTokens,
+            cachedTokens: recordedCachedTokens,
             outputTokens: recordedTokens,
             finish: recordedFinish ?? null,
             body: recordedBody,

@@ -1,7 +1,7 @@
 import { MONITOR_SCHEMA } from './monitored.ts';
 
 /** Version of a run's tables as they are written. */
-export const RUN_FORMAT_VERSION = 12;
+export const RUN_FORMAT_VERSION = 13;
 /** The oldest version that is read. */
 export const OLDEST_RUN_FORMAT = 8;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
@@ -24,6 +24,7 @@ export const CALIBRATION_DIRECTORY = 'calibration';
  * may have waited for a sender that was stopped or had no processor, `first_token_paused_ns` and `last_token_paused_ns` the
  * same for tokens. `unpaused_gaps` has the gaps less such pauses, null if there were none. `grpc_status` is the code of a
  * gRPC call; `status` is then its HTTP status.
+ * `cached_tokens` are those of `prompt_tokens` that the server reports from its cache.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -76,7 +77,10 @@ CREATE TABLE send_row (
   last_token_paused_ns INTEGER,
   unpaused_gaps BLOB,
   recorded_finish TEXT,
-  grpc_status INTEGER
+  grpc_status INTEGER,
+  cached_tokens INTEGER,
+  recorded_prompt_tokens INTEGER,
+  recorded_cached_tokens INTEGER
 ) STRICT;
 
 CREATE VIEW send AS
@@ -90,7 +94,7 @@ SELECT
   tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error,
   body_crc, recorded_tokens, recorded_body,
   write_ns, paused_ns, first_token_paused_ns, last_token_paused_ns, unpaused_gaps,
-  recorded_finish, grpc_status,
+  recorded_finish, grpc_status, cached_tokens, recorded_prompt_tokens, recorded_cached_tokens,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

@@ -232,6 +232,9 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     answer?.unpausedGaps ?? null,
     send.recorded?.finish ?? null,
     send.grpcStatus ?? null,
+    answer?.cachedTokens ?? null,
+    send.recorded?.promptTokens ?? null,
+    send.recorded?.cachedTokens ?? null,
   ];
 }
 
