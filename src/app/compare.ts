@@ -24,6 +24,7 @@ import {
 import { checkedPairs } from '../analysis/compare/shares.ts';
 import { windowLines } from '../analysis/compare/times.ts';
 import { undecidedOf } from '../analysis/compare/view.ts';
+import { sumOf as hitsOf } from '../analysis/stats/cache-hits.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
@@ -35,7 +36,7 @@ import type {
   ComparisonDocument,
   FactDifference,
 } from '../documents/comparison.ts';
-import type { TestedDocument } from '../documents/parts.ts';
+import type { CacheFigures, TestedDocument } from '../documents/parts.ts';
 import { serverDifferences } from '../documents/server-details.ts';
 import { COMPARISON_FILE } from '../storage/capture/directory.ts';
 import { inspectCapture } from '../storage/capture/inspect.ts';
@@ -263,6 +264,7 @@ function compareRows(all: Passes, options: CompareOptions): ComparisonDocument {
   const stops = ofFirst(ends.map((each) => each.stops));
   const isDoubted = doubts.length > 0 || ends.some(({ isWithheld }) => isWithheld);
   const runs = repeatedRuns(passes);
+  const cacheHits = cacheHitsOf(passes);
   return {
     schemaVersion: 1,
     kind: 'comparison',
@@ -276,6 +278,7 @@ function compareRows(all: Passes, options: CompareOptions): ComparisonDocument {
       ...[...differences, ...lacking].map((each) => comparisonReason('facts_differ', each)),
       ...leftOutNotes(all.length - passes.length, all.length),
       ...serverNotes(a, b),
+      ...cacheNotes(cacheHits),
       ...(isOneRun ? [comparisonReason('same_run', null)] : []),
       ...noiseNotes(runs),
     ],
@@ -289,6 +292,7 @@ function compareRows(all: Passes, options: CompareOptions): ComparisonDocument {
     routes: judgement.routes,
     undecided: [...undecidedOf(judgement.metrics), ...judgement.unknown],
     moreS: isDoubted ? null : moreNeededS(judgement, options.bounds, lengthsOf(passes)),
+    cacheHits,
     windows: windowLines(pairs, startsOf(passes)),
     bounds: options.bounds,
   };
@@ -322,6 +326,24 @@ function readPass({ a, b }: Pass) {
   const { pairs: paired, onlyA, onlyB, leftOut } = counts;
   const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
   return { counts, lacking, pairs: table.pairs() };
+}
+
+/** A recording has the hits of the requests that the run sent again. */
+function cacheHitsOf(passes: Passes): NonNullable<ComparisonDocument['cacheHits']> {
+  const sum = (parts: readonly (CacheFigures | null | undefined)[]) =>
+    hitsOf(parts.filter((each) => each != null))?.share ?? null;
+  const hits = passes.map(({ a, b }) => {
+    const ofB = b.summary.cacheHits;
+    if (a.kind === 'run') return { a: a.summary.cacheHits?.sent, b: ofB?.sent };
+    const { recorded, sent } = ofB?.both ?? ofB ?? {};
+    return { a: recorded, b: sent };
+  });
+  return { a: sum(hits.map((each) => each.a)), b: sum(hits.map((each) => each.b)) };
+}
+
+function cacheNotes({ a, b }: NonNullable<ComparisonDocument['cacheHits']>): ComparisonReason[] {
+  if (a === null || b === null || Math.abs(a - b) <= SHIFT_BOUNDS.cache) return [];
+  return [comparisonReason('cache_hits_differ', { a, b })];
 }
 
 /** What differs between both servers. A run knows the server that was recorded in its windows. */

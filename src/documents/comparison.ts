@@ -165,6 +165,11 @@ export const comparisonSchema = z.object({
     .describe(
       'What is undecided for noise alone: about how long both targets together must be replayed to decide it. Null if it is decided, not known, or something else is in doubt.',
     ),
+  cacheHits: both
+    .nullish()
+    .describe(
+      'Share of the prompt tokens that came from a cache, as each server reports it; null for profiles.',
+    ),
   windows: z
     .array(windowLine)
     .describe('Latencies over the plan, milliseconds, null if too many had no answer; empty for profiles.'),

@@ -45,3 +45,23 @@ export function withSubjects<Document extends Judged>(document: Document): Docum
   };
   return { ...document, reasons: document.reasons.map(stated), notes: document.notes.map(stated) };
 }
+
+/**
+ * Facts as JSON, which has no infinity. What they say of objectives is in `about`; of an objective they have only its
+ * `limit`.
+ */
+export function figuresOf(facts: object | null): Readonly<Record<string, unknown>> {
+  const text = JSON.stringify(facts ?? {}, (_, value: unknown) => {
+    if (typeof value === 'object' && value !== null && 'objective' in value) return withLimit(value);
+    return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
+  });
+  return JSON.parse(text) as Readonly<Record<string, unknown>>;
+}
+
+function withLimit(facts: object): object {
+  return Object.fromEntries(
+    Object.entries(facts).map(([name, value]) =>
+      name === 'objective' ? ['limit', (value as { readonly limit: number }).limit] : [name, value],
+    ),
+  );
+}

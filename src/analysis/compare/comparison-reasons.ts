@@ -7,6 +7,7 @@ import type {
   FactDifference,
   ShiftedFigure,
 } from '../../documents/comparison.ts';
+import { figuresOf } from '../../documents/reasons.ts';
 import { differencesText, type ServerDifference } from '../../documents/server-details.ts';
 import {
   changeText,
@@ -20,7 +21,7 @@ import {
   shareText,
   timesText,
 } from '../render/table.ts';
-import { figuresOf, type Reason, type Words, worded } from '../verdict/reasons.ts';
+import { type Reason, type Words, worded } from '../verdict/reasons.ts';
 import { isStoppedByFailures } from '../verdict/run-context.ts';
 import { differingMetric } from './routes.ts';
 
@@ -169,6 +170,11 @@ const COMPARISONS = {
   server_differs: words<{ differences: readonly ServerDifference[] }>({
     text: ({ differences }) => `A and B are different servers: ${differencesText(differences, 'A', 'B')}`,
     advice: 'What differs besides the build may be what is seen here.',
+  }),
+  cache_hits_differ: words<{ a: number; b: number }>({
+    text: ({ a, b }) => `A had ${shareText(a)} of its prompt tokens from a cache, and B ${shareText(b)}`,
+    advice:
+      'First tokens come sooner with more hits. Begin both with the same cache, unless the cache is what changed.',
   }),
   shifted: words<ShiftedFigure>({
     text: ({ name, a, b, shift, bound, ratio }) => {

@@ -62,6 +62,7 @@ export function comparisonView(document: ComparisonDocument, timeZone = 'UTC', p
       ...(document.runs ?? [a, b]).filter(({ run }) => run !== null).map(ownText),
       ...[noiseText(document)].filter((line) => line !== ''),
       ...(pairs === '' ? [] : [pairs]),
+      ...cacheLines(document),
       ...ofBoth(digestLines),
     ],
     tested: ofBoth(testedLines),
@@ -289,6 +290,11 @@ function pairsText({ pairs, unpaired }: ComparisonDocument): string {
   if (pairs === null || unpaired === null) return '';
   const { onlyA, onlyB, leftOut } = unpaired;
   return `${pairs} pairs of the same request; only in A ${onlyA}, only in B ${onlyB}, left out for causes of our own ${leftOut}`;
+}
+
+function cacheLines({ cacheHits }: ComparisonDocument): string[] {
+  if (cacheHits == null || (cacheHits.a === null && cacheHits.b === null)) return [];
+  return [`prompt tokens from a cache: A ${shareText(cacheHits.a)}, B ${shareText(cacheHits.b)}`];
 }
 
 function metricCells(metric: ComparedMetric): string[] {

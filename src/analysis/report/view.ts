@@ -217,7 +217,7 @@ function reportLines({ run, summary, counts, recording }: ReportDocument, timeZo
       ? `${who} in ${run.directory}`
       : `${who}: ${linesOf(run.capture, `against ${run.target}`).join(' ')}${summary?.closedLoop === undefined ? loadText(run) : ''}`,
     `${numberText(counts.sent)} requests in ${msText(run.durationS * 1e3)}${when}${warmup}`,
-    ...(summary === null ? [] : coverageLines(summary)),
+    ...(summary === null ? [] : [...coverageLines(summary), ...cacheLines(summary)]),
     recordingLine(recording),
     ...(summary === null ? [] : mergedLines(summary)),
     ...monitorLines(summary?.monitors),
@@ -245,7 +245,17 @@ function runLines(document: ReplayDocument): string[] {
     tokens.answers === 0
       ? null
       : `tokens, as ${countOf(tokens.answers, 'answer')} counted them: ${tokens.prompt} prompt, ${tokens.output} output${ends.length === 0 ? '' : `; ended for ${ends.join(', ')}`}`,
+    ...cacheLines(document),
   ].filter((line) => line !== null);
+}
+
+/** What the servers report of their caches, now and when recorded. */
+function cacheLines({ cacheHits }: Pick<ReplayDocument, 'cacheHits'>): string[] {
+  if (cacheHits == null) return [];
+  const { sent, recorded } = cacheHits.both ?? cacheHits;
+  return [
+    `prompt tokens from a cache: ${shareText(sent?.share ?? null)}; when recorded, of the same requests, ${shareText(recorded?.share ?? null)}`,
+  ];
 }
 
 function loadText({

@@ -1,6 +1,13 @@
 import { listed } from '../../core/text.ts';
 import { countOf, percent } from '../../core/units.ts';
-import { type Failures, failureAdvice, failureWords, statusAdvice, statusWords } from './advice.ts';
+import {
+  type Failures,
+  failureAdvice,
+  failureWords,
+  followsRecordedTimes,
+  statusAdvice,
+  statusWords,
+} from './advice.ts';
 
 /** A way in which the target's answers differ from the recorded ones. */
 export type Incomparable =
@@ -92,4 +99,24 @@ export function uncalibratedText({ why, pairs }: Uncalibrated): string {
     few_pairs: `too few of the recorded answers could be compared: ${pairs}`,
   }[why];
   return `the target was not compared with the recording at 1x first: ${because}`;
+}
+
+/** Shares of prompt tokens that came from a cache, of requests for which both servers report them. */
+export interface UnlikeHits {
+  readonly recorded: number;
+  readonly sent: number;
+  readonly answers: number;
+  /** The objectives on first tokens. */
+  readonly decides: readonly string[];
+  readonly scaling?: string | undefined;
+}
+
+export function unlikeHitsText({ recorded, sent, answers }: UnlikeHits): string {
+  return `${percent(sent)} of the prompt tokens came from the cache, and ${percent(recorded)} when recorded (${countOf(answers, 'answer')})`;
+}
+
+export function unlikeHitsAdvice({ recorded, sent, scaling }: UnlikeHits): string {
+  if (sent < recorded)
+    return `${followsRecordedTimes(scaling) ? 'Give --warmup 10m, which fills the cache with what came before the window. ' : ''}See that the target has the memory for its cache that production has, and keeps a session on one replica.`;
+  return 'Empty the cache of the target before each run, and give a longer window instead of --loop.';
 }

@@ -1,7 +1,7 @@
 import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import { factsOf } from '../../documents/metrics/metrics.ts';
-import type { Objective } from '../../documents/metrics/objectives.ts';
+import { figuresOf } from '../../documents/reasons.ts';
 import type { RepeatFigures, WaitsFor } from '../../documents/replay.ts';
 import { differencesText, type ServerDifference } from '../../documents/server-details.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
@@ -31,7 +31,10 @@ import {
   type TurnedAway,
   turnedAwayText,
   type Uncalibrated,
+  type UnlikeHits,
   uncalibratedText,
+  unlikeHitsAdvice,
+  unlikeHitsText,
 } from './incomparable.ts';
 import {
   type Observed,
@@ -510,6 +513,14 @@ const CATALOGUE = {
         ? 'Turn off the cache of the target, or give it --warmup if it was cold at first. Else give a longer window instead of --loop, --scaling compress instead of amplify, or --scaling perturb.'
         : 'Turn off the cache of the target. Else record for longer, so that nothing is sent twice, or give --scaling perturb.',
   }),
+  cache_unlike: entry<UnlikeHits>({
+    severity: 'note',
+    title: 'The cache of prompts was hit otherwise than recorded',
+    about: ({ decides }) => decides,
+    text: unlikeHitsText,
+    means: 'A first token comes sooner the more of its prompt is in a cache, so its times are of other work.',
+    advice: unlikeHitsAdvice,
+  }),
   staging_not_representative: entry<{ differences: readonly string[] }>({
     severity: 'doubt',
     title: 'The target is not like production',
@@ -661,26 +672,6 @@ export function reason<Code extends ReasonCode>(
     about: about?.(facts) ?? [],
     figures: figuresOf(facts),
   };
-}
-
-/**
- * Facts as JSON, which has no infinity. What they say of objectives is in `about`; of an objective they have only its
- * `limit`.
- */
-export function figuresOf(facts: object | null): Reason['figures'] {
-  const text = JSON.stringify(facts ?? {}, (_, value: unknown) => {
-    if (typeof value === 'object' && value !== null && 'objective' in value) return withLimit(value);
-    return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
-  });
-  return JSON.parse(text) as Reason['figures'];
-}
-
-function withLimit(facts: object): object {
-  return Object.fromEntries(
-    Object.entries(facts).map(([name, value]) =>
-      name === 'objective' ? ['limit', (value as Objective).limit] : [name, value],
-    ),
-  );
 }
 
 /** The text with its figures, and the advice. */

@@ -179,6 +179,17 @@ export function reachedText({ playedMultiplier, effectiveMultiplier }: PlanMulti
 export const DIVERGED_NOTE = 0.01;
 export const DIVERGED_DOUBT = 0.05;
 
+/** Hits of a cache may differ from the recorded ones by this share of the prompt tokens. */
+const CACHE_DIFFERENCE = 0.05;
+
+/** The shares of prompt tokens from the cache, recorded and now; null if they are alike, or one is not known. */
+export function unlikeHitsOf({ cacheHits }: RunContext['figures']) {
+  if (cacheHits?.both == null) return null;
+  const { recorded, sent } = cacheHits.both;
+  if (Math.abs(sent.share - recorded.share) <= CACHE_DIFFERENCE) return null;
+  return { recorded: recorded.share, sent: sent.share, answers: sent.answers };
+}
+
 /** The requests that were not sent with the values that they need; null if none needed any. */
 export function divergedOf({ figures, liveValues }: RunContext) {
   if (liveValues == null || figures.planned === 0) return null;

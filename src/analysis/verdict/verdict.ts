@@ -1,9 +1,9 @@
-import { factsOf, needsComparison } from '../../documents/metrics/metrics.ts';
+import { factsOf, isOfFirstTokens, needsComparison } from '../../documents/metrics/metrics.ts';
 import { type Objective, withRejected } from '../../documents/metrics/objectives.ts';
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
 import { evaluateObjectives, type ObjectiveResult } from './evaluate.ts';
-import type { Reason } from './reasons.ts';
-import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
+import { type Reason, reason } from './reasons.ts';
+import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext, unlikeHitsOf } from './run-context.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf, violationOf } from './validity.ts';
 
 export interface Judgement {
@@ -44,9 +44,9 @@ export function judge(
   const proven = provenOf(violated, context, bounds);
   const open = violated.filter((result) => !proven.includes(result));
   const run = { context, objectives, results, open, bounds };
-  const lateness = latenessOf(run);
-  const doubts = [...doubtsOf(run), ...lateness.filter(({ severity }) => severity === 'doubt')];
-  const notes = [...lateness.filter(({ severity }) => severity === 'note'), ...notesOf(run)];
+  const either = [...latenessOf(run), ...unlikeHits(context, objectives)];
+  const doubts = [...doubtsOf(run), ...either.filter(({ severity }) => severity === 'doubt')];
+  const notes = [...either.filter(({ severity }) => severity === 'note'), ...notesOf(run)];
   const valid = doubts.length === 0;
   const unrecovered = unrecoveredOf(context);
   if (proven.length + unrecovered.length > 0) {
@@ -62,6 +62,18 @@ export function judge(
   return { verdict, valid, reasons: doubts, notes, results };
 }
 
+/** A doubt if an objective is on first tokens, which come sooner the more of a prompt is in a cache. */
+function unlikeHits({ figures, scaling }: RunContext, objectives: readonly Objective[]): Reason[] {
+  const hits = unlikeHitsOf(figures);
+  if (hits === null) return [];
+  const decides = objectives.filter(isOnFirstTokens).map(({ expression }) => expression);
+  return [reason('cache_unlike', { ...hits, decides, scaling }, decides.length > 0 ? 'doubt' : 'note')];
+}
+
+function isOnFirstTokens(objective: Objective): boolean {
+  return isOfFirstTokens(objective) || objective.limits.some(isOfFirstTokens);
+}
+
 /** The violations that are proved against the target. */
 function provenOf(
   violated: readonly ObjectiveResult[],
@@ -72,7 +84,12 @@ function provenOf(
   const isOverloaded = (beyondMultiplier(context) ?? 0) > bounds.multiplierShare;
   // A fault that was not active as planned may have caused violations outside its time.
   if (context.faults?.some(({ problem }) => problem !== null)) return [];
+  // With fewer hits than recorded, the target had more work for each first token than production.
+  const hits = unlikeHitsOf(context.figures);
+  const hasMoreWork = hits !== null && hits.sent < hits.recorded;
   const isProven = (result: ObjectiveResult) =>
+    !(hasMoreWork && isOnFirstTokens(result.objective)) && isProvenByTarget(result);
+  const isProvenByTarget = (result: ObjectiveResult) =>
     needsComparison(result.objective)
       ? isProvenMismatch(result, context, bounds) && result.mayHold === null
       : result.brokenBy === 'target' && result.mayHold === null && !isOverloaded;

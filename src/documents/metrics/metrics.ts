@@ -173,6 +173,11 @@ export function isOfStreams(of: { readonly metric: MetricName }): boolean {
   return factsOf(of).needs === 'stream';
 }
 
+/** Whether it is the time to the first token, which depends on how much of the prompt was in a cache. */
+export function isOfFirstTokens({ metric }: { readonly metric: MetricName }): boolean {
+  return metric === 'ttft';
+}
+
 /** Whether it is a time from the send to the end of the answer. */
 export function isOfWholeAnswers(of: { readonly metric: MetricName }): boolean {
   return isTimed(of.metric) && factsOf(of).needs === null;

@@ -97,6 +97,7 @@ export const REASONS: readonly Reason[] = [
     differences: ['POST /v1/chat/completions: the median answer has 38 B, recorded 1.4 KB'],
   }),
   reason('repeats_cached', { time: 'latency', pairs: 40, firstMs: 200, repeatMs: 20, faster: true }),
+  reason('cache_unlike', { recorded: 0.62, sent: 0.91, answers: 4_000, decides: [] }),
   reason('staging_not_representative', { differences: ['median latency 2.00 ms, recorded 41.0 ms'] }),
   reason('server_differs', { differences: [{ fact: '/version version', a: '0.6.3', b: '0.7.0' }] }),
   reason('uncalibrated', { why: 'not_asked', pairs: 0 }),
