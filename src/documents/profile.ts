@@ -210,11 +210,13 @@ const series = z
     at: z.array(z.int()),
     requests: z.array(count),
     failed: z.array(count.nullable()),
-    peak1s: z.array(count).describe('Most arrivals in a clock second.'),
+    peak1s: z.array(count).describe('Most arrivals in a second, counted from the first arrival.'),
     meanLatencyMs: z.array(maybeNumber).describe('Of completed requests; null if no latency was recorded.'),
     inFlight: z.array(count.nullable()).describe('Most requests in flight.'),
   })
-  .describe('Columns of equal length; `at` is the epoch second at which a step begins.');
+  .describe(
+    'Columns of equal length; `at` is the epoch second in which a step begins, as far into it as the first arrival is.',
+  );
 type Series = Immutable<z.infer<typeof series>>;
 /** The columns during counting: `failed` is known for every request. */
 export type SeriesColumns = Omit<Series, 'failed'> & { readonly failed: readonly number[] };

@@ -31,10 +31,13 @@ const MAX_STEPS = 4_096;
 
 /**
  * Sums over the time of some windows, in at most 4,096 steps. A step without arrivals is 0. Time outside the windows
- * has no steps.
+ * has no steps. Seconds are counted from the first arrival, so that the first one is whole.
  */
 export class RateSeries {
   readonly #stepS: number;
+  readonly #windows: readonly TimeRange[];
+  /** From a second of the clock to the first arrival; null before that. */
+  #shiftUs: number | null = null;
   /** By the number of the step since 1970. */
   readonly #bins = new Map<number, Bin>();
   #second = Number.NaN;
@@ -47,15 +50,12 @@ export class RateSeries {
       windows.reduce((sum, { fromUs, toUs }) => sum + Math.ceil((toUs - fromUs) / US_PER_S / stepS), 0);
     const stepS = LADDER_S.find((each) => stepsOf(each) <= MAX_STEPS) ?? 31_449_600;
     this.#stepS = stepS;
-    for (const { fromUs, toUs } of windows) {
-      const last = Math.floor((toUs - 1) / US_PER_S / stepS);
-      for (let at = Math.floor(fromUs / US_PER_S / stepS); at <= last; at += 1)
-        this.#bins.set(at, emptyBin());
-    }
+    this.#windows = windows;
   }
 
   add({ arrivalUs, failed, latencyUs, inFlight }: SeriesEntry): void {
-    const second = Math.floor(arrivalUs / US_PER_S);
+    this.#shiftUs ??= this.#begin(arrivalUs % US_PER_S);
+    const second = Math.floor((arrivalUs - this.#shiftUs) / US_PER_S);
     if (second !== this.#second) {
       this.#second = second;
       this.#secondCount = 0;
@@ -73,7 +73,17 @@ export class RateSeries {
     if (inFlight !== null && inFlight > (bin.inFlight ?? 0)) bin.inFlight = inFlight;
   }
 
+  #begin(shiftUs: number): number {
+    const stepOf = (atUs: number) => Math.floor((atUs - shiftUs) / US_PER_S / this.#stepS);
+    for (const { fromUs, toUs } of this.#windows) {
+      const last = stepOf(toUs - 1);
+      for (let at = stepOf(fromUs); at <= last; at += 1) this.#bins.set(at, emptyBin());
+    }
+    return shiftUs;
+  }
+
   columns(): SeriesColumns {
+    this.#shiftUs ??= this.#begin(0);
     const ordered = [...this.#bins].sort(([a], [b]) => a - b);
     const bins = ordered.map(([, bin]) => bin);
     return {

@@ -38,11 +38,12 @@ export function profilePage(document: ProfileDocument, assets: PageAssets): stri
     latency: latencyFigures,
     trouble: () => '',
   };
+  const standing = findingsOf(document);
   const body = [
     profileBanner(document, timeZone),
     requests === 0 ? '' : tilesOf(profileTiles(document)),
     first ?? '',
-    section('What stands out', findings(findingsOf(document))),
+    section('What stands out', standing.length === 0 ? '' : findings(standing)),
     foldedParts([
       { id: 'over-time', title: 'Over time', html: others.join('') },
       ...profileSections(document, SHOWN).map((each) => tablesPart(each, drawn[each.key](document))),
@@ -104,8 +105,8 @@ function dispersionNote(idc: ProfileDocument['idc']): string {
   return widest === undefined ? '' : `dispersion at ${widest} s: ${numberText(idc[widest])}`;
 }
 
-/** With fewer whole steps, the line also has the steps at the ends of the window. */
-const LEAST_WHOLE = 10;
+/** With fewer whole steps, the lines also have the steps at the ends of the window. */
+const LEAST_WHOLE = 2;
 
 function seriesOf(
   { series, latencyMs, errors, concurrency, requests, rate, window }: ProfileDocument,
@@ -113,12 +114,14 @@ function seriesOf(
 ) {
   const { at, stepS } = series;
   const step = `in steps of ${formatMs(stepS * 1e3)}`;
-  const [fromS, toS] = [window?.from, window?.to].map((end) => Date.parse(end ?? '') / 1e3);
-  // A step that is only partly in the window would look like a drop of the rate.
-  const isPart = at.map((second) => second < (fromS ?? 0) || second + stepS > (toS ?? 0));
+  const [fromS = 0, toS = 0] = [window?.from, window?.to].map((end) => Date.parse(end ?? '') / 1e3);
+  // A step that is only partly in the window would look like a drop.
+  const isPart = at.map((second) => second + 1 <= fromS || second + (fromS % 1) + stepS > toS);
   const hidesParts = isPart.filter((each) => !each).length >= LEAST_WHOLE;
+  const whole = (values: readonly (number | null)[]) =>
+    values.map((value, step) => (hidesParts && isPart[step] ? null : value));
   const perSecond = (values: readonly (number | null)[]) =>
-    values.map((value) => (value === null ? null : value / stepS));
+    whole(values).map((value) => (value === null ? null : value / stepS));
   // With steps of 1 s, mean and peak are equal. Below one request per second, any request would be a peak.
   const hasPeaks = stepS > 1 && (rate.mean ?? 0) >= 1;
   const charts = [
@@ -128,15 +131,13 @@ function seriesOf(
       id: 'rate',
       title: 'Requests over time',
       unit: 'requests/s',
-      source: `arrivals as recorded, ${step}${hasPeaks ? '; the busiest second by the clock of each step beside its mean' : ''}`,
+      source: `arrivals as recorded, ${step}${hasPeaks ? '; the busiest second of each step compared with its mean' : ''}`,
       lookFor: 'steps, spikes and silences; a busiest second far above the mean makes queues',
       lines: [
-        ...(hasPeaks ? [{ label: 'busiest second by the clock', values: series.peak1s }] : []),
+        ...(hasPeaks ? [{ label: 'busiest second', values: whole(series.peak1s) }] : []),
         {
           label: hasPeaks ? 'mean' : 'requests',
-          values: perSecond(
-            series.requests.map((count, step) => (hidesParts && isPart[step] ? null : count)),
-          ),
+          values: perSecond(series.requests),
         },
       ],
     },
@@ -156,7 +157,7 @@ function seriesOf(
       unit: 'ms',
       source: `mean time to the last byte of completed requests, by arrival, ${step}`,
       lookFor: 'latency that rises with the rate: the server was near its limit there',
-      lines: [{ label: 'mean latency', values: series.meanLatencyMs }],
+      lines: [{ label: 'mean latency', values: whole(series.meanLatencyMs) }],
     },
     {
       isShown: (concurrency.max ?? 0) > 0,
@@ -165,7 +166,7 @@ function seriesOf(
       unit: 'requests',
       source: `most requests under way at once, ${step}; what began before the window is not counted`,
       lookFor: 'plateaus: a pool, a batch size or a replica that is full',
-      lines: [{ label: 'most in flight', values: series.inFlight }],
+      lines: [{ label: 'most in flight', values: whole(series.inFlight) }],
     },
   ];
   return drawnSeries(

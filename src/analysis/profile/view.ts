@@ -31,6 +31,7 @@ const LISTED = 8;
  */
 export function profileText(document: ProfileDocument): string[] {
   const { window, requests, filters, notes } = document;
+  const standing = findingsOf(document);
   return [
     `Profile of ${document.capture ?? 'a capture'}`,
     window === null
@@ -39,8 +40,7 @@ export function profileText(document: ProfileDocument): string[] {
     ...(filters.length === 0
       ? []
       : [`  only ${filters.join('; ')}: ${requests} of ${document.unfilteredRequests}`]),
-    '',
-    ...findingsOf(document).map((finding) => `  ${finding}`),
+    ...(standing.length === 0 ? [] : ['', ...standing.map((finding) => `  ${finding}`)]),
     ...profileSections(document, LISTED).flatMap(({ tables }) =>
       tables.flatMap((table) => ['', ...tableText(table, 'brief')]),
     ),
@@ -206,6 +206,7 @@ function mixTable(document: ProfileDocument, shown: number): Table {
       ['client errors', shareText(atFault)],
       ['request bodies', sizes(requestBytes)],
       ['response bodies', sizes(responseBytes)],
+      ['streamed answers', numberText(mix.streamed)],
       ['duplicates', `${shareText(duplicateRatio)}${duplicateRatioExact ? '' : ' (estimate)'}`],
       ['sessions', partyText(sessions)],
       ['clients', partyText(clients)],
@@ -455,11 +456,11 @@ function percentileCells(of: Distribution, text: (value: number | null) => strin
   return [...percentilesIn(of), of.max].map(text);
 }
 
-/** The most important findings as sentences: volume, burstiness, cycles and completeness. */
+/** What is unusual, as sentences: peaks, burstiness, cycles, failures and completeness. */
 export function findingsOf(document: ProfileDocument): string[] {
   if (document.requests === 0) return ['No request lies in the window.'];
   return [
-    rateFinding(document),
+    ...peakFindings(document),
     ...burstFindings(document),
     ...cycleFindings(document),
     ...mixFindings(document),
@@ -467,32 +468,35 @@ export function findingsOf(document: ProfileDocument): string[] {
   ];
 }
 
-function rateFinding({ requests, rate, window }: ProfileDocument): string {
-  const span = window === null ? '' : ` in ${formatMs(window.spanS * 1e3)}`;
-  if (rate.mean === null) return `${countOf(requests, 'request')}${span}: too few for a rate.`;
-  const peak =
-    rate.peak1s === null
-      ? ''
-      : `; the busiest second had ${rate.peak1s}, ${numberText(rate.peakToMean1s)} times that`;
-  const hour = rate.peak1h === null ? '' : `; the busiest hour ${numberText(rate.peakToMean1h)} times`;
-  return `${requests.toLocaleString('en')} requests${span}: ${numberText(rate.mean)} per second on average${peak}${hour}.`;
+/** Random traffic hardly ever has a second so far above the mean, in standard deviations. */
+const UNUSUAL_DEVIATIONS = 6;
+/** The usual difference between day and night. */
+const UNUSUAL_HOUR = 2;
+
+function* peakFindings({ requests, rate }: ProfileDocument): Generator<string> {
+  const { mean, peak1s, peakToMean1s, peakToMean1h } = rate;
+  if (mean === null) yield `${countOf(requests, 'request')}: too few for a rate.`;
+  else if (peak1s !== null && peak1s > Math.max(5, mean + UNUSUAL_DEVIATIONS * Math.sqrt(mean)))
+    yield `The busiest second had ${peak1s} requests, ${numberText(peakToMean1s)} times the mean.`;
+  if ((peakToMean1h ?? 0) >= UNUSUAL_HOUR)
+    yield `The busiest hour had ${numberText(peakToMean1h)} times the mean rate.`;
 }
 
+/** From these on, gaps and counts differ from random (Poisson) traffic, where both are 1. */
+const EVEN_CV = 0.8;
+const BURSTY_CV = 1.3;
+const SWINGING_IDC = 3;
+
 function* burstFindings({ interArrival: { cv }, idc }: ProfileDocument): Generator<string> {
-  if (cv === null) return;
+  if (cv !== null && (cv < EVEN_CV || cv > BURSTY_CV))
+    yield `Gaps are ${cv < EVEN_CV ? 'more even' : 'burstier'} than random: CV ${numberText(cv)}.`;
   const slow = idc['60'] ?? idc['10'];
-  const gaps =
-    cv < 0.8 ? 'more even than random' : cv <= 1.3 ? 'close to random (Poisson)' : 'burstier than random';
-  const swings = `; over ${idc['60'] === null ? '10 s' : 'minutes'} it swings far more than random traffic would (index of dispersion ${numberText(slow)})`;
-  const counts = slow === null ? '' : slow > 3 ? swings : '; no slow swings';
-  yield `Gaps are ${gaps}: CV ${numberText(cv)}${counts}.`;
+  if (slow !== null && slow > SWINGING_IDC)
+    yield `Over ${idc['60'] === null ? '10 s' : 'minutes'} the rate swings far more than that of random traffic: index of dispersion ${numberText(slow)}.`;
 }
 
 function cycleFindings({ cycle }: ProfileDocument): string[] {
-  const { compared, days } = cycle.unusual;
-  if (compared === 0) return ['Too few whole days to tell a cycle, or days that break it.'];
-  if (days.length === 0) return [`No day of ${compared} breaks the daily and weekly cycle.`];
-  return days.map((day) => {
+  return cycle.unusual.days.map((day) => {
     const volume =
       day.volumeRatio === null
         ? 'requests where other days have none'
@@ -504,14 +508,13 @@ function cycleFindings({ cycle }: ProfileDocument): string[] {
   });
 }
 
-function* mixFindings({ duplicateRatio, clients, mix }: ProfileDocument): Generator<string> {
+function* mixFindings({ duplicateRatio, clients }: ProfileDocument): Generator<string> {
   if ((duplicateRatio ?? 0) > 0.05)
     yield `${shareText(duplicateRatio)} of the requests repeat an earlier one: a cache would see them.`;
   const { top1 } = clients.topShares;
   const [about, least] = clients.exact ? ['', ''] : ['about ', 'at least '];
   if (clients.count > 1 && (top1 ?? 0) > 0.2)
     yield `One client of ${about}${clients.count} sends ${least}${shareText(top1)} of the requests.`;
-  if ((mix.streamed ?? 0) > 0) yield `${mix.streamed} answers came as streams.`;
 }
 
 function* healthFindings({ errors, retries, coverage, losses }: ProfileDocument): Generator<string> {

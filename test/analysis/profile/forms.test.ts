@@ -2,7 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { profileCsv } from '../../../src/analysis/profile/csv.ts';
 import { profilePage } from '../../../src/analysis/profile/page.ts';
 import { shareable } from '../../../src/analysis/profile/share.ts';
-import { profileText } from '../../../src/analysis/profile/view.ts';
+import { findingsOf, profileText } from '../../../src/analysis/profile/view.ts';
+import type { ExchangeRow } from '../../../src/core/exchange.ts';
+import { SeededRandom } from '../../../src/core/random.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { testHash } from '../../support/exchanges.ts';
 import { HOSTILE_METHOD, HOSTILE_MODEL, HOSTILE_ROUTE } from '../../support/profiled-capture.ts';
@@ -157,18 +159,53 @@ describe('the page', () => {
 
   test('of nothing, and of one request, is a page that says so', () => {
     expect(profilePage(profileOf([]), ASSETS)).toContain('No request lies in the window.');
-    expect(profilePage(profileOf([exchangeRow()]), ASSETS)).toContain('1 request in');
+    expect(profilePage(profileOf([exchangeRow()]), ASSETS)).toContain('1 request: too few');
     expect(profileText(profileOf([exchangeRow()]))[1]).toMatch(/, 1 request$/);
     expect(profileText(profileOf([])).join('\n')).toContain('the capture holds no exchange');
     expect(profileCsv(profileOf([]))).toContain('requests,,requests,0,');
   });
 });
 
+/** The requests per second that the page draws. */
+function drawnRates(rows: readonly ExchangeRow[]): (number | null)[] {
+  const [, json = ''] = /id="charts">(.*?)<\/script>/.exec(profilePage(profileOf(rows), ASSETS)) ?? [];
+  return JSON.parse(json).charts.find(({ id }: { id: string }) => id === 'rate').lines[0].values;
+}
+
+/** Poisson arrivals at 36/s for 25 s. */
+function randomRows(seed: number, fromUs: number): ExchangeRow[] {
+  const random = new SeededRandom(seed);
+  let arrivalUs = fromUs;
+  return Array.from({ length: 900 }, () => {
+    arrivalUs += Math.round(-Math.log((random.below(1e6) + 1) / 1e6) * 28e3);
+    return exchangeRow({ arrivalUs });
+  });
+}
+
+test('the page drew a second with 50 requests, and said that the busiest has 49', () => {
+  const rows = randomRows(7, 1.7e15 + 0.7e6);
+  const { rate } = profileOf(rows);
+  expect(Math.max(...drawnRates(rows).map((value) => value ?? 0))).toBe(rate.peak1s);
+});
+
+test('even traffic stands out as even, and random traffic without faults as nothing', () => {
+  const even = Array.from({ length: 300 }, (_, at) => exchangeRow({ arrivalUs: 1.7e15 + at * 0.1e6 }));
+  expect(findingsOf(profileOf(even))).toEqual([expect.stringContaining('more even')]);
+  const rows = randomRows(3, 1.7e15);
+  const { arrivalUs } = rows.at(-1) as ExchangeRow;
+  expect(findingsOf(profileOf(rows))).toEqual([]);
+  expect(profilePage(profileOf(rows), ASSETS)).not.toContain('stands out');
+  const burst = Array.from({ length: 90 }, () => exchangeRow({ arrivalUs: arrivalUs + 1e6 }));
+  const end = exchangeRow({ arrivalUs: arrivalUs + 5e6 });
+  expect(findingsOf(profileOf([...rows, ...burst, end]))).toContainEqual(
+    expect.stringContaining('The busiest second had'),
+  );
+});
+
 test('the rate has no cliff where the window begins and ends within a step', () => {
   const startUs = 1.7e15 + 0.7e6;
   const rows = Array.from({ length: 300 }, (_, at) => exchangeRow({ arrivalUs: startUs + at * 0.1e6 }));
-  const [, json = ''] = /id="charts">(.*?)<\/script>/.exec(profilePage(profileOf(rows), ASSETS)) ?? [];
-  const { values } = JSON.parse(json).charts.find(({ id }: { id: string }) => id === 'rate').lines[0];
-  expect([values[0], values.at(-1)]).toEqual([null, null]);
-  expect(new Set(values.slice(1, -1))).toEqual(new Set([10]));
+  const values = drawnRates(rows);
+  expect(values.at(-1)).toBeNull();
+  expect(new Set(values.slice(0, -1))).toEqual(new Set([10]));
 });
