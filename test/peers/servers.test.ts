@@ -7,8 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_PEM } from '../support/certificate.ts';
 import { freePort } from '../support/free-port.ts';
-import { goBuilt, pythonWith, systemProgram, type Tool } from '../support/peer-tools.ts';
+import { needing, runPeer } from '../support/peer-run.ts';
+import { goBuilt, goProgram, pythonWith, systemProgram, type Tool } from '../support/peer-tools.ts';
 import { startRecording } from '../support/recording.ts';
+import { documentOf, replay } from '../support/replaying.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -23,6 +25,7 @@ const mlserver = pythonWith(['mlserver==1.7.1']);
 const kserve = pythonWith(['kserve==0.21.0']);
 const go = goBuilt(join(PROGRAMS, 'server.go'));
 const nginx = systemProgram('nginx');
+const grpcurl = goProgram('github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3', 'grpcurl');
 
 const running: ChildProcess[] = [];
 afterAll(() => {
@@ -76,10 +79,16 @@ const SERVERS: readonly Server[] = [
     start: (path, port, home) => startMlserver(path, home, { grpc_port: port }),
   },
   {
-    name: 'KServe’s server',
+    name: 'KServe’s server over HTTP',
     tool: kserve,
     kinds: ['triton-http'],
-    start: (path, port) => python(path, 'kserve_sum.py', '--http_port', `${port}`),
+    start: (path, port) => python(path, 'kserve_sum.py', '--http_port', `${port}`, '--enable_grpc', 'false'),
+  },
+  {
+    name: 'KServe’s server over gRPC',
+    tool: kserve,
+    kinds: ['triton-grpc'],
+    start: (path, port) => python(path, 'kserve_sum.py', '--http_port', '0', '--grpc_port', `${port}`),
   },
   {
     name: 'nginx',
@@ -161,6 +170,15 @@ async function seenBy(kind: Kind, url: string): Promise<Seen> {
   return JSON.parse(said) as Seen;
 }
 
+/** A recorder of the wire with all bodies, in front of a server, and what it saw of these clients. */
+async function recordedCapture(port: number, traffic: (port: number) => Promise<unknown>): Promise<string> {
+  const directory = join(temporaryDirectory(), 'capture');
+  const recording = await startRecording(port, directory, ['--bodies', 'all']);
+  await traffic(recording.port);
+  expect(await recording.stop()).toMatchObject({ status: 0, end: { lost: {} } });
+  return directory;
+}
+
 const PLANES = [
   { plane: 'wire', flags: [] },
   { plane: 'gateway', flags: ['--mode', 'gateway', '--gateway', 'websocket'] },
@@ -178,6 +196,12 @@ function withoutConnection(seen: Seen): unknown {
 
 /** HTTP/2 passes through the wire only: the gateway speaks HTTP/1.1. */
 const WIRE_ONLY: readonly Kind[] = ['triton-grpc', 'h2'];
+
+/** A test that needs several tools. */
+function needingAll(tools: readonly Tool[], name: string, body: (paths: string[]) => Promise<void>): void {
+  const missing = tools.find((tool) => 'missing' in tool) ?? (tools[0] as Tool);
+  needing(missing, name, () => body(tools.map((tool) => ('path' in tool ? tool.path : ''))));
+}
 
 describe.each(SERVERS)('$name', ({ tool, kinds, start, scheme = 'http' }) => {
   const missing = [tool, clients].find((one) => 'missing' in one);
@@ -206,3 +230,73 @@ describe.each(SERVERS)('$name', ({ tool, kinds, start, scheme = 'http' }) => {
     server.kill('SIGTERM');
   });
 });
+
+describe.each(SERVERS.filter(({ kinds }) => kinds.includes('triton-grpc')))('$name', ({ tool, start }) => {
+  needingAll(
+    [tool, clients],
+    'answers a replay of recorded calls as it answered the calls',
+    async ([path = '']) => {
+      const port = await freePort();
+      const server = start(path, port, temporaryDirectory());
+      running.push(server);
+      await untilListening(port, server);
+      const capture = await recordedCapture(port, (recorder) =>
+        seenBy('triton-grpc', `http://127.0.0.1:${recorder}`),
+      );
+      const run = await replay(capture, `http://127.0.0.1:${port}`, ['--json', '--check', 'values']);
+      const { planned, grpcStatuses, check } = documentOf(run);
+      expect(planned).toBeGreaterThanOrEqual(20);
+      expect(grpcStatuses).toEqual({ OK: planned });
+      expect(check).toMatchObject({ mismatched: 0, checked: planned });
+      server.kill('SIGTERM');
+    },
+  );
+});
+
+/** Writes MLServer's messages as `protoc -o` would: it answers no reflection. */
+const DESCRIPTOR_SET = `
+import sys
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from mlserver.grpc import dataplane_pb2
+file = FileDescriptorProto()
+dataplane_pb2.DESCRIPTOR.CopyToProto(file)
+open(sys.argv[1], 'wb').write(FileDescriptorSet(file=[file]).SerializeToString())
+`;
+
+needingAll(
+  [mlserver, grpcurl],
+  'grpcurl asks MLServer the same through the recorder',
+  async ([path = '', curl = '']) => {
+    const port = await freePort();
+    const server = startMlserver(path, temporaryDirectory(), { grpc_port: port });
+    running.push(server);
+    await untilListening(port, server);
+    const set = join(temporaryDirectory(), 'set.pb');
+    const written = await runPeer(path, ['-c', DESCRIPTOR_SET, set]);
+    expect(written.status, written.said).toBe(0);
+    const inputs = [{ name: 'x', datatype: 'FP32', shape: [1, 2], contents: { fp32_contents: [1, 2] } }];
+    const body = JSON.stringify({ model_name: 'sum', id: '7', inputs });
+    const asked = async (at: number) => {
+      const place = [`127.0.0.1:${at}`, 'inference.GRPCInferenceService/ModelInfer'];
+      const { status, said, stdout } = await runPeer(curl, [
+        '-plaintext',
+        '-protoset',
+        set,
+        '-d',
+        body,
+        ...place,
+      ]);
+      expect(status, said).toBe(0);
+      return JSON.parse(stdout);
+    };
+    const direct = await asked(port);
+    const capture = await recordedCapture(port, async (recorder) =>
+      expect(await asked(recorder)).toEqual(direct),
+    );
+    const run = documentOf(
+      await replay(capture, `http://127.0.0.1:${port}`, ['--json', '--check', 'values']),
+    );
+    expect(run).toMatchObject({ planned: 1, grpcStatuses: { OK: 1 }, check: { checked: 1, mismatched: 0 } });
+    server.kill('SIGTERM');
+  },
+);

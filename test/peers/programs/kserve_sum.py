@@ -1,4 +1,4 @@
-"""A model of KServe's server that adds what it is given. Started with `--http_port PORT`."""
+"""A model of KServe's server that adds what it is given. Started with `--http_port PORT --grpc_port PORT`."""
 
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 
@@ -10,9 +10,11 @@ class Sum(Model):
 
     async def predict(self, payload: InferRequest, headers=None, response_headers=None) -> InferResponse:
         total = payload.inputs[0].as_numpy().sum(axis=1, keepdims=True)
-        output = InferOutput(name="y", shape=list(total.shape), datatype="FP32", data=total.flatten().tolist())
+        # Triton's client of gRPC reads tensors in raw bytes only.
+        data = total if payload.from_grpc else total.flatten().tolist()
+        output = InferOutput(name="y", shape=list(total.shape), datatype="FP32", data=data)
         return InferResponse(response_id=payload.id, model_name=self.name, infer_outputs=[output])
 
 
 if __name__ == "__main__":
-    ModelServer(enable_grpc=False, workers=1).start([Sum()])
+    ModelServer(workers=1).start([Sum()])
