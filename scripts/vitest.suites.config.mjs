@@ -5,16 +5,22 @@ import { BaseSequencer } from 'vitest/node';
 
 /** Files that take a minute or more, the longest first. At the end, such a file would run alone. */
 const LONG = [
-  'bit-flips',
+  'soak',
+  'hostile-targets',
+  'capacity',
   'capacity-targets',
   'scenario-presets',
+  'replay-live-agents',
+  'server-details',
+  'probes',
   'drains',
   'leaks',
-  // These two take a processor each: they come after runs that are judged by when requests leave.
+  'bit-flips',
+  // These take a processor each: they come after runs that are judged by when requests leave.
   'failing-recording',
   'deaths',
   'writer-faults-wire',
-].map((name) => `/test/faults/${name}.test.ts`);
+].map((name) => `/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {
   async sort(files) {

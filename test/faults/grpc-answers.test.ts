@@ -87,8 +87,10 @@ describe('a target that does not answer as recorded', () => {
   );
 
   test('past the deadline of its calls does not pass, and the calls are cancelled', async () => {
-    let cancelled = 0;
+    // A call whose cancel comes with its head in one read, on a busy machine, is never a stream here.
+    let [begun, cancelled] = [0, 0];
     const silent = (stream: ServerHttp2Stream): void => {
+      begun += 1;
       stream.on('close', () => {
         if (stream.rstCode === 8) cancelled += 1;
       });
@@ -98,7 +100,8 @@ describe('a target that does not answer as recorded', () => {
     const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, ARGS);
     expect(documentOf(run).errors).toEqual({ deadline: 20 });
     expect(documentOf(run).verdict).toBe('FAIL');
-    await expect.poll(() => cancelled).toBe(20);
+    await expect.poll(() => cancelled).toBe(begun);
+    expect(begun).toBeGreaterThan(10);
   });
 });
 

@@ -8,7 +8,7 @@ import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** What is on stderr when each part has begun; the last two are within the search. */
-const POINTS = [/\n1x: /, /\n2x: /, /\nspike to 2x: /, /Step 1: /, /Step 3: /];
+const POINTS = [/\n1x: /, /\n2x: /, /\nspike to 2x: /, /Step 1: /, /Step 2: /];
 const PARTS = ['recorded', 'multiplied', 'spike'];
 
 test('a statement that is killed at five points goes on, and repeats no run that had ended', async () => {

@@ -24,7 +24,7 @@ needing(
   },
 );
 
-// In CI the DuckDB program has them, and the scale suite two weeks by Spark.
+// In CI the DuckDB program has them. The scale suite has two weeks by Spark in its long form.
 for (const trace of repeated([], PUBLIC_TRACES))
   needing(present(trace, spark), `Spark profiles ${trace.name} as reprise profile does`, async (python) => {
     const capture = await captureOfTrace(trace);
