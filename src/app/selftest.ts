@@ -5,19 +5,27 @@ import { JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { type Asked, type ResolvedOptions, readOptions, value } from '../core/options.ts';
+import { type Asked, type ResolvedOptions, readOptions, value, word } from '../core/options.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs, percent } from '../core/units.ts';
 import type { LagUs } from '../documents/replay.ts';
 import { CpuThrottle } from '../monitors/host.ts';
 import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
 import { ReplayEngine } from '../replay/engine/engine.ts';
 import { countTo } from '../replay/options/parsers.ts';
-import { RateLadder, type SyntheticLoad, syntheticSchedule } from '../replay/selftest.ts';
+import { RateLadder, SELFTEST_PROTOCOLS, type SyntheticLoad, syntheticSchedule } from '../replay/selftest.ts';
 import { entryPath, entryUrl, VERSION } from './package.ts';
 
 const SENDERS_HINT = `Give 1 to ${LIMITS.senders}: no more than there are cores.`;
 
 export const SELFTEST_OPTIONS = {
+  protocol: value(
+    '--protocol <name>',
+    'what is sent: http1, or grpc for unary calls by HTTP/2',
+    word(SELFTEST_PROTOCOLS),
+    {
+      default: 'http1',
+    },
+  ),
   bodySize: value('--body-size <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),
   threads: value('--threads <n>', 'number of sender threads', countTo(LIMITS.senders, SENDERS_HINT), {
     default: '1',
@@ -63,7 +71,7 @@ export function resolveSelftestOptions(asked: Asked<typeof SELFTEST_OPTIONS>): S
  * @throws AppError INTERNAL if that server does not start
  */
 export async function selftest(options: SelftestOptions, deps: SelftestDeps): Promise<Tested> {
-  const server = fork(entryPath('null-server'), {
+  const server = fork(entryPath('null-server'), [options.protocol], {
     execArgv: [...process.execArgv, NO_DEBUGGER],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
@@ -91,7 +99,7 @@ async function portOf(server: ChildProcess): Promise<number> {
 
 async function climb(
   port: number,
-  { bodySize: bodyBytes, threads: senders, seconds, budget: budgetMs }: SelftestOptions,
+  { protocol, bodySize: bodyBytes, threads: senders, seconds, budget: budgetMs }: SelftestOptions,
   { signal, onRate, onStep }: SelftestDeps,
 ): Promise<Tested> {
   const ladder = new RateLadder();
@@ -107,7 +115,7 @@ async function climb(
   for (let rate = ladder.next; rate !== null; rate = ladder.next) {
     if ((systemClock.nowNs() - begunNs) / 1e6 + stepMs > budgetMs) return ended('budget');
     onRate?.(rate);
-    const step = await playStep(port, { ratePerSecond: rate, seconds, bodyBytes }, senders, signal);
+    const step = await playStep(port, { protocol, ratePerSecond: rate, seconds, bodyBytes }, senders, signal);
     if (signal.aborted) return ended('interrupted');
     steps.push(step);
     onStep?.(step);
@@ -124,6 +132,7 @@ export function selftestDocument(options: SelftestOptions, { steps, ...tested }:
     version: VERSION,
     node: process.versions.node,
     cpus: availableParallelism(),
+    protocol: options.protocol,
     bodyBytes: options.bodySize,
     senders: options.threads,
     secondsPerStep: options.seconds,
@@ -166,6 +175,7 @@ async function playStep(
       maxConnectionAgeMs: null,
       caPem: null,
       acceptAnyCertificate: false,
+      expected: { http1: load.protocol === 'http1', http2: false, grpc: load.protocol === 'grpc' },
     },
     { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry: entryUrl('sender') },
   );

@@ -1,6 +1,6 @@
 import { SeededRandom } from '../core/random.ts';
 import type { PreparedRequest } from './engine/messages.ts';
-import { syntheticRequest } from './engine/rehearsal.ts';
+import { syntheticCall, syntheticRequest } from './engine/rehearsal.ts';
 
 /** Where a ladder begins, and where it ends at the latest. */
 const FIRST_RATE = 125;
@@ -57,26 +57,39 @@ export class RateLadder {
   }
 }
 
+/** What is sent: requests by HTTP/1.1, or unary calls of gRPC by HTTP/2 without TLS. */
+export const SELFTEST_PROTOCOLS = ['http1', 'grpc'] as const;
+
 export interface SyntheticLoad {
+  readonly protocol: (typeof SELFTEST_PROTOCOLS)[number];
   readonly ratePerSecond: number;
   readonly seconds: number;
   readonly bodyBytes: number;
 }
 
 const SEED = 1;
+/** A flag and the length of the message. */
+const MESSAGE_PREFIX_BYTES = 5;
 
-/** Arrivals of a Poisson process, the same in every run, each a POST with a body of that size. */
+/** Arrivals of a Poisson process, the same in every run, each a POST, or a call, with a body of that size. */
 export function* syntheticSchedule({
   ratePerSecond,
   seconds,
   bodyBytes,
+  protocol,
 }: SyntheticLoad): Generator<PreparedRequest> {
   const random = new SeededRandom(SEED);
   const body = bodyBytes === 0 ? null : Buffer.alloc(bodyBytes, 'payload ');
+  const message = Buffer.alloc(MESSAGE_PREFIX_BYTES + bodyBytes, 'payload ');
+  message.writeUInt8(0, 0);
+  message.writeUInt32BE(bodyBytes, 1);
   let atNs = 0;
   for (let index = 0; ; index += 1) {
     atNs += (-Math.log((random.nextUint32() + 1) / 2 ** 32) * 1e9) / ratePerSecond;
     if (atNs >= seconds * 1e9) return;
-    yield syntheticRequest(index, Math.floor(atNs), body);
+    const instantNs = Math.floor(atNs);
+    yield protocol === 'grpc'
+      ? syntheticCall(index, instantNs, message)
+      : syntheticRequest(index, instantNs, body);
   }
 }

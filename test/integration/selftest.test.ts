@@ -21,6 +21,25 @@ describe('reprise selftest', () => {
     expect(readdirSync(cwd)).toEqual([]);
   });
 
+  it('sends gRPC calls, each of which is answered', async () => {
+    const flags = [
+      '--protocol',
+      'grpc',
+      '--seconds',
+      '1',
+      '--budget',
+      '2600ms',
+      '--body-size',
+      '512',
+      '--json',
+    ];
+    const { stdout } = await runCommand(['selftest', ...flags]);
+    const { steps, protocol } = JSON.parse(stdout);
+    expect(protocol).toBe('grpc');
+    expect(steps).toMatchObject([{ ratePerSecond: 125, sent: steps[0].planned, failed: 0 }]);
+    expect(steps[0].planned).toBeGreaterThan(80);
+  });
+
   it('refuses what cannot be meant, all at once', async () => {
     const flags = ['--seconds', '99', '--body-size', '1GiB', '--budget', '1s'];
     const { status, stderr } = await runCommand(['selftest', ...flags]);

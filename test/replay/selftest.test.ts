@@ -40,7 +40,7 @@ describe('the server of a selftest', () => {
 
 describe('the schedule of a selftest', () => {
   it('has the rate that was asked for, in order, and is the same each time', () => {
-    const load = { ratePerSecond: 1_000, seconds: 5, bodyBytes: 2_048 };
+    const load = { protocol: 'http1', ratePerSecond: 1_000, seconds: 5, bodyBytes: 2_048 } as const;
     const offsets = [...syntheticSchedule(load)].map(({ intendedOffsetNs }) => intendedOffsetNs);
     expect(offsets).toEqual([...syntheticSchedule(load)].map(({ intendedOffsetNs }) => intendedOffsetNs));
     expect(offsets).toEqual(offsets.toSorted((a, b) => a - b));

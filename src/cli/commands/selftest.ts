@@ -48,9 +48,9 @@ async function run(options: SelftestOptions, json: boolean): Promise<void> {
   });
 }
 
-function headline({ bodySize, seconds, threads }: SelftestOptions): string {
+function headline({ protocol, bodySize, seconds, threads }: SelftestOptions): string {
   const by = threads === 1 ? 'one sender' : `${threads} senders`;
-  return `Poisson arrivals of POSTs with ${formatBytes(bodySize)}, ${seconds} s each, by ${by}, to a server of our own on this machine`;
+  return `Poisson arrivals of ${protocol === 'grpc' ? 'gRPC calls' : 'POSTs'} with ${formatBytes(bodySize)}, ${seconds} s each, by ${by}, to a server of our own on this machine`;
 }
 
 /** Columns wide enough for any value, because each row is printed before the next is known. */
