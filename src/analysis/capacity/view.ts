@@ -264,7 +264,7 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
           `broke first: ${document.gaveFirst.objective}, ${observedText(document.gaveFirst)}`,
       ),
       `1x is ${loadText(document.load)}`,
-      isForecast ? `${capture}, simulated` : `${capture} against ${target}`,
+      isForecast ? `${pathEnd(capture)}, simulated` : `${pathEnd(capture)} against ${target}`,
       `${started} UTC, ${document.steps.length} steps in ${spentText(document)}, version ${version}`,
       conditionsText(document),
       ...forecastLines(document),

@@ -1,4 +1,5 @@
 import { zonedTime } from '../../core/calendar.ts';
+import { pathEnd } from '../../core/text.ts';
 import { formatMs } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { PartyFigures, ProfileDocument, ShapeStep } from '../../documents/profile.ts';
@@ -69,7 +70,7 @@ function profileBanner(document: ProfileDocument, timeZone: string): string {
   const names = privacy.shared
     ? '<span class="badge good">shared form: no names of clients</span>'
     : '<span class="badge warn">names of routes and models, hashes of clients</span>';
-  const headline = `${capture ?? 'Traffic'}: ${numberText(requests)} ${requests === 1 ? 'request' : 'requests'}`;
+  const headline = `${capture === null ? 'Traffic' : pathEnd(capture)}: ${numberText(requests)} ${requests === 1 ? 'request' : 'requests'}`;
   const body = `<p class="lead">${escaped(when)}</p>${only}<p><span class="badge good">no payload, no secret</span>${names}</p>`;
   return plainBanner('Traffic profile', headline, body, timeZone);
 }
