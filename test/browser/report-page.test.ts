@@ -128,7 +128,7 @@ describe.skipIf(!hasChromium)('the page of a report in a browser (needs Debianâ€
 
   test('says first the verdict and what to do, without JavaScript as well', async () => {
     const page = await browser.open(file, { javaScriptEnabled: false });
-    expect(await page.locator('.verdict').textContent()).toMatch(/^FAIL The target did not keep /);
+    expect(await page.locator('.verdict').textContent()).toMatch(/^FAIL The target did not meet /);
     const reasons = page.locator('.reasons').first();
     expect(await reasons.textContent()).toContain('To do:');
     expect((await reasons.boundingBox())?.y).toBeLessThan(1_000);

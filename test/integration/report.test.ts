@@ -46,7 +46,7 @@ describe('reprise report', () => {
     expect(document).toMatchObject({ kind: 'report', verdict: 'FAIL', run: { sealed: true, directory } });
     expect(document.recording.unavailable).toMatch(/captures\/monday.*--capture/);
     expect(document.overTime.offered.reduce((sum, count) => sum + count, 0)).toBe(sends.length);
-    expect(readFileSync(html, 'utf8')).toContain('The target did not keep');
+    expect(readFileSync(html, 'utf8')).toContain('The target did not meet');
     expect(readFileSync(markdown, 'utf8')).toMatch(/^# Load test report\n\n\*\*FAIL\*\*/);
   });
 

@@ -98,7 +98,7 @@ function objectiveMetrics({ observed, limit, upperBound, goodput }: ObjectiveLin
 }
 
 /** The states of objectives in words of their own: trackers filter runs by them. */
-const STATES = { kept: 'kept', violated: 'violated', undecided: 'undecided', unmeasured: 'unknown' } as const;
+const STATES = { kept: 'met', violated: 'violated', undecided: 'undecided', unmeasured: 'unknown' } as const;
 
 function objectiveTags(run: ReplayDocument): Record<string, string> {
   return Object.fromEntries(

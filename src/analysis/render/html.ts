@@ -176,12 +176,17 @@ export interface Tile {
 /** The number of tiles that fit beside the chart on the first screen. */
 const MOST_TILES = 6;
 
+/** Values whose units stay on their line. */
+function unbroken(text: string): string {
+  return text.replaceAll(/(?<=\d) (?=[^\d→])/g, '\u00a0');
+}
+
 /** The most important figures. Those beyond `most` are in the tables below. */
 export function tilesOf(tiles: readonly Tile[], most = MOST_TILES): string {
   const items = tiles.slice(0, most).map(({ label, value, state, note }) => {
     const judged =
       state === undefined ? '' : `<span class="state">${iconOf(state.tone)}${escaped(state.word)}</span>`;
-    return `<li class="${state?.tone ?? 'plain'}"><span class="what">${escaped(label)}</span><b>${escaped(value)}</b>${judged}<span class="soft">${escaped(note)}</span></li>`;
+    return `<li class="${state?.tone ?? 'plain'}"><span class="what">${escaped(label)}</span><b>${escaped(unbroken(value))}</b>${judged}<span class="soft">${escaped(note)}</span></li>`;
   });
   return items.length === 0 ? '' : `<ul class="tiles">${items.join('')}</ul>`;
 }

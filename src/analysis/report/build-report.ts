@@ -133,10 +133,10 @@ export function headlineOf({ verdict, valid, summary, differs }: Judged): string
     summary.multiplier === 1
       ? 'at the recorded load'
       : `at ${formatMultiplier(summary.multiplier)} times the recorded load`;
-  if (verdict === 'PASS') return `The target kept ${objectivesText(summary)} ${load}.`;
-  if (verdict === 'FAIL') return `The target did not keep ${violatedText(summary)} ${load}.`;
+  if (verdict === 'PASS') return `The target met ${objectivesText(summary)} ${load}.`;
+  if (verdict === 'FAIL') return `The target did not meet ${violatedText(summary)} ${load}.`;
   if (verdict === 'INCONCLUSIVE') {
-    return `The run cannot say whether the target keeps ${objectivesText(summary)} ${load}.`;
+    return `The run cannot say whether the target meets ${objectivesText(summary)} ${load}.`;
   }
   return valid
     ? `No objective was given (--slo). The run itself is valid, ${load}.`

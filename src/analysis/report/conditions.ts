@@ -201,7 +201,7 @@ export function calibrationTable({ calibration }: ReplayDocument): Table | null 
 }
 
 const OBJECTIVE = {
-  kept: 'kept',
+  kept: 'met',
   met_again: 'met again',
   not_met: 'NOT MET',
   unknown: NONE,

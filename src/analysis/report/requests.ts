@@ -16,7 +16,7 @@ import type { RowFigures } from './statistics.ts';
 
 /** The states of an objective in words. `kept` means with the required confidence. */
 const STATES = {
-  kept: 'kept',
+  kept: 'met',
   violated: 'VIOLATED',
   undecided: 'undecided',
   unmeasured: 'not measured',

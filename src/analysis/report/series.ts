@@ -123,7 +123,7 @@ function latencyChart(document: ReportDocument, clock: RunClock): Chart {
     title: `Latency p${percent}${percent === 50 ? '' : ' and p50'} over time`,
     unit: 'ms',
     source: `${timesOf(document)} by ${summary?.closedLoop === undefined ? 'intended send' : 'send'}, where failed and refused requests count as never answered, in steps of ${formatMs(steps.stepS * 1e3)}; a step with too few requests for a percentile is left out${isAsked ? '' : `, and no step has enough for p${asked}`}`,
-    lookFor: `p${percent} that comes near its limit, or rises and stays up${faults.length === 0 ? '' : '; grey: a dependency failed by plan'}`,
+    lookFor: `p${percent} that ${shown && isAsked ? 'comes near its limit, or ' : ''}rises and stays up${faults.length === 0 ? '' : '; grey: a dependency failed by plan'}`,
     ...recordedBand(document, shown, percent),
     ...(shown && isAsked && limitOf(shown, tailMs)),
   };
@@ -185,7 +185,7 @@ function recordedBand(
   const [from, to] = [50, percent].map((each) => recordedMs(document, shown, each));
   return from === undefined || to === undefined
     ? {}
-    : { band: { label: `recorded p50 to p${percent}`, from, to } };
+    : { band: { label: `recorded p50${percent === 50 ? '' : ` to p${percent}`}`, from, to } };
 }
 
 /** A percentile of the recording that corresponds to an objective; undefined if unknown. */

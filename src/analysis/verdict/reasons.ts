@@ -337,7 +337,7 @@ const CATALOGUE = {
     title: 'No request is in the slice',
     about: ofObjective,
     text: ({ expression }) => `${expression} is about no request of this run`,
-    means: 'An objective on nothing is neither kept nor violated.',
+    means: 'An objective on nothing is neither met nor violated.',
     advice:
       'Compare its value with the names in the report or in inspect: models, routes, hashes of clients, stages from 1.',
   }),

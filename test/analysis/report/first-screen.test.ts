@@ -241,7 +241,7 @@ describe('the tiles of the first screen', () => {
     const tiles = tilesOf([...kept, 'latency: p(95)<5']);
     expect(tiles).toHaveLength(6);
     expect(tiles[0]).toMatch(/class="bad".*p\(95\)/);
-    expect(tiles.at(-2)).toMatch(/class="good".*and 4 more/);
+    expect(tiles.at(-2)).toMatch(/class="good".*and 4\smore/);
     expect(tiles.at(-1)).toContain('load sent');
   });
 
@@ -255,6 +255,6 @@ describe('the tiles of the first screen', () => {
 
   test('say that objectives are violated which have no room', () => {
     const tiles = tilesOf([50, 55, 60, 65, 70, 75].map((percent) => `latency: p(${percent})<5`));
-    expect(tiles.at(-2)).toMatch(/class="bad".*and 4 more.*violated/);
+    expect(tiles.at(-2)).toMatch(/class="bad".*and 4\smore.*violated/);
   });
 });

@@ -31,7 +31,7 @@ describe('every form of a report', () => {
   test.each(Object.entries(forms))('says the verdict first, and what to do about it: %s', (_, text) => {
     const positions = [
       'FAIL',
-      'did not keep 2 of 4 objectives',
+      'did not meet 2 of 4 objectives',
       'An objective is violated',
       'more capacity',
       'Objectives',

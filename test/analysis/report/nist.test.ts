@@ -69,9 +69,9 @@ describe('evidence for the NIST AI RMF', () => {
   test('does not call an objective kept without doubt where the run decides nothing', () => {
     const [line] = run.slo;
     const kept = { ...run, slo: [{ ...line!, ok: true }], reasons: [], notes: [] };
-    expect(sentencesOf({ ...kept, verdict: 'PASS' }, 'MEASURE 2.3').evidence).toMatch(/: kept$/m);
+    expect(sentencesOf({ ...kept, verdict: 'PASS' }, 'MEASURE 2.3').evidence).toMatch(/: met$/m);
     expect(sentencesOf({ ...kept, verdict: 'INCONCLUSIVE' }, 'MEASURE 2.3').evidence).toMatch(
-      /: kept, .*doubt$/m,
+      /: met, .*doubt$/m,
     );
   });
 

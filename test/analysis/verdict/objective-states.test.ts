@@ -30,9 +30,9 @@ describe('an objective whose expression begins that of another', () => {
 
   test('is kept, while the other is undecided', () => {
     expect(document.reasons.map(({ code }) => code)).toEqual(['too_close']);
-    expect(statesOf(document)).toMatchObject({ [SHORT]: 'kept', [LONG]: 'undecided' });
+    expect(statesOf(document)).toMatchObject({ [SHORT]: 'met', [LONG]: 'undecided' });
     const rows = objectivesTable(document)?.rows ?? [];
-    expect(rows.map(([name, state]) => [name, state])).toContainEqual([SHORT, 'kept']);
+    expect(rows.map(([name, state]) => [name, state])).toContainEqual([SHORT, 'met']);
   });
 
   test('is kept in a run that an earlier version wrote', () => {
@@ -51,7 +51,7 @@ test('an objective that holds only without the requests whose clients left is un
   const [tail, middle] = ['latency: p(80)<500', 'latency: p(50)<500'];
   const document = summaryOf(sends, { slo: [tail, middle, 'errors: rate<0.5'] });
   expect(document).toMatchObject({ verdict: 'INCONCLUSIVE', reasons: [{ code: 'censored', about: [tail] }] });
-  expect(statesOf(document)).toMatchObject({ [tail]: 'undecided', [middle]: 'kept' });
+  expect(statesOf(document)).toMatchObject({ [tail]: 'undecided', [middle]: 'met' });
 });
 
 describe('the checks of a pipeline', () => {
@@ -78,7 +78,7 @@ describe('the checks of a pipeline', () => {
           const passed = outcome.cases.filter(
             ({ kind, result }) => kind === 'objective' && result === 'passed',
           );
-          const kept = summary.slo.filter((line) => stateText(line, summary) === 'kept');
+          const kept = summary.slo.filter((line) => stateText(line, summary) === 'met');
           expect(passed.map(({ name }) => name)).toEqual(kept.map(({ expression }) => expression));
         }
         const { tags } = runPublication(report, summary);
@@ -109,6 +109,6 @@ test('each part of a sliced objective that has too few answers is undecided', ()
   expect(statesOf(document)).toMatchObject({
     'latency{model=a}: p(95)<60s': 'undecided',
     'latency{model=b}: p(95)<60s': 'undecided',
-    'latency{model=c}: p(95)<60s': 'kept',
+    'latency{model=c}: p(95)<60s': 'met',
   });
 });

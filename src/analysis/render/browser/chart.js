@@ -15,7 +15,8 @@ const zoned = (second) => {
 const instant = uPlot.fmtDate('{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}');
 const timeTicks = (_plot, ticks, _axis, _space, step) => {
   const [from, to] = step >= 86400 ? [0, 10] : [11, step < 60 ? 19 : 16];
-  return ticks.map((second) => instant(zoned(second)).slice(from, to));
+  const labels = ticks.map((second) => instant(zoned(second)).slice(from, to));
+  return labels.map((label, index) => (label === labels[index - 1] ? '' : label));
 };
 /** A value in the greatest unit that it reaches. */
 const short = (value, scale) => {
