@@ -97,7 +97,7 @@ const fidelity = z
       ),
     dueInTime: count
       .nullable()
-      .describe('If requests wait: those whose instant came before the last planned one.'),
+      .describe('If requests wait: those that were due in the planned time, by parts of the plan.'),
     sent: arrivals,
     unfiltered: arrivals.nullable().describe('Everything in the window, if filters excluded a part of it.'),
     ksGaps: maybeNumber.describe(

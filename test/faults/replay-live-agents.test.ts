@@ -81,17 +81,19 @@ describe('200 recorded sessions of agents', () => {
       fc.asyncProperty(latency, fc.constantFrom('amplify', 'compress'), async ({ ms, share }, scaling) => {
         const target = await new IssuingRouter().listen();
         let asked = 0;
-        target.delayMs = () => ((asked++ * 0.618) % 1 < share ? ms : 2);
+        const arrivedMs: number[] = [];
+        target.delayMs = () => {
+          arrivedMs.push(performance.now());
+          return (asked++ * 0.618) % 1 < share ? ms : 2;
+        };
         const flags = ['--multiplier', '2', '--scaling', scaling, '--slo', 'errors: rate<0.5'];
-        const { verdict, effectiveMultiplier, fidelity } = await replay(target, [
-          ...flags,
-          '--confidence',
-          'point',
-        ]);
+        const { verdict, fidelity } = await replay(target, [...flags, '--confidence', 'point']);
         target.close();
         if (verdict !== 'PASS') return;
-        expect(effectiveMultiplier).toBeGreaterThanOrEqual(1.96);
-        expect((fidelity.dueInTime ?? 0) / fidelity.planned.count).toBeGreaterThanOrEqual(0.98);
+        // What the target itself counted until the end of the plan, and half a second for a late generator.
+        const untilMs = arrivedMs[0]! + fidelity.planned.spanS * 1e3 + 500;
+        const inTime = arrivedMs.filter((at) => at <= untilMs).length;
+        expect(inTime / fidelity.planned.count).toBeGreaterThanOrEqual(0.98);
       }),
       { numRuns: 6, endOnFailure: true },
     );

@@ -55,6 +55,48 @@ export class InstantOrder {
   }
 }
 
+/** A part of a plan has as many requests, lasts as long and is no smaller share of what was planned before it. */
+const PART_REQUESTS = 500;
+const PART_NS = 10 * NS_PER_S;
+const PART_SHARE = 1 / 512;
+
+/**
+ * Counts the planned requests that were due in time, part by part of the plan. What is late for a part and comes in the
+ * next is load only as far as the next has room for it: otherwise a target that cannot take a peak would have taken it
+ * by the end of a quiet evening. The parts are so large that their number is small and chance hardly matters.
+ */
+class PlanParts {
+  readonly #parts: { readonly fromNs: number; planned: number; due: number }[] = [];
+  #planned = 0;
+
+  /** Adds a planned instant, in order. */
+  plan(atNs: number): void {
+    const last = this.#parts.at(-1);
+    const isFull =
+      last === undefined ||
+      (last.planned >= Math.max(PART_REQUESTS, this.#planned * PART_SHARE) && atNs - last.fromNs >= PART_NS);
+    if (isFull) this.#parts.push({ fromNs: atNs, planned: 1, due: 0 });
+    else last.planned += 1;
+    this.#planned += 1;
+  }
+
+  /** Adds the instant at which a request was due, in any order. */
+  due(atNs: number): void {
+    let [from, to] = [0, this.#parts.length];
+    while (to - from > 1) {
+      const middle = (from + to) >> 1;
+      if ((this.#parts[middle]?.fromNs ?? 0) <= atNs) from = middle;
+      else to = middle;
+    }
+    const part = this.#parts[from];
+    if (part !== undefined) part.due += 1;
+  }
+
+  get inTime(): number {
+    return this.#parts.reduce((sum, { planned, due }) => sum + Math.min(planned, due), 0);
+  }
+}
+
 /** A shorter wait does not count as a delay. */
 const UNNOTICED_NS = 2e6;
 const RECORDED = 0;
@@ -96,7 +138,7 @@ export class FidelityStatistics {
   readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
   readonly #waitsFor: WaitsFor | null;
   #lastPlannedNs = 0;
-  #dueInTime = 0;
+  readonly #parts = new PlanParts();
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
 
@@ -135,7 +177,7 @@ export class FidelityStatistics {
     // A wait up to the normal lag does not count as a delay. The schedule is read ahead, so the last planned instant is
     // later than any finished send.
     const dueNs = intendedOffsetNs + (waitedNs > UNNOTICED_NS ? waitedNs : 0);
-    if ((actualOffsetNs !== null || send.refused) && dueNs <= this.#lastPlannedNs) this.#dueInTime += 1;
+    if ((actualOffsetNs !== null || send.refused) && dueNs <= this.#lastPlannedNs) this.#parts.due(dueNs);
     if (actualOffsetNs === null) return;
     this.#mix.add(SENT, send);
     // A send that waited for a connection is compared with the instant at which the connection was free.
@@ -156,7 +198,7 @@ export class FidelityStatistics {
       planned: this.#planned.figures(),
       waitsFor: this.#waitsFor,
       resolved: this.#waitsFor === null ? null : this.#resolved.figures(),
-      dueInTime: this.#waitsFor === null ? null : this.#dueInTime,
+      dueInTime: this.#waitsFor === null ? null : this.#parts.inTime,
       sent: this.#sent.figures(),
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
@@ -179,6 +221,7 @@ export class FidelityStatistics {
       this.#resolved.layWindowsFrom(intendedOffsetNs);
     }
     this.#lastPlannedNs = intendedOffsetNs;
+    if (this.#waitsFor !== null) this.#parts.plan(intendedOffsetNs);
     this.#planned.add(intendedOffsetNs);
     this.#mix.add(PLANNED, request);
   }

@@ -7,10 +7,12 @@ import type { LiveOptions, LivePart, PreparedRequest } from './messages.ts';
 
 /** The answer to a request whose values are needed. */
 interface Issuer {
-  readonly values: (string | undefined)[];
+  readonly values: ({ readonly text: string; readonly atNs: number } | undefined)[];
   readonly waiting: Set<Waiting>;
-  /** Whether it has all the values that it will have. */
-  isOver: boolean;
+  /** When it had all the values that it will have; null before. */
+  overNs: number | null;
+  /** How late we sent the request. */
+  lateNs: number;
   usersLeft: number;
   chars: number;
 }
@@ -40,6 +42,7 @@ export function isLive(request: PreparedRequest): request is LiveRequest {
  */
 export class LiveValues {
   readonly #options: LiveOptions;
+  readonly #heardNs: () => number;
   /** By index of the request, the oldest first. */
   readonly #issuers = new Map<number, Issuer>();
   /** The one that was used last is at the end. */
@@ -47,8 +50,10 @@ export class LiveValues {
   readonly #counts = { linked: 0, waited: 0, diverged: 0, skipped: 0, forgotten: 0 };
   #chars = 0;
 
-  constructor(options: LiveOptions) {
+  /** @param heardNs when what is read now came, as an offset of the run */
+  constructor(options: LiveOptions, heardNs: () => number) {
     this.#options = options;
+    this.#heardNs = heardNs;
   }
 
   counts(): LiveCounts {
@@ -59,8 +64,9 @@ export class LiveValues {
   begin({ index, live }: LiveRequest): void {
     if (live.takes.length > 0) this.#counts.linked += 1;
     if (live.issues.length === 0) return;
-    const [values, waiting] = [new Array<string | undefined>(live.issues.length), new Set<Waiting>()];
-    this.#issuers.set(index, { values, waiting, isOver: false, usersLeft: live.users, chars: 0 });
+    const [values, waiting] = [new Array<undefined>(live.issues.length), new Set<Waiting>()];
+    const usersLeft = live.users;
+    this.#issuers.set(index, { values, waiting, overNs: null, lateNs: 0, usersLeft, chars: 0 });
     this.#forgetOldest();
   }
 
@@ -69,7 +75,7 @@ export class LiveValues {
     if (this.#sessions.get(live.session)?.hasEnded === true) return false;
     return live.takes.some(({ from, at }) => {
       const issuer = this.#issuers.get(from);
-      return issuer !== undefined && !issuer.isOver && issuer.values[at] === undefined;
+      return issuer?.overNs === null && issuer.values[at] === undefined;
     });
   }
 
@@ -80,7 +86,10 @@ export class LiveValues {
     for (const { from } of request.live.takes) this.#issuers.get(from)?.waiting.add(waiting);
   }
 
-  /** The request with its live values; null if it is not sent. Call it once, when it need not wait. */
+  /**
+   * The request with its live values, due when a sender that is never late would have had them: what we are late is no
+   * wait for the target. Null if it is not sent. Call it once, when it need not wait.
+   */
   resolve(request: LiveRequest): PreparedRequest | null {
     const { onDivergence } = this.#options;
     const session = this.#sessionOf(request.live.session);
@@ -91,29 +100,36 @@ export class LiveValues {
     }
     let resolved: LiveRequest = this.#echoed(request, session);
     let hasDiverged = false;
+    let dueNs = request.intendedOffsetNs;
     for (const { from, at, to } of request.live.takes) {
-      const value = this.#issuers.get(from)?.values[at];
-      const next = value === undefined ? null : withValue(resolved, to, value);
+      const issuer = this.#issuers.get(from);
+      const value = issuer?.values[at];
+      const next = value === undefined ? null : withValue(resolved, to, value.text);
+      if (issuer !== undefined) dueNs = Math.max(dueNs, (value?.atNs ?? issuer.overNs ?? 0) - issuer.lateNs);
       hasDiverged ||= next === null;
       resolved = next ?? resolved;
     }
     this.#letGo(request);
-    if (!hasDiverged) return resolved;
-    this.#counts.diverged += 1;
-    if (onDivergence === 'recorded') return resolved;
+    if (hasDiverged) this.#counts.diverged += 1;
+    if (!hasDiverged || onDivergence === 'recorded') return { ...resolved, intendedOffsetNs: dueNs };
     if (onDivergence === 'end-session') session.hasEnded = true;
     this.#counts.skipped += 1;
     return null;
   }
 
-  /** The head of an answer came. @returns what reads its body; null if no value there is needed */
-  answerBegins(index: number, live: LivePart, head: AnswerHead): IssuedValues | null {
+  /**
+   * The head of an answer came.
+   * @param lateNs how late we sent the request
+   * @returns what reads its body; null if no value there is needed
+   */
+  answerBegins(index: number, live: LivePart, head: AnswerHead, lateNs: number): IssuedValues | null {
     this.#keep(this.#sessionOf(live.session), head);
     const issuer = this.#issuers.get(index);
     if (issuer === undefined) return null;
+    issuer.lateNs = lateNs;
     return new IssuedValues(live.issues, head, (at, value) => {
       if (issuer.values[at] !== undefined) return;
-      issuer.values[at] = value;
+      issuer.values[at] = { text: value, atNs: this.#heardNs() };
       issuer.chars += value.length;
       // Given up meanwhile: what is put into it is held by nobody.
       if (this.#issuers.get(index) === issuer) this.#chars += value.length;
@@ -124,8 +140,8 @@ export class LiveValues {
   /** A request has its result. */
   ended(index: number): void {
     const issuer = this.#issuers.get(index);
-    if (issuer === undefined || issuer.isOver) return;
-    issuer.isOver = true;
+    if (issuer === undefined || issuer.overNs !== null) return;
+    issuer.overNs = this.#heardNs();
     this.#wake(issuer);
     this.#forgetOldest();
   }
@@ -159,7 +175,7 @@ export class LiveValues {
     for (const [index, issuer] of this.#issuers) {
       const isFull = this.#issuers.size > LIMITS.liveExchanges || this.#chars * 2 > LIMITS.liveValueBytes;
       if (!isFull) return;
-      if (!issuer.isOver) continue;
+      if (issuer.overNs === null) continue;
       this.#counts.forgotten += 1;
       this.#free(index, issuer);
     }

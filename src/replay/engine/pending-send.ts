@@ -28,7 +28,7 @@ export interface PendingHost {
   /** Called when an answer begins that is no error. */
   served(): void;
   /** Called when the head of an answer came. Returns what reads values from its body; null if none are needed. */
-  answerBegins(index: number, live: LivePart, head: AnswerHead): IssuedValues | null;
+  answerBegins(index: number, live: LivePart, head: AnswerHead, lateNs: number): IssuedValues | null;
   over(pending: PendingSend, result: SendResult): void;
 }
 
@@ -153,8 +153,9 @@ export class PendingSend implements SendEvents {
   onStatus(status: number, head: AnswerHead): void {
     this.#host.events++;
     this.#status = status;
-    const { index, live } = this.#planned;
-    if (live != null) this.#issued = this.#host.answerBegins(index, live, head);
+    const { index, live, intendedOffsetNs } = this.#planned;
+    const lateNs = Math.max(0, this.readyNs - this.#host.startNs - intendedOffsetNs) + (this.#writeNs ?? 0);
+    if (live != null) this.#issued = this.#host.answerBegins(index, live, head, lateNs);
     if (this.#planned.http2?.grpc === true && hasSucceeded(status)) {
       this.#beginCall(head);
       return;

@@ -152,7 +152,8 @@ export class Sender {
     this.#options = options;
     this.#deps = deps;
     this.#loopTime = loopTime;
-    this.#live = options.live == null ? null : new LiveValues(options.live);
+    const heardNs = (nowNs = clock.nowNs()): number => this.#offset(nowNs - heartbeat.waitedNs(nowNs));
+    this.#live = options.live == null ? null : new LiveValues(options.live, heardNs);
     this.#queue = new SendQueue(startNs);
     const catchUp = { fromLagNs: CATCH_UP_FROM_NS, gapNs, slackNs: CATCH_UP_SLACK_NS };
     this.#pacer = new Pacer(this.#queue, closed == null ? catchUp : null);
@@ -164,7 +165,7 @@ export class Sender {
       events: 0,
       over: this.#onOver,
       served: () => inFlight.noteServed(),
-      answerBegins: (index, live, head) => this.#live?.answerBegins(index, live, head) ?? null,
+      answerBegins: (...answer) => this.#live?.answerBegins(...answer) ?? null,
       bodyWritten: (bytes) => inFlight.leaveBody(bytes),
     };
     this.#busy = new BusyMeter(clock.nowNs(), deps.loopIdleNs);
@@ -311,10 +312,9 @@ export class Sender {
     for (let next = this.#released.shift(); next !== undefined; next = this.#released.shift()) {
       if (!this.#waiting.has(next)) continue;
       this.#endWaiting(next);
-      const nowNs = this.#offset(this.#deps.clock.nowNs());
       // Its session reached it only now. The drain deadline counts from the last send.
       if (this.#drainingSinceNs !== null) this.#drainingSinceNs = this.#loopTime.nowNs();
-      this.#sendLive({ ...next, intendedOffsetNs: Math.max(next.intendedOffsetNs, nowNs) });
+      this.#sendLive(next);
     }
     this.#isReleasing = false;
   };

@@ -45,4 +45,17 @@ describe('instants in any order', () => {
     expect(planned.ratePerSecond).toBeGreaterThan(10 * (sent.ratePerSecond ?? 0));
     expect([ksGaps, unordered]).toEqual([0, 0]);
   });
+
+  test('what a slow target lacked in a peak is not made up for by what it gets in the quiet hour after it', () => {
+    const statistics = new FidelityStatistics('values');
+    // 1,000 requests in ten seconds, then 600 in an hour.
+    const plannedNs = Array.from({ length: 1_600 }, (_, at) =>
+      at < 1_000 ? at * 1e7 : 1e10 + (at - 1_000) * 6e9,
+    );
+    for (const at of plannedNs) statistics.addPlanned(exchangeRow(), at);
+    for (const [index, at] of plannedNs.entries())
+      statistics.addSend(send({ index, intendedOffsetNs: index % 2 === 0 && at < 1e10 ? at + 6e11 : at }));
+    statistics.finish();
+    expect(statistics.figures().dueInTime).toBe(1_100);
+  });
 });

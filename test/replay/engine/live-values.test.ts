@@ -24,14 +24,14 @@ function head(fields: AnswerFields = {}, contentType = 'application/json'): Answ
 }
 
 function answer(values: LiveValues, to: LiveRequest, body: string | Buffer, of = head()): void {
-  const reader = values.answerBegins(to.index, to.live, of);
+  const reader = values.answerBegins(to.index, to.live, of, 0);
   reader?.write(Buffer.from(body));
   reader?.end();
   values.ended(to.index);
 }
 
 function valuesWith(onDivergence: DivergencePolicy = 'recorded'): LiveValues {
-  return new LiveValues({ onDivergence, affinity: ['x-session-token'] });
+  return new LiveValues({ onDivergence, affinity: ['x-session-token'] }, () => 0);
 }
 const bodyOf = (values: LiveValues, one: LiveRequest) => values.resolve(one)?.body?.toString() ?? null;
 
@@ -44,7 +44,7 @@ describe('values of answers', () => {
     expect(values.mustWait(second)).toBe(true);
     let released = 0;
     values.wait(second, () => (released += 1));
-    const reader = values.answerBegins(0, first.live, head({}, 'text/event-stream'));
+    const reader = values.answerBegins(0, first.live, head({}, 'text/event-stream'), 0);
     const event = (id: string) => Buffer.from(`event: item\ndata: {"call_id":"${id}"}\n\n`);
     reader?.write(event('call_a1b2c3'));
     reader?.write(event('call_a1b2c3'));

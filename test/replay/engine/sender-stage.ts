@@ -118,7 +118,7 @@ export class Stage implements SenderSignals {
   }
 
   /** Moves the time to an offset of the run, and turns the loop whenever a turn was requested. */
-  playTo(offsetNs: number): void {
+  playTo(offsetNs: number, stepNs = 50_000): void {
     const untilNs = START_NS + offsetNs;
     while (this.clock.nowNs() < untilNs) {
       const turn = this.#turns.shift();
@@ -127,7 +127,7 @@ export class Stage implements SenderSignals {
         this.clock.advance(TURN_NS);
         turn();
       } else {
-        this.clock.advance(Math.min(50_000, untilNs - this.clock.nowNs()));
+        this.clock.advance(Math.min(stepNs, untilNs - this.clock.nowNs()));
       }
     }
   }
