@@ -59,6 +59,19 @@ describe('the facts that two runs must have in common', () => {
     expect((await compareNamed(one, alike, DEFAULTS)).verdict).toBe('SAME');
   });
 
+  test('refuses runs that handled values of the server differently', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const runOf = (sends: readonly Send[], liveValues: object | null) =>
+      comparedRun(sends, { run: { options: { multiplier: 1.5, liveValues } } });
+    const live = { onDivergence: 'recorded', affinity: [] };
+    for (const other of [null, { ...live, onDivergence: 'skip' }, { ...live, affinity: ['x-shard'] }]) {
+      await expect(compareNamed(runOf(a, live), runOf(b, other), DEFAULTS)).rejects.toThrow('liveValues: ');
+      const document = await compareNamed(runOf(a, live), runOf(b, other), ALLOWING);
+      expect(document.differences.map(({ fact }) => fact)).toEqual(['liveValues']);
+    }
+    expect((await compareNamed(runOf(a, live), runOf(b, live), DEFAULTS)).differences).toEqual([]);
+  });
+
   test('compares runs of one capture that was named differently, or lay elsewhere', async () => {
     const { a, b } = calmSends(COUNT, 1);
     const one = comparedRun(a, { run: { capture: './captures/monday/' } });

@@ -291,7 +291,7 @@ const PLAN_OPTIONS = [
   'perturb', 'shard', 'maxRequests', 'connections', 'warmupMs', 'cancels', 'pinOutputLength', 'requestUsage',
   'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings', 'sessionOrder', 'timeoutMs', 'connectTimeoutMs',
   'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs', 'maxRatePerSecond', 'maxInFlightBytes', 'host',
-  'addedHeaders', 'faults',
+  'addedHeaders', 'faults', 'liveValues',
 ] as const; // biome-ignore format: a list of words
 /** Most characters of a fact, because a list of windows can be long. */
 const MAX_TEXT = 160;
