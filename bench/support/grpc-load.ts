@@ -1,16 +1,19 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect } from 'node:http2';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Unary calls in a closed loop.
+ * Unary calls in a closed loop, or at a rate.
  *
  * Message in: `GrpcJob`. Message out: `GrpcReport`.
  */
 export interface GrpcJob {
   readonly port: number;
   readonly connections: number;
-  /** Calls under way at one time, over all connections. */
+  /** Calls under way at one time, over all connections. Not used if there is a rate. */
   readonly inFlight: number;
+  /** Null for a closed loop. */
+  readonly ratePerSecond: number | null;
   readonly count: number;
   readonly requestBytes: number;
   readonly answerBytes: number;
@@ -62,6 +65,22 @@ function call(session: ClientHttp2Session, { requestBytes, answerBytes }: GrpcJo
   });
 }
 
+/** Each call leaves when it is due, however many are under way. @returns how many were answered */
+async function paced(
+  sessions: readonly ClientHttp2Session[],
+  job: GrpcJob,
+  ratePerSecond: number,
+): Promise<number> {
+  const startedMs = performance.now();
+  const calls: Promise<boolean>[] = [];
+  while (calls.length < job.count) {
+    const aheadMs = (calls.length * 1e3) / ratePerSecond - (performance.now() - startedMs);
+    if (aheadMs > 0) await sleep(aheadMs);
+    else calls.push(call(sessions[calls.length % sessions.length] as ClientHttp2Session, job));
+  }
+  return (await Promise.all(calls)).filter(Boolean).length;
+}
+
 async function run(job: GrpcJob): Promise<GrpcReport> {
   const sessions = await Promise.all(
     Array.from({ length: job.connections }, async () => {
@@ -74,15 +93,18 @@ async function run(job: GrpcJob): Promise<GrpcReport> {
   const startedNs = process.hrtime.bigint();
   let begun = 0;
   let answers = 0;
-  await Promise.all(
-    Array.from({ length: job.inFlight }, async (_, at) => {
-      const session = sessions[at % sessions.length] as ClientHttp2Session;
-      while (begun < job.count) {
-        begun += 1;
-        if (await call(session, job)) answers += 1;
-      }
-    }),
-  );
+  const { ratePerSecond } = job;
+  if (ratePerSecond !== null) answers = await paced(sessions, job, ratePerSecond);
+  else
+    await Promise.all(
+      Array.from({ length: job.inFlight }, async (_, at) => {
+        const session = sessions[at % sessions.length] as ClientHttp2Session;
+        while (begun < job.count) {
+          begun += 1;
+          if (await call(session, job)) answers += 1;
+        }
+      }),
+    );
   const durationMs = Number(process.hrtime.bigint() - startedNs) / 1e6;
   for (const session of sessions) session.close();
   return { answers, failures: job.count - answers, durationMs };

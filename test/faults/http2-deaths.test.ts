@@ -1,16 +1,13 @@
-import { once } from 'node:events';
-import { type ClientHttp2Session, connect } from 'node:http2';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { untilStatus } from '../support/control.ts';
-import { grpcMessage } from '../support/grpc.ts';
-import { callOnce, echoServer, SESSION_MEMORY } from '../support/http2-calls.ts';
+import { echoServer } from '../support/http2-calls.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { repeated } from '../support/long-form.ts';
 import { msUntil } from '../support/recorder-watch.ts';
 import { startRecording } from '../support/recording.ts';
+import { SteadyCalls } from '../support/steady-calls.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const CONNECTIONS = 3;
@@ -20,60 +17,6 @@ const KILLS = repeated(3, 10);
 const RECORDED_AGAIN_MS = 2_000;
 /** Bytes that each connection sends a second, while the queue is filled. */
 const FILLING_BYTES = 20_100_000;
-
-/** Calls at a rate on connections that are never closed. Each has its own number, in its path and in its body. */
-class SteadyCalls {
-  readonly failed: number[] = [];
-  answered = 0;
-  readonly #sessions: readonly ClientHttp2Session[];
-  readonly #loops: readonly Promise<void>[];
-  readonly #bodyBytes: () => number;
-  #next = 1;
-  #stopped = false;
-
-  private constructor(sessions: readonly ClientHttp2Session[], bodyBytes: () => number) {
-    this.#sessions = sessions;
-    this.#bodyBytes = bodyBytes;
-    this.#loops = sessions.map((session) => this.#loop(session));
-  }
-
-  static async start(port: number, bodyBytes: () => number): Promise<SteadyCalls> {
-    const sessions = Array.from({ length: CONNECTIONS }, () =>
-      connect(`http://127.0.0.1:${port}`, SESSION_MEMORY),
-    );
-    await Promise.all(sessions.map((session) => once(session, 'connect')));
-    return new SteadyCalls(sessions, bodyBytes);
-  }
-
-  get sent(): number {
-    return this.#next - 1;
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await Promise.all(this.#loops);
-    for (const session of this.#sessions) session.close();
-  }
-
-  async #loop(session: ClientHttp2Session): Promise<void> {
-    const startedMs = performance.now();
-    const open: Promise<void>[] = [];
-    for (let nth = 0; !this.#stopped; nth += 1) {
-      await sleep(Math.max(0, startedMs + (nth * 1_000) / RATE - performance.now()));
-      open.push(this.#call(session));
-    }
-    await Promise.all(open);
-  }
-
-  async #call(session: ClientHttp2Session): Promise<void> {
-    const id = this.#next;
-    this.#next += 1;
-    const body = grpcMessage(Buffer.alloc(this.#bodyBytes(), `${id} `));
-    const answer = await callOnce(session, body, `/m.S/Call${id}`);
-    if (answer?.equals(body)) this.answered += 1;
-    else this.failed.push(id);
-  }
-}
 
 /** The numbers of the recorded calls, and the connections on which they were. */
 function recordedIn(directory: string) {
@@ -93,7 +36,11 @@ it('calls on open connections are recorded again after each death of the recorde
   const directory = join(temporaryDirectory(), 'capture');
   const recording = await startRecording(await echoServer(), directory);
   let bodyBytes = 200;
-  const calls = await SteadyCalls.start(recording.port, () => bodyBytes);
+  const calls = await SteadyCalls.start(recording.port, {
+    connections: CONNECTIONS,
+    perSecond: RATE,
+    bodyBytes: () => bodyBytes,
+  });
   await untilStatus(directory, ({ exchanges }) => exchanges > 20);
   const againMs: number[] = [];
   for (let kill = 1; kill <= KILLS; kill += 1) {
