@@ -435,6 +435,8 @@ const scalingCounts = z.object({
   layered: count.describe('Sends from other parts of the capture, overlaid on the window.'),
   perturbed: count,
   notPerturbed: count,
+  ownPrompts: count.optional().describe('Copies whose prompt begins with words of its own.'),
+  samePrompts: count.optional().describe('Copies whose prompt has too few words for that.'),
   bodiesUnread: count.describe(
     'Copies whose body is compressed or of an unknown gRPC service, so that its identity was not changed.',
   ),
@@ -459,6 +461,8 @@ const scalingPlan = z
     timesEach: leastAndMost.describe('How often each session is played.'),
     jitterMs: z.number(),
     perturb: z.array(z.string()),
+    copyPrompts: z.enum(['own', 'same']).optional(),
+    reuse: z.string().optional().describe('What the scaling does to the reuse of prompts by a cache.'),
     layers: z
       .array(z.object({ from: z.string(), to: z.string(), exchanges: count, share: z.number() }))
       .describe('Parts of the capture that are overlaid on the window.'),

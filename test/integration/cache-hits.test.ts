@@ -4,6 +4,7 @@ import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ComparisonDocument } from '../../src/documents/comparison.ts';
 import type { ProfileDocument } from '../../src/documents/profile.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
+import type { ReplayPlanDocument } from '../../src/documents/replay-plan.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { runCommand } from '../support/command-here.ts';
 import { converse, PromptCacheServer } from '../support/prompt-cache.ts';
@@ -116,6 +117,56 @@ describe('hits of a cache of prompts', () => {
     expect(document.cacheHits?.recorded?.share).toBeGreaterThan(0.6);
     expect(codesOf([...document.reasons, ...document.notes])).not.toContain('cache_unlike');
   });
+});
+
+describe('copies of sessions', () => {
+  const AMPLIFIED = ['--multiplier', '3', '--scaling'];
+  const beginnings = () => new Set(target.prompts.map((prompt) => prompt.slice(0, 80)));
+
+  it('reuse their own turns, as much as was recorded, with prompts of their own and of equal length', async () => {
+    const { document } = await replayed(capture, ...TTFT, ...AMPLIFIED, 'amplify,jitter=200ms');
+    expect(document.scalingPlan).toMatchObject({
+      copyPrompts: 'own',
+      counts: { copies: 2 * CHATS * TURNS, ownPrompts: 2 * CHATS * TURNS, samePrompts: 0 },
+    });
+    const both = document.cacheHits?.both;
+    expect(both?.sent.promptTokens).toBe(both?.recorded.promptTokens);
+    expect(Math.abs((both?.sent.share ?? 0) - (both?.recorded.share ?? 1))).toBeLessThan(0.05);
+    expect(codesOf([...document.reasons, ...document.notes])).not.toContain('cache_unlike');
+    // One beginning for each number of a copy, shared by all its sessions.
+    expect(beginnings().size).toBe(3);
+    expect(new Set([...beginnings()].map((each) => each.split(' ').sort().join(' '))).size).toBe(1);
+  });
+
+  it('meet a cache that has their prompts, if they have those of their originals', async () => {
+    const args = [...AMPLIFIED, 'amplify,jitter=200ms,copy-prompts=same'];
+    const { document } = await replayed(capture, ...TTFT, ...args);
+    expect(document.scalingPlan?.copyPrompts).toBe('same');
+    expect(document.scalingPlan?.counts).toMatchObject({ ownPrompts: 0, samePrompts: 0 });
+    expect(beginnings().size).toBe(1);
+    const both = document.cacheHits?.both;
+    expect((both?.sent.share ?? 0) - (both?.recorded.share ?? 1)).toBeGreaterThan(0.05);
+    expect(codesOf(document.reasons)).toContain('cache_unlike');
+  });
+
+  it('are refused a word that is neither', async () => {
+    const { status, stderr } = await replayHere(capture, target.url, ['--scaling', 'copy-prompts=other']);
+    expect(status).toBe(2);
+    expect(stderr).toContain('copy-prompts');
+  });
+
+  it.each(['compress', 'amplify', 'superpose', 'thin'])(
+    'are part of what a plan says about reuse: %s',
+    async (scaling) => {
+      const multiplier = scaling === 'thin' ? '0.5' : scaling === 'superpose' ? '1' : '2';
+      const args = ['--dry-run', '--multiplier', multiplier, '--scaling', scaling];
+      const { stdout } = await runCommand(['replay', capture, ...args, '--json']);
+      const { scalingPlan } = JSON.parse(stdout) as ReplayPlanDocument;
+      expect(scalingPlan.copyPrompts).toBe('own');
+      const shown = await runCommand(['replay', capture, ...args]);
+      expect(shown.stdout).toContain(`prompts in a cache: ${scalingPlan.reuse}`);
+    },
+  );
 });
 
 async function compared(...sides: string[]): Promise<ComparisonDocument> {

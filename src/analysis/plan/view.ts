@@ -159,6 +159,8 @@ export function scalingCountLines(counts: ScalingCounts | undefined): string[] {
     [counts.layered, 'from other stretches'],
     [counts.perturbed, 'copies made to differ'],
     [counts.notPerturbed, 'copies without the place that was to differ'],
+    [counts.ownPrompts ?? 0, 'copies whose prompt begins with its own words'],
+    [counts.samePrompts ?? 0, 'copies whose prompt has too few words for that'],
     [counts.bodiesUnread, 'bodies, compressed or of unknown gRPC services, that keep the recorded names'],
     [counts.forgottenSessions, 'sessions that may have been split: more spoke at once than are remembered'],
   ]);
@@ -268,6 +270,7 @@ function scalingLines(plan: PlanFacts): string[] {
   return linesOf(
     `  scaling ${scaling}: keeps ${plan.scalingKeeps};`,
     `    changes ${plan.scalingBends}`,
+    scalingPlan.reuse !== undefined && `    prompts in a cache: ${scalingPlan.reuse}`,
     stages !== null && [
       `  stages ${stages.join(', ')}${load.multiplier === 1 ? '' : `, each times ${load.multiplier}`}`,
       `    they play ${secondsText(recordedS)} of the recording${STAGES_END[endsWith]}`,
@@ -278,8 +281,11 @@ function scalingLines(plan: PlanFacts): string[] {
     repeats && [
       `  plays each session ${rangeText(timesEach, (times) => times.toFixed(2))} times; copies have names of their own and begin up to ${formatMs(jitterMs)} later`,
       `    made new in them: the session's key, trace, request and idempotency headers, and in JSON bodies ${ID_MEMBERS}`,
+      scalingPlan.copyPrompts === 'own'
+        ? '    their prompts begin with words in another order, of the same length; --scaling copy-prompts=same sends them as recorded'
+        : '    their prompts begin as recorded, so a cache has most of each',
       perturb.length === 0
-        ? '    copies repeat payloads and may be answered from a cache; --scaling perturb makes them differ'
+        ? '    other payloads repeat, and may be answered from a cache; --scaling perturb makes them differ'
         : `    copies differ in ${perturb.join(', ')}`,
     ],
     !repeats && perturb.length > 0 && '  no session is played more often than once: perturb changes nothing',

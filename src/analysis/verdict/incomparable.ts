@@ -118,5 +118,5 @@ export function unlikeHitsText({ recorded, sent, answers }: UnlikeHits): string 
 export function unlikeHitsAdvice({ recorded, sent, scaling }: UnlikeHits): string {
   if (sent < recorded)
     return `${followsRecordedTimes(scaling) ? 'Give --warmup 10m, which fills the cache with what came before the window. ' : ''}See that the target has the memory for its cache that production has, and keeps a session on one replica.`;
-  return 'Empty the cache of the target before each run, and give a longer window instead of --loop.';
+  return 'Empty the cache of the target before each run. Give a longer window instead of --loop, and no --scaling copy-prompts=same.';
 }

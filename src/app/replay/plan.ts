@@ -229,12 +229,13 @@ export function windowsDocument(
 /** The settings of a scaling and their results, for a plan and for the document of a run. */
 export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingPlan {
   const { options, curve, coverage, layers } = scaling;
-  const { keeps, bends } = SCALING_KINDS[options.scaling];
+  const { keeps, bends, reuse } = SCALING_KINDS[options.scaling];
   const isFollowedLate = options.scaling !== 'compress' && !curve.constant;
   const [least, most] = [scaling.loadAt(curve.min), scaling.loadAt(curve.max)];
   return {
     keeps,
     bends: isFollowedLate ? `${bends}; ${STAGES_BEND}` : bends,
+    reuse,
     seed: options.seed,
     stages: options.stages?.map(stageText) ?? null,
     targetShare: options.targetShare,
@@ -243,6 +244,7 @@ export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: F
     timesEach: [least.copies, most.copies],
     jitterMs: options.jitterMs,
     perturb: options.perturb.map(placeText),
+    copyPrompts: options.copyPrompts ?? 'same',
     layers: layers.slice(1).map(({ shiftUs, exchanges }, at) => {
       const { fromUs, toUs } = shifted(window, shiftUs);
       const share = scaling.layerShare(at + 1, curve.max);

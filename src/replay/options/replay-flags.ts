@@ -36,6 +36,7 @@ import { parseStages } from '../plan/stages.ts';
 import { PIN_MODES } from '../request/body-changes.ts';
 import { parsePathMapping, parseRemovedHeader } from '../request/build.ts';
 import { parsePerturbedPlace } from '../request/copy-identity.ts';
+import { COPY_PROMPTS } from '../request/copy-prompt.ts';
 import { parseTimePlace } from '../request/shift-time.ts';
 import { parseHostName } from '../target.ts';
 import { LOAD_OPTIONS } from './load-options.ts';
@@ -70,6 +71,7 @@ const SCALING_PARTS = {
   way: part(word(SCALINGS)),
   jitter: part(parseJitterMs, `${JITTER_MS / 1e3}s`),
   perturb: partList(parsePerturbedPlace),
+  copyPrompts: part(word(COPY_PROMPTS), 'own'),
 };
 
 /** Options for the way to the multiplier. */
@@ -77,7 +79,7 @@ const SCALING_OPTIONS = grouped('Load and scaling', {
   scaling: value(
     '--scaling <way|parts>',
     `${SCALINGS.join(', ')} (default: compress, with links amplify, below 1x thin); copies of sessions are delayed by up to jitter=TIME ` +
-      'and changed at perturb=header:NAME or perturb=json:/POINTER',
+      `and changed at perturb=header:NAME or perturb=json:/POINTER; copy-prompts=${COPY_PROMPTS.join(' or ')}: their prompts begin with their own words, or as the original`,
     partsOf(SCALING_PARTS, 'way'),
     { default: partDefaults(SCALING_PARTS) },
   ),

@@ -21,6 +21,7 @@ import { RateCurve, stageText } from '../plan/stages.ts';
 import type { BodyChangeOptions } from '../request/body-changes.ts';
 import { type PathMapping, parseRemovedHeader } from '../request/build.ts';
 import { type PerturbedPlace, placeText } from '../request/copy-identity.ts';
+import type { CopyPrompts } from '../request/copy-prompt.ts';
 import type { TimePlace } from '../request/shift-time.ts';
 import { parseTarget, type Target } from '../target.ts';
 import { loadOf } from './load-options.ts';
@@ -94,6 +95,7 @@ export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions
   /** Whether the scaling was not set, so that links in the capture may decide it. */
   readonly isScalingDefault: boolean;
   readonly perturb: readonly PerturbedPlace[];
+  readonly copyPrompts: CopyPrompts;
   /** Starts of paths, and what replaces them. */
   readonly pathMappings: readonly PathMapping[];
   /** Times in bodies that are shifted to the time of sending. */
@@ -194,6 +196,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     jitterMs: scaling.jitter,
     isScalingDefault: scaling.way === null,
     perturb: scaling.perturb,
+    copyPrompts: scaling.copyPrompts,
     shard: read.shard?.part ?? null,
     sessionOrder: read.sessionOrder.order,
     liveValues:

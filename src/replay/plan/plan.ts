@@ -1,6 +1,7 @@
 import { type ExchangePayload, type ExchangeRow, isHttp2 } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { AuditDocument, ScalingCounts } from '../../documents/replay.ts';
+import { generatesText } from '../../inference/features.ts';
 import { changesServer } from '../../inference/grpc.ts';
 import type { AnswerForecast } from '../answers/expected-answer.ts';
 import { placeOf, type RecordedConnections } from '../engine/connections.ts';
@@ -164,7 +165,9 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     const admittedUnbuilt = shard === null ? null : ceiling.admits(offsetNs);
     if (shard !== null) places += 1;
     if (!own) {
-      const differs = send.copy > 0 && scaling.options.perturb.length > 0;
+      const { perturb, copyPrompts } = scaling.options;
+      const isOwn = copyPrompts === 'own' && generatesText(row.route);
+      const differs = send.copy > 0 && (perturb.length > 0 || isOwn);
       listener.whole?.addPlanned(differs ? playedRow(row, playedAs(send, scaling)) : row, offsetNs);
       continue;
     }
@@ -173,7 +176,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (built === null) continue;
     const request = parts.changes.apply(row, built.request);
     const answer = parts.answers.of(row, request.body);
-    const playedAsRow = built.perturbed ? playedRow(row, as) : row;
+    const differs = built.perturbed || built.ownPrompt === true;
+    const playedAsRow = differs ? playedRow(row, as) : row;
     const { streams } = answer;
     if (shard === null) places += 1;
     // The row without the changed body size, because a shard does not know the body sizes of other shards.
@@ -181,7 +185,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (admittedUnbuilt ?? ceiling.admits(offsetNs)) {
       const moved = parts.timeShift?.move(request, { row, intendedOffsetNs }) ?? request;
       const takes = parts.links?.follow(send, index, intendedOffsetNs) ?? NO_VALUES;
-      const changed = moved !== request || built.perturbed || isMasked(built) || takes.length > 0;
+      const changed = moved !== request || differs || isMasked(built) || takes.length > 0;
       const sizedAsSent = sizedRow(playedAsRow, moved.body);
       const sentRow = parts.changes.pinsLength ? { ...sizedAsSent, finish: null } : sizedAsSent;
       listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed, warmup });
@@ -268,7 +272,10 @@ function sizedRow(row: ExchangeRow, body: Uint8Array | null): ExchangeRow {
 
 /** Counts the effects of a scaling, one planned send after the other. */
 export class ScalingTally {
-  readonly #counts = { thinned: 0, copies: 0, layered: 0, perturbed: 0, notPerturbed: 0, bodiesUnread: 0 };
+  readonly #counts = {
+    ...{ thinned: 0, copies: 0, layered: 0, perturbed: 0, notPerturbed: 0, bodiesUnread: 0 },
+    ...{ ownPrompts: 0, samePrompts: 0 },
+  };
 
   /**
    * Counts an exchange of a left-out session. Those of other layers do not count, because they are not in the window.
@@ -283,8 +290,13 @@ export class ScalingTally {
   }
 
   /** Counts a built request. @param places number of places where copies should differ */
-  built({ copy }: PlannedSend, result: { perturbed: boolean; bodyUnread: boolean }, places: number): void {
+  built(
+    { copy }: PlannedSend,
+    result: Pick<ReadyRequest, 'perturbed' | 'bodyUnread' | 'ownPrompt'>,
+    places: number,
+  ): void {
     if (result.bodyUnread) this.#counts.bodiesUnread += 1;
+    if (result.ownPrompt !== null) this.#counts[result.ownPrompt ? 'ownPrompts' : 'samePrompts'] += 1;
     if (copy > 0 && places > 0) this.#counts[result.perturbed ? 'perturbed' : 'notPerturbed'] += 1;
   }
 

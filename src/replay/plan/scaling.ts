@@ -1,6 +1,7 @@
 import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { PerturbedPlace } from '../request/copy-identity.ts';
+import type { CopyPrompts } from '../request/copy-prompt.ts';
 import { BY_CHANCE, type DrawKey, type DrawnLots, drawKeyOf, lotOf, SeededDraws } from './draws.ts';
 import { type FixedRate, PoissonInstants } from './rate.ts';
 import { SessionMemory, sessionName } from './sessions.ts';
@@ -10,33 +11,42 @@ export const SCALINGS = ['compress', 'amplify', 'superpose', 'thin'] as const;
 /** `rate` and `closed` do not reach a multiplier. They are chosen by `--rate` and `--concurrency`. */
 export type ScalingName = (typeof SCALINGS)[number] | 'rate' | 'closed';
 
-/** The ways to scale a recording, each with the properties that it keeps and those that it changes. */
-export const SCALING_KINDS: Readonly<Record<ScalingName, Record<'keeps' | 'bends', string>>> = {
+/**
+ * The ways to scale a recording, each with the properties that it keeps, those that it changes, and what it does to the
+ * reuse of prompts by a cache.
+ */
+export const SCALING_KINDS: Readonly<Record<ScalingName, Record<'keeps' | 'bends' | 'reuse', string>>> = {
   compress: {
     keeps: 'order, ties, the shape of the gaps and the payload mix',
     bends: 'think times, session overlap and ramps, which pass faster by the multiplier',
+    reuse: 'the same prompts in less time: as many hits, or more, as less is evicted between them',
   },
   amplify: {
     keeps: 'the shape of the day, think times and the order within sessions',
-    bends:
-      'payloads, which repeat and meet warm caches; all sessions grow together, so bursts grow with them',
+    bends: 'payloads, which repeat; all sessions grow together, so bursts grow with them',
+    reuse:
+      'more prompts compete for the cache; copies reuse their own turns if they have prompts of their own, and else all of their originals',
   },
   superpose: {
     keeps: 'think times, the order within sessions, and payloads that are all fresh',
     bends: 'bursts, which smooth out where other traffic is laid over the window',
+    reuse: 'more different prompts compete for the cache: as many hits, or fewer',
   },
   thin: {
     keeps: 'the shape of the day, think times and whole sessions',
-    bends: 'bursts within a second, which fewer sessions make flatter; a reused cache is met less often',
+    bends: 'bursts within a second, which fewer sessions make flatter',
+    reuse: 'sessions reuse their own turns, and meet what others share less often: as many hits, or fewer',
   },
   closed: {
     keeps: 'order and the payload mix',
     bends: 'all times: a request is sent when another is answered, so that a slow target gets fewer',
+    reuse: 'the same prompts in order at other distances in time: hits may be more or fewer',
   },
   rate: {
     keeps: 'order and the payload mix',
     bends:
       'all times: arrivals are a Poisson process of one rate, without the recorded bursts, ramps and think times',
+    reuse: 'the same prompts in order at other distances in time: hits may be more or fewer',
   },
 };
 
@@ -94,6 +104,7 @@ export interface ScalingOptions {
   readonly jitterMs: number;
   /** Places where copies are changed to differ from their original. */
   readonly perturb: readonly PerturbedPlace[];
+  readonly copyPrompts?: CopyPrompts;
 }
 
 /** Most copies of one session. More would have little in common with the recording. */

@@ -159,5 +159,5 @@ export function playedAs({ row, copy, layer }: PlannedSend, { draws }: Scaling):
 export function copyIdentityOf({ sessionKeys }: CaptureOverview, { options }: Scaling): CopyIdentity {
   // Parsed one by one: all recorders together may have more places than the limit for one recorder.
   const sources = sessionKeys.flatMap((key) => parseKeySources('session', [key]));
-  return new CopyIdentity(sources, options.perturb);
+  return new CopyIdentity(sources, options.perturb, options.copyPrompts);
 }

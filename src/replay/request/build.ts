@@ -47,6 +47,8 @@ export type BuildResult =
       readonly perturbed: boolean;
       /** Sent under another identity, but its compressed body still has the recorded one. */
       readonly bodyUnread: boolean;
+      /** For a copy with a prompt, whether that begins otherwise than the original's; null if it need not. */
+      readonly ownPrompt: boolean | null;
     }
   | { readonly kind: 'no_payload' }
   | { readonly kind: 'unreplayable'; readonly reason: UnreplayableReason | typeof SERVER_ISSUED_ID };
@@ -116,6 +118,7 @@ export class RequestBuilder {
       ...built,
       perturbed: renamed.perturbedBody || renamed.perturbedHeaders.some(differs),
       bodyUnread: renamed.bodyUnread,
+      ownPrompt: renamed.ownPrompt,
     };
   }
 
@@ -147,6 +150,7 @@ export class RequestBuilder {
       recorded: { target, headers },
       perturbed: false,
       bodyUnread: false,
+      ownPrompt: null,
       request: {
         method,
         path: this.#basePathOf(headers, isHttp2) + mapPath(target, this.#rules.pathMappings ?? []),

@@ -16,12 +16,13 @@ import {
   jsonStart,
 } from '../../core/json-cursor.ts';
 import { Routes } from '../../core/routes.ts';
-import { isPlain, type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import { generatesText, isPlain, type PayloadApi, payloadApiOf } from '../../inference/features.ts';
 import { isGrpc } from '../../inference/grpc.ts';
 import { knownCall } from '../../inference/protobuf/known-services.ts';
 import { Redaction } from '../../redaction/head-redaction.ts';
 import type { KeySource } from '../../redaction/identities.ts';
 import { parseSinglePlace, refused } from '../options/parsers.ts';
+import { type CopyPrompts, withOwnPrompt } from './copy-prompt.ts';
 import {
   editBody,
   JSON_LENGTH,
@@ -52,6 +53,8 @@ export interface Renamed {
   readonly perturbedHeaders: readonly string[];
   /** Whether its body is compressed or of an unknown gRPC service, so that identities in it stay. */
   readonly bodyUnread: boolean;
+  /** Whether its prompt begins otherwise than that of its original; null if it has none, or need not. */
+  readonly ownPrompt: boolean | null;
 }
 
 /** Headers with the id of one request or trace. A server may reject or merge requests with the same id. */
@@ -84,10 +87,16 @@ export function namesServerIssued({ request }: RequestPart): boolean {
 export class CopyIdentity {
   readonly #session: readonly KeySource[];
   readonly #perturb: readonly PerturbedPlace[];
+  readonly #prompts: CopyPrompts;
   readonly #requestIds = new RequestIds();
 
   /** @param session the places where the recorder looked for the session key */
-  constructor(session: readonly KeySource[], perturb: readonly PerturbedPlace[]) {
+  constructor(
+    session: readonly KeySource[],
+    perturb: readonly PerturbedPlace[],
+    prompts: CopyPrompts = 'same',
+  ) {
+    this.#prompts = prompts;
     this.#session = session;
     this.#perturb = perturb;
   }
@@ -147,12 +156,13 @@ export class CopyIdentity {
 
   #body(message: Message, head: RequestHead, places: readonly PerturbedPlace[], as: PlayedAs): EditedBody {
     const { kept } = message.body;
-    const untouched = { kept, jsonBytes: null, perturbedBody: false, bodyUnread: false };
+    const untouched = { kept, jsonBytes: null, perturbedBody: false, bodyUnread: false, ownPrompt: null };
     const named = this.#session.flatMap((source) => (source.kind === 'json' ? [source] : []));
     const tagged = places.flatMap((place) => (place.kind === 'json' ? [place.steps] : []));
     const ids = this.#requestIds.membersOf(head.method, head.target);
-    if (kept === null || kept.length === 0 || named.length + tagged.length + ids.length === 0)
-      return untouched;
+    const isPrompted = as.copy > 0 && this.#prompts === 'own' && this.#requestIds.isPrompted(head);
+    if (kept === null || kept.length === 0) return untouched;
+    if (named.length + tagged.length + ids.length === 0 && !isPrompted) return untouched;
     if (isGrpc(headerValue(head.headers, 'content-type'))) {
       const ofSession = named.map(({ steps, zeroIsNone }) => ({
         steps,
@@ -177,6 +187,7 @@ export class CopyIdentity {
     }
     if (!isPlain(headerValue(head.headers, 'content-encoding'))) return { ...untouched, bodyUnread: true };
     let perturbedBody = false;
+    let ownPrompt: boolean | null = null;
     const { body, jsonBytes } = editBody(kept, headerValue(head.headers, JSON_LENGTH), (recorded) => {
       let json = recorded;
       for (const { steps, zeroIsNone } of named) {
@@ -188,13 +199,15 @@ export class CopyIdentity {
         perturbedBody ||= next !== null;
         json = next ?? json;
       }
-      return json;
+      const own = isPrompted ? withOwnPrompt(json, as.copy) : null;
+      if (isPrompted) ownPrompt = own !== null;
+      return own ?? json;
     });
-    return { kept: body, jsonBytes, perturbedBody, bodyUnread: false };
+    return { kept: body, jsonBytes, perturbedBody, bodyUnread: false, ownPrompt };
   }
 }
 
-interface EditedBody extends Pick<Renamed, 'perturbedBody' | 'bodyUnread'> {
+interface EditedBody extends Pick<Renamed, 'perturbedBody' | 'bodyUnread' | 'ownPrompt'> {
   readonly kept: Uint8Array | null;
   /** Length of the JSON before binary data; null without binary data. */
   readonly jsonBytes: number | null;
@@ -260,6 +273,11 @@ class RequestIds {
     const api = payloadApiOf(this.#routes.of(method, target));
     if (api === null) return INFERENCE_TARGET.test(target) ? INFERENCE_MEMBERS : NONE;
     return ID_MEMBERS[api] ?? NONE;
+  }
+
+  /** Whether the body of a request may have a prompt. */
+  isPrompted({ method, target }: RequestHead): boolean {
+    return generatesText(this.#routes.of(method, target).route);
   }
 
   /** The document with other ids; every other byte is unchanged. An empty id is not an id and stays. */

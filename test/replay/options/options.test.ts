@@ -48,6 +48,7 @@ describe('resolveReplayOptions', () => {
       seed: 1,
       isScalingDefault: true,
       jitterMs: 1_000,
+      copyPrompts: 'own',
       perturb: [],
       shard: null,
       startAtUs: null,
