@@ -1,5 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { capacityPlanDocument, planCapacity } from '../../src/app/capacity/plan.ts';
+import { openForReplay } from '../../src/app/open-capture.ts';
+import { resolveStatementOptions, STATEMENT_OPTIONS } from '../../src/app/statement/options.ts';
+import { planStatement, runOf } from '../../src/app/statement/plan.ts';
+import { byProgram } from '../../src/core/options.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import type { ReplayPlanDocument } from '../../src/documents/replay-plan.ts';
 import { runCommand } from '../support/command-here.ts';
@@ -132,5 +137,21 @@ describe('a replay of sessions with values that the server issues', () => {
     const plan = JSON.parse(copied.stdout) as ReplayPlanDocument;
     expect([plan.scaling, plan.values?.linked]).toEqual(['amplify', 2 * SESSIONS * 8]);
     expect(plan.payloads.unreplayableByReason).toEqual({});
+  });
+
+  it.each([
+    [{}, 'amplify'],
+    [{ scaling: 'compress' }, 'compress'],
+  ])('more load of a search and of a statement is more sessions (%j)', async (given, expected) => {
+    const opened = openForReplay(capture, null);
+    const stated = { target: `http://127.0.0.1:${target.port}`, slo: ['latency: p(50)<500'], ...given };
+    const asked = resolveStatementOptions(byProgram(STATEMENT_OPTIONS, stated));
+    const { options } = await planStatement(opened, asked);
+    const { scaling } = capacityPlanDocument(planCapacity(opened, asked.search));
+    opened.source.close();
+    const scalings = (['recorded', 'multiplied', 'spike'] as const).map(
+      (part) => runOf(options, { part, lengthS: 10 }, []).options.scaling,
+    );
+    expect([scaling, ...scalings]).toEqual([expected, 'compress', expected, expected]);
   });
 });

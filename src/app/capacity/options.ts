@@ -160,6 +160,8 @@ export interface CapacityOptions {
   readonly verdict: VerdictRequest;
   /** Whether `--scaling` was given. Otherwise each step uses the scaling for its multiplier. */
   readonly isScalingStated: boolean;
+  /** Whether requests need values of answers: known of an opened capture, and false before. */
+  readonly awaitsValues: boolean;
 }
 
 /** The condition before a step: a URL that answers 200, or a Prometheus query that returns a result. */
@@ -242,6 +244,7 @@ export function resolveCapacityOptions(
     replicaCost: own.replicas.cost,
     verdict: picked(own, 'name', 'ciReport', 'history'),
     isScalingStated: scaling.way !== null,
+    awaitsValues: false,
   };
 }
 

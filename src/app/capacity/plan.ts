@@ -22,6 +22,7 @@ import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { VERSION } from '../package.ts';
 import {
+  awaitsValues,
   choiceFacts,
   chooseReplay,
   planOf,
@@ -92,11 +93,12 @@ export interface CapacityPlan {
  */
 export function planCapacity(
   opened: OpenedCapture,
-  options: CapacityOptions,
+  asked: CapacityOptions,
   kept: Pick<CapacityState, 'windowS' | 'load'> | null = null,
 ): CapacityPlan {
-  assertSameWindows(options, kept);
-  const whole = chooseReplay(opened, options.run.options);
+  assertSameWindows(asked, kept);
+  const whole = chooseReplay(opened, asked.run.options);
+  const options = { ...asked, awaitsValues: awaitsValues(opened, whole) };
   requireSelected(opened, whole);
   const load = kept?.load ?? loadOf(opened, whole, options);
   const choice = chooseReplay(opened, replayOf(options, load));
@@ -165,7 +167,7 @@ export function capacityPlanDocument(plan: CapacityPlan): CapacityPlanDocument {
   const { options, base, search, windowS, ceilingBy, ratePerSecond, settlingS, samples } = plan;
   const { capture, target, window } = choiceFacts(base);
   const largestLimitS = (largestLimitMs(options.objectives) ?? 0) / 1e3;
-  const { name, bends } = scalingOf(options, search.start);
+  const { name, bends } = scalingOf(options, search.ceiling);
   return {
     schemaVersion: CAPACITY_SCHEMA_VERSION,
     kind: 'capacity_plan',
@@ -216,7 +218,7 @@ export function sceneOf(
     settlingS,
     selectedShare,
     logger,
-    ...picked(options, 'run', 'isScalingStated', 'objectives', 'tiers'),
+    ...picked(options, 'run', 'isScalingStated', 'awaitsValues', 'objectives', 'tiers'),
     parts: load.parts,
     chosen,
     windowSAt: search.windowSAt,
@@ -262,8 +264,8 @@ export function largestLimitMs(objectives: readonly Objective[]): number | null 
 }
 
 /** The scaling of a step with this multiplier. Below 1x, sessions are left out. */
-function scalingOf({ run, isScalingStated }: CapacityOptions, multiplier: number) {
-  const name = stepScaling({ run, isScalingStated }, multiplier);
+function scalingOf(options: CapacityOptions, multiplier: number) {
+  const name = stepScaling(options, multiplier);
   return { name, ...SCALING_KINDS[name] };
 }
 

@@ -49,7 +49,7 @@ const ASSUMPTIONS = [
 
 type SimulationScene = Pick<
   StepScene,
-  'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'settlingS' | 'windowSAt' | 'opened'
+  'run' | 'isScalingStated' | 'awaitsValues' | 'parts' | 'drainMs' | 'settlingS' | 'windowSAt' | 'opened'
 >;
 
 /**
@@ -63,7 +63,7 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
   const { fit, forecast } = fittedQueue(plan);
   const startedAt = formatInstantUs(systemClock.epochUs());
   const scene: SimulationScene = {
-    ...picked(options, 'run', 'isScalingStated'),
+    ...picked(options, 'run', 'isScalingStated', 'awaitsValues'),
     ...picked(plan, 'opened', 'drainMs', 'settlingS'),
     parts: plan.load.parts,
     windowSAt: searched.windowSAt,

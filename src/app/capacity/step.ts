@@ -13,7 +13,6 @@ import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { ReplayDocument, WaitsFor } from '../../documents/replay.ts';
 import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
-import { hasLinks } from '../../replay/plan/links.ts';
 import { defaultScaling, type ScalingName, unreachable } from '../../replay/plan/scaling.ts';
 import type { ReplayEnd } from '../../replay/run.ts';
 import type { OpenedCapture } from '../open-capture.ts';
@@ -39,6 +38,7 @@ export interface StepScene {
   readonly opened: OpenedCapture;
   readonly run: RunOptions;
   readonly isScalingStated: boolean;
+  readonly awaitsValues: boolean;
   readonly objectives: readonly Objective[];
   readonly tiers: readonly Tier[];
   /** The replayed parts of the capture at 1x, in order: the load of the search. */
@@ -110,8 +110,7 @@ export async function playStep(
   const { forecast, window } = planned.plan;
   const offeredPerS =
     (scene.selectedShare * forecast.plannedExchanges) / Math.max(1e-9, window.plannedSpanNs / 1e9);
-  const awaitsValues = options.liveValues !== null && hasLinks(opened.source, window.parts);
-  const waitsFor = waitsForOf(options, awaitsValues);
+  const waitsFor = waitsForOf(options, scene.awaitsValues);
   const facts = { offeredPerS, windowS, waitsFor };
   const { windows, backlog, rates, law } = measuresOf(scene, order, options, facts);
   const hopeless = new AbortController();
@@ -271,17 +270,20 @@ function firstPlace(source: CaptureSource, { run, chosen: parts }: StepScene): n
   return 0;
 }
 
+/** What decides the scaling of its steps. */
+export type ScaledSearch = Pick<StepScene, 'run' | 'isScalingStated' | 'awaitsValues'>;
+
 /** The scaling of a step with this multiplier. */
 export function stepScaling(
-  { run: { options }, isScalingStated }: Pick<StepScene, 'run' | 'isScalingStated'>,
+  { run: { options }, isScalingStated, awaitsValues }: ScaledSearch,
   multiplier: number,
 ): ScalingName {
   const isAsked = isScalingStated && unreachable(options.scaling, multiplier, multiplier) === null;
-  return isAsked ? options.scaling : defaultScaling(multiplier, multiplier);
+  return isAsked ? options.scaling : defaultScaling(multiplier, multiplier, awaitsValues);
 }
 
 /** How many seconds of the recording a step with this multiplier replays in a second. */
-export function paceOf(scene: Pick<StepScene, 'run' | 'isScalingStated'>, multiplier: number): number {
+export function paceOf(scene: ScaledSearch, multiplier: number): number {
   return stepScaling(scene, multiplier) === 'compress' ? multiplier : 1;
 }
 
@@ -290,7 +292,7 @@ export function paceOf(scene: Pick<StepScene, 'run' | 'isScalingStated'>, multip
  * @param beforeS how long before the begin of the load the step begins, seconds
  */
 export function stepOptions(
-  scene: Pick<StepScene, 'run' | 'isScalingStated' | 'parts' | 'drainMs'>,
+  scene: ScaledSearch & Pick<StepScene, 'parts' | 'drainMs'>,
   { multiplier, beforeS }: { readonly multiplier: number; readonly beforeS: number },
   durationMs: number,
 ): ReplayOptions {

@@ -16,7 +16,7 @@ import type { Filters } from '../../replay/options/window-options.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/plan/forecast.ts';
 import { hasLinks } from '../../replay/plan/links.ts';
 import type { FixedRate } from '../../replay/plan/rate.ts';
-import { SCALING_KINDS, Scaling, STAGES_BEND } from '../../replay/plan/scaling.ts';
+import { defaultScaling, SCALING_KINDS, Scaling, STAGES_BEND } from '../../replay/plan/scaling.ts';
 import { RateCurve, stageText } from '../../replay/plan/stages.ts';
 import { chooseLayers, layeredArrivals, shifted } from '../../replay/plan/superpose.ts';
 import { thinned } from '../../replay/plan/thinning.ts';
@@ -58,18 +58,19 @@ export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): Repla
     : choice;
 }
 
-/**
- * Whether more load is more sessions by default. Where a request needs values of answers, a faster session would only
- * wait for them.
- */
-function needsCopies(
-  { source, overview }: OpenedCapture,
-  { options, scaling, window }: ReplayChoice,
+function needsCopies(opened: OpenedCapture, choice: ReplayChoice): boolean {
+  const { isScalingDefault, scaling } = choice.options;
+  const { min, max } = choice.scaling.curve;
+  if (!isScalingDefault || scaling !== 'compress' || defaultScaling(min, max, true) === scaling) return false;
+  return awaitsValues(opened, choice);
+}
+
+/** Whether requests of a replay need values of answers. */
+export function awaitsValues(
+  { source, overview }: Pick<OpenedCapture, 'source' | 'overview'>,
+  { options, window }: ReplayChoice,
 ): boolean {
-  const { isScalingDefault, liveValues } = options;
-  const isFaster = options.scaling === 'compress' && scaling.curve.max > 1 && scaling.curve.min >= 1;
-  if (!isScalingDefault || liveValues === null || !isFaster || overview.sessionKeys.length === 0)
-    return false;
+  if (options.liveValues === null || overview.sessionKeys.length === 0) return false;
   return hasLinks(source, window.parts);
 }
 

@@ -23,7 +23,7 @@ import { stepScaling } from '../capacity/step.ts';
 import { HARDEST_MULTIPLIER, type OpenedCapture } from '../open-capture.ts';
 import { VERSION } from '../package.ts';
 import type { RunOptions } from '../replay/options.ts';
-import { beyondSenders, chooseReplay } from '../replay/plan.ts';
+import { awaitsValues, beyondSenders, chooseReplay } from '../replay/plan.ts';
 import { askedPlan } from '../replay/planned-replay.ts';
 import { planOpened } from '../replay/replay.ts';
 import { rankedDocumentOf } from '../windows.ts';
@@ -39,16 +39,19 @@ const SEARCH_LEAST = 2;
 
 /**
  * Plans a statement: which window, which parts and how long each. Sends nothing.
+ * @returns the plan, and the options with what the capture decides of them
  * @throws AppError CAPTURE_EMPTY; OPTION_INVALID for a budget below the least lengths of the parts
  */
 export async function planStatement(
   opened: OpenedCapture,
-  options: StatementOptions,
-): Promise<StatementPlan> {
-  const { search, multiplier, budgetS } = options;
-  const { options: replay, labels } = search.run;
+  asked: StatementOptions,
+): Promise<{ readonly plan: StatementPlan; readonly options: StatementOptions }> {
+  const { options: replay, labels } = asked.search.run;
   const { overview, digest } = opened;
-  const { window } = chooseReplay(opened, replay);
+  const choice = chooseReplay(opened, replay);
+  const { window } = choice;
+  const options = { ...asked, search: { ...asked.search, awaitsValues: awaitsValues(opened, choice) } };
+  const { search, multiplier, budgetS } = options;
   const ranges = window.parts;
   const recorded = rankedDocumentOf(opened, replay.window, {
     lengthS: replay.window.search?.lengthS ?? RANKED_S,
@@ -90,7 +93,7 @@ export async function planStatement(
   };
   const test = statementTestOf(plan);
   const earlier = earlierDemand(options.verdict.history?.file ?? null, test, demand);
-  return { ...plan, demand: { ...demand, earlier, ...options.expected } };
+  return { plan: { ...plan, demand: { ...demand, earlier, ...options.expected } }, options };
 }
 
 /**
@@ -178,7 +181,7 @@ function spikeOf(multiplier: number, lengthS: number): readonly Stage[] {
 
 function scalingOf({ search, multiplier }: StatementOptions, part: StatementPart): ReplayOptions['scaling'] {
   if (part === 'spike' && !search.isScalingStated)
-    return defaultScaling(Math.min(1, multiplier), Math.max(1, multiplier));
+    return defaultScaling(Math.min(1, multiplier), Math.max(1, multiplier), search.awaitsValues);
   return stepScaling(search, part === 'multiplied' || part === 'spike' ? multiplier : 1);
 }
 

@@ -71,12 +71,12 @@ export type StatementMade =
  */
 export async function makeStatement(
   capture: string,
-  options: StatementOptions,
+  asked: StatementOptions,
   deps: StatementDeps,
 ): Promise<StatementMade> {
-  const { run } = options.search;
+  const { run } = asked.search;
   const opened = openForReplay(capture, encryptionKeyOf(run), run.options.window.recorders);
-  const planned = await planStatement(opened, options).finally(() => opened.source.close());
+  const { plan: planned, options } = await planStatement(opened, asked).finally(() => opened.source.close());
   if (run.options.dryRun) {
     deps.onPlan(planned, null);
     return { kind: 'planned', plan: planned };

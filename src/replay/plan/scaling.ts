@@ -64,9 +64,13 @@ export function unreachable(name: ScalingName, min: number, max: number): string
   return null;
 }
 
-/** The default scaling: below 1x sessions are left out, above 1x time is compressed. */
-export function defaultScaling(min: number, max: number): ScalingName {
-  return max <= 1 && min < 1 ? 'thin' : 'compress';
+/**
+ * The default scaling: below 1x sessions are left out, above 1x time is compressed. Where requests need values of
+ * answers, more load is more sessions: a faster session would only wait for them.
+ */
+export function defaultScaling(min: number, max: number, awaitsValues = false): ScalingName {
+  if (max <= 1 && min < 1) return 'thin';
+  return awaitsValues && min >= 1 && max > 1 ? 'amplify' : 'compress';
 }
 
 /** How often the sessions of a recording are replayed. */
