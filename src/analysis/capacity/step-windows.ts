@@ -140,7 +140,8 @@ export class StepWindows {
     const window = this.#windowAt(at);
     window.planned += 1;
     this.#waiting.push(intendedOffsetNs);
-    window.statistics.addRecorded(row);
+    // Copies come later than their originals: rows of a schedule are not in the order in which they were recorded.
+    window.statistics.addRecorded({ ...row, arrivalUs: Math.round(intendedOffsetNs / 1e3) });
     window.statistics.addPlanned(row, intendedOffsetNs);
   }
 

@@ -51,6 +51,16 @@ describe('windows of a step', () => {
     expect(windows.over[1]?.observed[SLO]).toBeGreaterThan(190);
   });
 
+  test('took copies that leave later than what was recorded after them for an error', () => {
+    const windows = windowsOf();
+    const sends = sendsOf(10, () => 10);
+    for (const { index, intendedOffsetNs } of sends)
+      windows.addPlanned(exchangeRow({ arrivalUs: 1_000_000 - index }), intendedOffsetNs);
+    windows.addSends(sends);
+    windows.finish('complete');
+    expect(windows.over.map(({ result }) => result)).toEqual(['good']);
+  });
+
   test('are over when everything planned in them has ended, in whatever order', () => {
     const windows = windowsOf();
     const sends = sendsOf(20, () => 10);
