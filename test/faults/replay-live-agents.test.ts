@@ -72,6 +72,20 @@ describe('200 recorded sessions of agents', () => {
     });
   });
 
+  it('hit the caches of the servers as they did when they were recorded, which recorded tokens do not', async () => {
+    const hits = async (values: string): Promise<number> => {
+      const target = await new IssuingRouter().listen();
+      target.refuses = false;
+      await replay(target, ['--session-order', `values=${values}`]);
+      target.close();
+      return target.caches.hitShare;
+    };
+    const recorded = production.caches.hitShare;
+    expect(recorded).toBeGreaterThan(0.5);
+    expect(Math.abs((await hits('live')) - recorded)).toBeLessThan(0.03);
+    expect(Math.abs((await hits('recorded')) - recorded)).toBeGreaterThan(0.05);
+  });
+
   it('never pass at 2x if a slow target got less than twice the load', async () => {
     const latency = fc.record({
       ms: fc.integer({ min: 1, max: 1_200 }),

@@ -7,10 +7,39 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** What one session has been given. */
 interface Issued {
   readonly server: number;
+  readonly conversation: string;
   readonly cookie: string;
   readonly responses: Set<string>;
   readonly calls: Set<string>;
   readonly files: Set<string>;
+}
+
+/** Tokens that each turn adds to the prompt of its conversation. */
+const TURN_TOKENS = 64;
+
+/** What three servers hold of prompts: each has the conversations that it answered, as long as they were then. */
+class PromptCaches {
+  readonly #lengths = new Map<string, number>();
+  readonly #cached = new Map<string, number>();
+  #asked = 0;
+  #hit = 0;
+
+  /** Share of all tokens of prompts that the server which got them had in its cache. */
+  get hitShare(): number {
+    return this.#hit / this.#asked;
+  }
+
+  /** A prompt goes to a server. @returns its usage */
+  ask(server: number, conversation: string): object {
+    const at = `${server} ${conversation}`;
+    const length = (this.#lengths.get(conversation) ?? 0) + TURN_TOKENS;
+    const cached_tokens = this.#cached.get(at) ?? 0;
+    this.#lengths.set(conversation, length);
+    this.#cached.set(at, length);
+    this.#asked += length;
+    this.#hit += cached_tokens;
+    return { input_tokens: length, output_tokens: 8, input_tokens_details: { cached_tokens } };
+  }
 }
 
 const newId = (prefix: string): string => prefix + randomBytes(15).toString('base64url');
@@ -29,6 +58,9 @@ export class IssuingRouter {
   /** Requests by server, and how long an answer takes. */
   readonly served = [0, 0, 0];
   delayMs: (body: string) => number = () => 5;
+  readonly caches = new PromptCaches();
+  /** Whether unknown ids are refused. Else whoever has an unknown token is taken for a new session. */
+  refuses = true;
   /** Whether answers have tool calls. */
   callsTools = true;
   port = 0;
@@ -49,12 +81,13 @@ export class IssuingRouter {
     let body = '';
     for await (const piece of request) body += String(piece);
     const token = request.headers['x-session-token'];
-    const isNew = token === undefined;
+    const isNew = token === undefined || (!this.refuses && !this.#sessions.has(String(token)));
     const key = isNew ? newId('st_') : String(token);
     if (isNew) {
       const server = this.#sessions.size % 3;
       const [responses, calls, files] = [new Set<string>(), new Set<string>(), new Set<string>()];
-      this.#sessions.set(key, { server, cookie: newId('r'), responses, calls, files });
+      const conversation = String(request.headers['x-session-id']);
+      this.#sessions.set(key, { server, conversation, cookie: newId('r'), responses, calls, files });
     }
     const session = this.#sessions.get(key);
     if (session === undefined) {
@@ -62,7 +95,7 @@ export class IssuingRouter {
       return;
     }
     const cookie = /(?:^|; )route=([^;]*)/.exec(request.headers.cookie ?? '')?.[1];
-    if (!isNew && cookie !== session.cookie) {
+    if (this.refuses && !isNew && cookie !== session.cookie) {
       this.#refuse(response, `cookie ${cookie}`);
       return;
     }
@@ -88,7 +121,7 @@ export class IssuingRouter {
     };
     const cancelled = /^\/v1\/responses\/([^/]+)\/cancel$/.exec(path)?.[1];
     if (cancelled !== undefined) {
-      if (!session.responses.has(cancelled)) {
+      if (this.refuses && !session.responses.has(cancelled)) {
         this.#refuse(response, `response ${cancelled}`);
         return;
       }
@@ -113,17 +146,18 @@ export class IssuingRouter {
       input: string | { call_id: string }[];
     };
     const before = asked.previous_response_id;
-    if (before !== undefined && !session.responses.has(before)) {
+    if (this.refuses && before !== undefined && !session.responses.has(before)) {
       this.#refuse(response, `response ${before}`);
       return;
     }
     for (const { call_id } of Array.isArray(asked.input) ? asked.input : [])
-      if (!session.calls.has(call_id)) {
+      if (this.refuses && !session.calls.has(call_id)) {
         this.#refuse(response, `call ${call_id}`);
         return;
       }
     const id = newId('resp_');
     session.responses.add(id);
+    const usage = this.caches.ask(session.server, session.conversation);
     const calls = Array.from({ length: this.callsTools ? 2 : 0 }, () => newId('call_'));
     for (const call of calls) session.calls.add(call);
     const output = calls.map((call_id) => ({
@@ -133,16 +167,16 @@ export class IssuingRouter {
       arguments: '{}',
     }));
     if (asked.stream !== true) {
-      json({ id, object: 'response', output });
+      json({ id, object: 'response', status: 'completed', output, usage });
       return;
     }
-    void this.#stream(id, output, headers, response);
+    void this.#stream(id, { output, usage }, headers, response);
   }
 
   /** Answers with events. The last ones come after a moment in which the client may cancel. */
   async #stream(
     id: string,
-    output: readonly object[],
+    { output, usage }: { readonly output: readonly object[]; readonly usage: object },
     headers: Record<string, string>,
     response: ServerResponse,
   ): Promise<void> {
@@ -153,7 +187,7 @@ export class IssuingRouter {
     event('response.created', { response: { id } });
     for (let left = 40; left > 0 && !this.cancelled.has(id); left -= 1) await sleep(5);
     for (const item of output) event('response.output_item.added', { item });
-    event('response.completed', { response: { id } });
+    event('response.completed', { response: { id, output, usage } });
     this.answers.push('200 stream');
     response.end();
   }
