@@ -4,12 +4,14 @@
  * Chromium and a quiet machine.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 import { Children } from '../fixtures/demo/children.ts';
+import { escaped } from '../src/analysis/render/html.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const README = join(ROOT, 'README.md');
@@ -21,6 +23,7 @@ const SCREEN = { width: 1_280, height: 800 };
 const folder = mkdtempSync(join(tmpdir(), 'reprise-screenshots-'));
 // Pages show the paths of their sources, so these are short relative paths.
 process.chdir(folder);
+mkdirSync('runs');
 const capture = 'demo/capture';
 const children = new Children();
 
@@ -31,28 +34,125 @@ async function run(name: string, args: readonly string[]): Promise<string> {
   return stdout;
 }
 
-/** Replays the demo's capture as the demo does, against a server that takes a fifth longer for a token. */
-async function replaySlower(): Promise<string> {
-  const service = ['--executors', '16', '--base-ms', '5', '--per-kib-us', '100', '--token-ms', '1.2'];
+const SLO = ['--slo', 'latency: p(95)<1500'];
+
+/** Starts the demo's model server. @returns its address, and how to stop it */
+async function modelServer(tokenMs: string) {
+  const service = ['--executors', '16', '--base-ms', '5', '--per-kib-us', '100', '--token-ms', tokenMs];
   const server = children.start(
     'the model server',
     [join(ROOT, 'fixtures', 'model-server', 'main.ts'), '--listen', '127.0.0.1:0', ...service],
     'inherit',
   );
-  const target = await server.line('stdout', (line) => JSON.parse(line).listening ?? null);
-  const as = ['--multiplier', '1.5', '--slo', 'latency: p(95)<1500', '--out', 'slower'];
+  return { server, target: await server.line('stdout', (line) => JSON.parse(line).listening ?? null) };
+}
+
+/** A line of a terminal, with the seconds since the command began. */
+interface Printed {
+  readonly afterS: number;
+  readonly line: string;
+}
+
+interface Watched {
+  /** The digest of the picture. */
+  readonly live: string;
+  /** The result. */
+  readonly replay: string;
+  /** What the terminal showed. */
+  readonly printed: readonly Printed[];
+}
+
+/** When the live page is photographed: after the first percentiles, and long before the end. */
+const LIVE_MS = 12_000;
+
+/** Replays the demo's capture at 1.5x, and takes a picture of its live page. @throws Error if it never passes */
+async function replayWatched(attempts = 5): Promise<Watched> {
+  const { server, target } = await modelServer('1');
+  const began = performance.now();
+  const printed: Printed[] = [];
+  const now = () => (performance.now() - began) / 1e3;
+  const load = ['--multiplier', '1.5', ...SLO, '--out', 'runs/first', '--serve', '127.0.0.1:0'];
+  const child = children.start(
+    'reprise replay',
+    [REPRISE, 'replay', capture, '--target', target, ...load],
+    'pipe',
+  );
+  const output = child.output();
+  const page = await child.line(
+    'stderr',
+    (line) => /live page is at (\S+)/.exec(line)?.[1] ?? null,
+    (line) => printed.push({ afterS: now(), line }),
+  );
+  await delay(LIVE_MS);
+  const live = await pictureOf('live', page);
+  const { ending, stdout } = await output;
+  await server.stop();
+  if (ending !== 0 || !stdout.startsWith('PASS')) {
+    if (attempts === 1) throw new Error(`it did not pass:\n${stdout}`);
+    // Another program was busy meanwhile.
+    rmSync('runs/first', { recursive: true });
+    return await replayWatched(attempts - 1);
+  }
+  const shown = stdout.trimEnd().replaceAll(`${folder}/`, '');
+  // Of what is printed while it runs, only the line that counts down.
+  const progress = printed.filter(({ line }) => /^\S+ s left /.test(line));
+  return {
+    live,
+    replay: shown,
+    printed: [...progress, ...shown.split('\n').map((line) => ({ afterS: now(), line }))],
+  };
+}
+
+/** Replays the demo's capture against a server that takes a fifth longer for a token. */
+async function replaySlower(): Promise<string> {
+  const { server, target } = await modelServer('1.2');
+  const as = ['--multiplier', '1.5', ...SLO, '--out', 'runs/slower'];
   await run('reprise replay', [REPRISE, 'replay', capture, '--target', target, ...as]);
   await server.stop();
-  return 'slower';
+  return 'runs/slower';
+}
+
+const FONT = { size: 13, width: 7.83, line: 18 };
+const MARGIN = 16;
+/** The recording is faster than the run. */
+const FASTER = 4;
+
+/** A recording of a terminal: each line appears when it was printed. A viewer without animation shows all lines. */
+function terminalSvg(command: readonly string[], printed: readonly Printed[]): string {
+  const lines = [...command.map((line) => ({ afterS: 0, line })), ...printed];
+  const width = Math.ceil(Math.max(...lines.map(({ line }) => line.length)) * FONT.width + 2 * MARGIN);
+  const height = lines.length * FONT.line + 2 * MARGIN;
+  const texts = lines.map(({ afterS, line }, at) => {
+    const kind = at < command.length ? 'command' : line.startsWith('PASS') ? 'pass' : 'line';
+    const delayed =
+      at < command.length ? '' : ` style="animation-delay:${(1 + afterS / FASTER).toFixed(2)}s"`;
+    return `<text class="${kind}"${delayed} x="${MARGIN}" y="${MARGIN + (at + 0.75) * FONT.line}">${escaped(line)}</text>`;
+  });
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">
+<style>
+text{font:${FONT.size}px ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;white-space:pre;fill:#d8e0e8;animation:appear 10ms backwards}
+.command{fill:#fff;font-weight:700;animation:none}
+.pass{fill:#5bd08f;font-weight:700}
+@keyframes appear{from{opacity:0}}
+@media (prefers-reduced-motion:reduce){text{animation:none}}
+</style>
+<rect width="100%" height="100%" rx="8" fill="#10161d"/>
+${texts.join('\n')}
+</svg>
+`;
 }
 
 /** Takes a picture of a page. @returns the digest of the file */
 async function picture(name: string, page: readonly string[]): Promise<string> {
   const file = `${name}.html`;
   await run(`reprise ${page[0]}`, [REPRISE, ...page, '--html', file]);
+  return await pictureOf(name, pathToFileURL(join(folder, file)).href);
+}
+
+async function pictureOf(name: string, address: string): Promise<string> {
   const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
   const tab = await browser.newPage({ viewport: SCREEN, colorScheme: 'light' });
-  await tab.goto(pathToFileURL(join(folder, file)).href);
+  await tab.goto(address);
   const bytes = await tab.screenshot({ path: join(IMAGES, `${name}.png`) });
   await browser.close();
   return createHash('sha256').update(bytes).digest('hex');
@@ -66,7 +166,7 @@ function outputOf(demo: string, command: string): string {
   if (output === undefined) throw new Error(`the demo printed nothing of ${command}`);
   // The README has the directories that a reader has.
   const shown = output.trimEnd().replaceAll(`${folder}/`, '');
-  return shown.replaceAll('demo/run', 'runs/first').replaceAll(capture, 'captures/today');
+  return shown.replaceAll(capture, 'captures/today');
 }
 
 /** The lines of `output` with the labels of an excerpt. Others between them are one `…`. */
@@ -93,15 +193,23 @@ function writeReadme(inspected: string, replayed: string): void {
   writeFileSync(README, text);
 }
 
+/** The command as the README has it. */
+const COMMAND = [
+  '$ npx reprise replay captures/today --target http://staging:8000 \\',
+  "    --multiplier 1.5 --slo 'latency: p(95)<1500' --out runs/first",
+];
+
 async function readmePart(): Promise<void> {
   const demo = await run('the demo', [DEMO, '--out', 'demo']);
-  const outputs = { inspect: outputOf(demo, 'inspect'), replay: outputOf(demo, 'replay') };
-  if (!outputs.replay.startsWith('PASS')) throw new Error(`the demo did not pass:\n${outputs.replay}`);
+  const { live, replay, printed } = await replayWatched();
+  const outputs = { inspect: outputOf(demo, 'inspect'), replay };
+  writeFileSync(join(IMAGES, 'terminal.svg'), terminalSvg(COMMAND, printed));
   const pictures = {
     profile: await picture('profile', ['profile', capture]),
-    report: await picture('report', ['report', 'demo/run']),
-    compare: await picture('compare', ['compare', 'demo/run', await replaySlower()]),
+    live,
+    report: await picture('report', ['report', 'runs/first']),
   };
+  await picture('compare', ['compare', 'runs/first', await replaySlower()]);
   writeReadme(outputs.inspect, outputs.replay);
   // A test holds the README to this run.
   writeFileSync(join(IMAGES, 'run.json'), `${JSON.stringify({ ...outputs, pictures }, null, 2)}\n`);

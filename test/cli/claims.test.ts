@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { EXECUTORS } from '../../fixtures/demo/demo.ts';
+import { escaped } from '../../src/analysis/render/html.ts';
 import { sampleFloor } from '../../src/analysis/stats/percentiles.ts';
 import { REASON_CODES } from '../../src/analysis/verdict/reasons.ts';
 import { COMMANDS } from '../../src/cli/commands/index.ts';
@@ -146,6 +147,8 @@ describe('README.md', () => {
       const shown = (blocks[index]?.text.trimEnd() ?? '').split('\n').filter((line) => line !== '…');
       expect(output.split('\n').filter((line: string) => shown.includes(line))).toEqual(shown);
     }
+    const terminal = readFileSync(at('docs/images/terminal.svg'), 'utf8');
+    for (const line of run.replay.split('\n')) expect(terminal).toContain(`>${escaped(line)}</text>`);
     const pictures = [...readme.matchAll(/\(docs\/images\/(\w+)\.png\)/g)].map(([, name = '']) => name);
     expect(pictures).toEqual(Object.keys(run.pictures));
     for (const name of pictures) {

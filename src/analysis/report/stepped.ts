@@ -5,7 +5,7 @@ import type { TimeCourse } from '../metrics/measure.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 
 /** Numbers of steps to join, tried in order until there are enough samples. */
-const WIDTHS = [1, 2, 3, 5, 10, 15, 30, 60, 120] as const;
+const WIDTHS = [1, 2, 3, 4, 5, 10, 15, 30, 60, 120] as const;
 /** Fewer points than this do not show a development over time. */
 const LEAST_POINTS = 4;
 /** The share of the steps with requests that must have enough requests. */
