@@ -41,6 +41,14 @@ test('so does the run', async () => {
   expect(codesOf(notes)).toEqual(['recorded_client_errors', 'recorded_violation']);
 });
 
+test('a FAIL named what the recording itself violates after everything else', async () => {
+  const slow = await serverOf((_, response) => void setTimeout(() => response.end('{"outputs":[]}'), 400));
+  const { verdict, notes } = documentOf(
+    await replayHere(troubledCapture(), slow.url, ['--json', ...OBJECTIVES]),
+  );
+  expect([verdict, notes[0]?.code]).toEqual(['FAIL', 'recorded_violation']);
+});
+
 test('inspect and profile say how many answers are client errors', async () => {
   const capture = troubledCapture();
   expect((await runCommand(['inspect', capture])).stdout).toMatch(/client errors\s+33\.3 %/);

@@ -54,12 +54,17 @@ export function judge(
       verdict: 'FAIL',
       valid,
       reasons: [...proven.map((each) => violationOf(each, context)), ...unrecovered],
-      notes: [...doubts, ...notes],
+      // What the recording itself violates weakens a FAIL most.
+      notes: [...doubts, ...notes].toSorted((a, b) => isOfRecording(b) - isOfRecording(a)),
       results,
     };
   }
   const verdict = objectives.length === 0 ? null : valid ? 'PASS' : 'INCONCLUSIVE';
   return { verdict, valid, reasons: doubts, notes, results };
+}
+
+function isOfRecording({ code }: Reason): number {
+  return Number(code === 'recorded_violation');
 }
 
 /** A doubt if an objective is on first tokens, which come sooner the more of a prompt is in a cache. */
