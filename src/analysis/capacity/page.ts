@@ -116,7 +116,8 @@ function passFigure(document: CapacityDocument) {
     curve.map(({ multiplier }) => {
       const windows = steps.flatMap((step) => (step.multiplier === multiplier ? step.windows : []));
       const judged = windows.filter(({ result }) => result !== 'void');
-      return [multiplier, judged.filter(({ result }) => result === 'good').length / judged.length];
+      const good = judged.filter(({ result }) => result === 'good').length;
+      return [multiplier, (100 * good) / judged.length];
     }),
   );
   const [least, most] = [curve[0]!.multiplier, curve.at(-1)!.multiplier];
@@ -128,15 +129,15 @@ function passFigure(document: CapacityDocument) {
   const fit = { multiplier: boundary.multiplier, transition };
   const series = timeSeries({
     id: 'pass-curve',
-    title: 'Windows that pass at each load',
-    unit: 'share of windows',
+    title: 'Share of windows that pass at each load',
+    unit: '%',
     source: 'windows that could be judged, and the logistic curve that is fitted to them (PLRsearch)',
     lookFor: 'a curve that falls slowly: there, chance decides whether a window passes',
     x: axisOf(document),
     at: at.map(round),
     lines: [
       { label: 'windows', isPoints: true, values: at.map((load) => shares.get(load) ?? null) },
-      { label: 'fitted', values: at.map((load) => passingShare(fit, load)) },
+      { label: 'fitted', values: at.map((load) => 100 * passingShare(fit, load)) },
     ],
     timeZone: 'UTC',
   });
