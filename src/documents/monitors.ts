@@ -8,6 +8,9 @@ import { count, type Immutable, maybeNumber, maybeText } from './parts.ts';
 const MONITOR_KINDS = ['gauge', 'counter', 'mean'] as const;
 const MONITOR_UNITS = ['share', 'bytes', 's', 'W', 'count', 'cores'] as const;
 
+/** The name of the share of prompt tokens that a server read from its cache, by its own counters. */
+export const PREFIX_HITS = 'prefix_cache_hit_rate';
+
 /** The facts of a series, for every kind of source. */
 export const seriesFacts = z.object({
   name: z.string().describe('As objectives name it: `gpu_utilization`.'),

@@ -1,4 +1,4 @@
-import type { SeriesFacts } from '../documents/monitors.ts';
+import { PREFIX_HITS, type SeriesFacts } from '../documents/monitors.ts';
 
 /** The meaning of a metric name of a server. */
 export interface Preset extends Pick<SeriesFacts, 'name' | 'kind' | 'unit'> {
@@ -99,7 +99,7 @@ export const PRESETS: readonly Preset[] = [
     'vllm:request_success': ['requests', 'count'],
   }),
   ...presets('vllm', 'mean', {
-    'vllm:prefix_cache_hits / vllm:prefix_cache_queries': ['prefix_cache_hit_rate', 'share'],
+    'vllm:prefix_cache_hits / vllm:prefix_cache_queries': [PREFIX_HITS, 'share'],
     'vllm:external_prefix_cache_hits / vllm:external_prefix_cache_queries': [
       'external_cache_hit_rate',
       'share',
@@ -112,11 +112,13 @@ export const PRESETS: readonly Preset[] = [
     'vllm:time_per_output_token_seconds': ['server_itl', 's'],
     'vllm:e2e_request_latency_seconds': ['server_latency', 's'],
   }),
+  // Before the gauge of the same name, which is that of the last batch.
+  ...presets('sglang', 'mean', { 'sglang:cached_tokens / sglang:prompt_tokens': [PREFIX_HITS, 'share'] }),
   ...presets('sglang', 'gauge', {
     'sglang:num_running_reqs': ['running', 'count'],
     'sglang:num_queue_reqs': ['queue_length', 'count'],
     'sglang:token_usage': ['kv_cache_utilization', 'share', 'max'],
-    'sglang:cache_hit_rate': ['prefix_cache_hit_rate', 'share', 'max'],
+    'sglang:cache_hit_rate': [PREFIX_HITS, 'share', 'max'],
     'sglang:gen_throughput': ['output_tokens_per_second', 'count'],
   }),
   ...presets('sglang', 'counter', {

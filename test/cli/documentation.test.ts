@@ -51,9 +51,8 @@ const FLAGS_OF_OTHERS = new Set(
    --web --data-urlencode
    --expect-workers --exit-code-on-error --isl-block-size --tokenizer --port --no-access-log --build-arg --proxy-headers --model-repository
    --forwarded-allow-ips --http --http-port --grpc-port --import-offline-session --global --silent --certificate-oidc-issuer --certificate-identity
-   --py-files --shards --cpus --lead --summary-export --new-machine-readable-summary --reprise --address --working-dir`.split(
-    /\s+/,
-  ),
+   --py-files --shards --cpus --lead --summary-export --new-machine-readable-summary --reprise --address --working-dir
+   --enable-prompt-tokens-details --enable-cache-report`.split(/\s+/),
 );
 
 /** The anchors of a page, as GitHub makes them of its headings. */

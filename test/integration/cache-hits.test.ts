@@ -110,6 +110,16 @@ describe('hits of a cache of prompts', () => {
     expect(codesOf(document.notes)).toContain('cache_unlike');
   });
 
+  it('are what the target itself counted, where its metrics are read', async () => {
+    const { document, out } = await replayed(capture, '--monitor', 'target', '--monitor', 'interval=100ms');
+    const counted = document.monitors?.series.find(({ name }) => name === 'prefix_cache_hit_rate');
+    expect(counted).toMatchObject({ kind: 'mean', unit: 'share' });
+    expect(counted?.change).toBeCloseTo(document.cacheHits?.sent?.share ?? 0, 5);
+    const page = join(out, 'report.html');
+    expect((await runCommand(['report', out, '--html', page])).status).toBe(0);
+    expect(readFileSync(page, 'utf8')).toContain('from its cache over the run');
+  });
+
   it('that only one side reports are shown and not compared', async () => {
     target.reports = false;
     const { document } = await replayed(capture, ...TTFT);
@@ -147,6 +157,16 @@ describe('copies of sessions', () => {
     const both = document.cacheHits?.both;
     expect((both?.sent.share ?? 0) - (both?.recorded.share ?? 1)).toBeGreaterThan(0.05);
     expect(codesOf(document.reasons)).toContain('cache_unlike');
+  });
+
+  it('are compared with those of another run only if both have prompts alike', async () => {
+    const runs = [];
+    for (const prompts of ['own', 'same'])
+      runs.push(await replayed(capture, ...AMPLIFIED, `amplify,copy-prompts=${prompts}`));
+    const [own, same] = runs.map(({ out }) => out) as [string, string];
+    const refused = await runCommand(['compare', own, same]);
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toContain('copyPrompts');
   });
 
   it('are refused a word that is neither', async () => {

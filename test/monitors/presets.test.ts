@@ -47,6 +47,16 @@ nv_inference_request_success{model="m"} 10
     expect(read('vllm:kv_cache_usage_perc 0.5\nvllm:gpu_cache_usage_perc 0.5\n')).toHaveLength(1);
   });
 
+  test('read the share of prompts from a cache by counters, and of SGLang by its gauge only without them', () => {
+    const counters =
+      'sglang:cached_tokens_total{cache_source="device"} 30\nsglang:cached_tokens_total{cache_source="host"} 10\n';
+    const gauge = 'sglang:cache_hit_rate 0.9\n';
+    const prompts = 'sglang:prompt_tokens_total 50\n';
+    const [own] = read(`${gauge}${prompts}${counters}`);
+    expect(own).toEqual({ name: 'prefix_cache_hit_rate', value: 40, base: 50, unit: 'share' });
+    expect(read(gauge)).toEqual([{ name: 'prefix_cache_hit_rate', value: 0.9, unit: 'share' }]);
+  });
+
   test('read histograms by sum and count, and counters that nobody may mistake', () => {
     const text = `
 sglang:time_to_first_token_seconds_bucket{le="1"} 3

@@ -312,9 +312,15 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
     ['capture', lastPartOf(a.capture), lastPartOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)]),
   ];
+  facts.push(['copyPrompts', copyPromptsOf(a), copyPromptsOf(b)]);
   // If both runs were checked, both must have been checked alike.
   const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
   return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
+}
+
+/** Null without copies. Runs of earlier versions sent them as recorded. */
+function copyPromptsOf({ scalingPlan }: ReplayDocument): string | null {
+  return (scalingPlan?.counts?.copies ?? 0) === 0 ? null : (scalingPlan?.copyPrompts ?? 'same');
 }
 
 /** The value of an option. Added headers have only names: a run stores no values, because they may be credentials. */

@@ -1,6 +1,7 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { linesOf, pathEnd } from '../../core/text.ts';
 import { countOf, formatMultiplier } from '../../core/units.ts';
+import { PREFIX_HITS } from '../../documents/monitors.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
@@ -249,12 +250,16 @@ function runLines(document: ReplayDocument): string[] {
   ].filter((line) => line !== null);
 }
 
-/** What the servers report of their caches, now and when recorded. */
-function cacheLines({ cacheHits }: Pick<ReplayDocument, 'cacheHits'>): string[] {
-  if (cacheHits == null) return [];
+/** What answers report of the caches of their servers, now and when recorded, and what the target itself counted. */
+function cacheLines({ cacheHits, monitors }: ReplayDocument): string[] {
+  const counted = (monitors?.series ?? [])
+    .filter(({ name, kind, change }) => name === PREFIX_HITS && kind === 'mean' && change !== null)
+    .map(({ source, change }) => `${source} counted ${shareText(change)} from its cache over the run`);
+  if (cacheHits == null) return counted;
   const { sent, recorded } = cacheHits.both ?? cacheHits;
   return [
     `prompt tokens from a cache: ${shareText(sent?.share ?? null)}; when recorded, of the same requests, ${shareText(recorded?.share ?? null)}`,
+    ...counted,
   ];
 }
 
