@@ -61,11 +61,11 @@ export class OpenShards {
     const figures = statistics.figures(documents.every(({ planCounted }) => planCounted));
     const { fidelity, shard } = farthestOf(documents);
     const { recorded, recordedToPlanned, duplicates } = shard.whole;
-    // Rows have the instants at which sends came due, so only the shards know which of them were late for the plan.
-    const dueInTime =
-      planned.waitsFor === 'values'
-        ? documents.reduce((sum, document) => sum + (document.fidelity.dueInTime ?? 0), 0)
-        : figures.fidelity.dueInTime;
+    // Rows have the instants at which sends came due, so only the shards know the planned ones of those that waited.
+    const waited = planned.waitsFor === 'values' && {
+      planned: shard.whole.planned,
+      dueInTime: documents.reduce((sum, { fidelity: { dueInTime } }) => sum + (dueInTime ?? 0), 0),
+    };
     return {
       ...figures,
       recorded: documents.reduce((sum, { selected }) => sum + selected, 0),
@@ -75,7 +75,7 @@ export class OpenShards {
         recordedToPlanned,
         duplicates,
         unfiltered: fidelity.unfiltered,
-        dueInTime,
+        ...waited,
       },
     };
   }
@@ -136,11 +136,12 @@ export class OpenShards {
     return (startedAtUs - this.set.startedAtUs) * 1e3;
   }
 
-  /** The sends of all shards on their common time, in the order of the plan, with their positions in it. */
+  /** The sends of all shards on their common time, in the order in which they were due, with their positions in it. */
   *#sends(): Generator<ShardSend> {
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
-      open: () => onCommonTime(shard, sendsOf(run.directory, this.#readerOf(shard)), this.#shiftNs(run)),
+      open: () =>
+        onCommonTime(shard, sendsOf(run.directory, this.#readerOf(shard), 'due'), this.#shiftNs(run)),
     }));
     let index = 0;
     for (const { shard, send } of mergeInOrder(sources, (each) => each.send.intendedOffsetNs)) {

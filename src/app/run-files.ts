@@ -16,9 +16,13 @@ export function newRunId(): string {
 }
 
 /** Reads the rows of a run. @throws AppError INPUT_INVALID at a damaged row */
-export function* sendsOf(directory: string, reader: RunReader): Generator<Send> {
+export function* sendsOf(
+  directory: string,
+  reader: RunReader,
+  order: 'plan' | 'due' = 'plan',
+): Generator<Send> {
   try {
-    yield* reader.sends();
+    yield* reader.sends(order);
   } catch (thrown) {
     throw damagedRows(directory, thrown);
   }

@@ -109,7 +109,7 @@ describe('200 recorded sessions of agents', () => {
         const inTime = arrivedMs.filter((at) => at <= untilMs).length;
         expect(inTime / fidelity.planned.count).toBeGreaterThanOrEqual(0.98);
       }),
-      { numRuns: 6, endOnFailure: true },
+      { numRuns: 3, endOnFailure: true },
     );
   });
 });

@@ -12,6 +12,8 @@ interface Issued {
   readonly responses: Set<string>;
   readonly calls: Set<string>;
   readonly files: Set<string>;
+  /** Replays that sent requests of it. */
+  readonly runs: Set<string>;
 }
 
 /** Tokens that each turn adds to the prompt of its conversation. */
@@ -77,6 +79,11 @@ export class IssuingRouter {
     this.#server.close();
   }
 
+  /** The replays that sent requests of a session, by session. */
+  get runsBySession(): readonly (readonly string[])[] {
+    return [...this.#sessions.values()].map(({ runs }) => [...runs]);
+  }
+
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let body = '';
     for await (const piece of request) body += String(piece);
@@ -87,7 +94,8 @@ export class IssuingRouter {
       const server = this.#sessions.size % 3;
       const [responses, calls, files] = [new Set<string>(), new Set<string>(), new Set<string>()];
       const conversation = String(request.headers['x-session-id']);
-      this.#sessions.set(key, { server, conversation, cookie: newId('r'), responses, calls, files });
+      const given = { responses, calls, files, runs: new Set<string>() };
+      this.#sessions.set(key, { server, conversation, cookie: newId('r'), ...given });
     }
     const session = this.#sessions.get(key);
     if (session === undefined) {
@@ -99,6 +107,7 @@ export class IssuingRouter {
       this.#refuse(response, `cookie ${cookie}`);
       return;
     }
+    session.runs.add(String(request.headers['x-reprise-run']));
     const headers: Record<string, string> = { 'x-session-token': key };
     if (isNew) headers['set-cookie'] = `route=${session.cookie}; Path=/; HttpOnly`;
     this.served[session.server]! += 1;

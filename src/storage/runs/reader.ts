@@ -114,9 +114,13 @@ export class RunReader {
     }
   }
 
-  /** Sends in plan order, at constant memory. If sessions waited, they became due in another order. */
-  *sends(): Generator<Send> {
-    const rows = this.#connection.prepare<[], StoredSend>(`${this.#select} ORDER BY send_index`);
+  /**
+   * Sends at constant memory.
+   * @param order that of the plan, or that in which they were due, which is another one if requests waited
+   */
+  *sends(order: 'plan' | 'due' = 'plan'): Generator<Send> {
+    const by = order === 'plan' ? 'send_index' : 'intended_offset_ns, send_index';
+    const rows = this.#connection.prepare<[], StoredSend>(`${this.#select} ORDER BY ${by}`);
     for (const row of rows.iterate()) yield sendOf(row);
   }
 
