@@ -3,7 +3,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { type RankedWindows, type RankingOptions, rankWindows } from '../analysis/windows/rank.ts';
 import { text } from '../core/options.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
-import { parseInstantUs, US_PER_S } from '../core/units.ts';
+import { parseInstantUs } from '../core/units.ts';
 import type { ServerDetails } from '../documents/server-details.ts';
 import { assertRecorders } from '../replay/filter.ts';
 import type { CaptureOverview } from '../replay/window/capture.ts';
@@ -94,14 +94,8 @@ export function openForReplay(
       sessionKeys: document.sessionKeys,
       seconds: (range) => source.rollUps(range),
       hardest: (lengthS, ranges) => {
-        const { order, starts } = ranked({ ranges, lengthS, multiplier: HARDEST_MULTIPLIER });
-        const windowUs = starts[order[0]!]!;
-        const endUs = windowUs + lengthS * US_PER_S;
-        const within = ranges.filter((range) => range.fromUs < endUs && range.toUs > windowUs);
-        return {
-          fromUs: Math.max(windowUs, Math.min(...within.map((range) => range.fromUs))),
-          toUs: Math.min(endUs, Math.max(...within.map((range) => range.toUs))),
-        };
+        const { order, recorded } = ranked({ ranges, lengthS, multiplier: HARDEST_MULTIPLIER });
+        return recorded[order[0]!]!;
       },
     },
   };

@@ -27,7 +27,10 @@ const dimension = z.object({
   subject: maybeText.describe('The name of the model or route; null for other dimensions.'),
 });
 
-const range = z.object({ from: z.string(), to: z.string().describe('The first instant after it.') });
+const range = z.object({
+  from: z.string().describe('Where what was recorded of it begins.'),
+  to: z.string().describe('The first instant after it.'),
+});
 
 const hardest = dimension.extend({
   from: z.string().describe('The window that has the most of it.'),
@@ -53,7 +56,7 @@ export const rankedWindowsSchema = z.object({
   captureDigest: z.string(),
   ...range.shape,
   timeZone: z.string(),
-  days: z.number().describe('From the first to the last compared window.'),
+  days: z.number().describe('From `from` to `to`.'),
   isMonth: z.boolean().describe('Whether there are enough days that the windows can stand for a month: 14.'),
   lengthS: count,
   multiplier: z.number(),

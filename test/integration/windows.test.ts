@@ -181,6 +181,46 @@ describe('a capture that cannot show all', () => {
   });
 });
 
+describe('a recording shorter than one window', () => {
+  const lengthS = 170;
+  const count = 2_462;
+  // It begins 10 min 55 s after the begin of a window, so that windows of a minute are recorded in part as well.
+  const beginUs = TEST_EPOCH_US - (TEST_EPOCH_US % QUARTER_US) + 655e6;
+  const lastUs = beginUs + (lengthS * 1e6 * (count - 1)) / count;
+  const capture = () =>
+    captureOf(
+      Array.from({ length: count }, (_, at) =>
+        exchangeOf({ arrivalUs: Math.round(beginUs + (lengthS * 1e6 * at) / count) }),
+      ),
+    );
+
+  test('is not printed as 15 minutes of traffic at the rate of 15 minutes', async () => {
+    const directory = capture();
+    const document = await windows(directory);
+    expect(usOf(document.from)).toBeCloseTo(beginUs, -4);
+    expect(usOf(document.to)).toBeCloseTo(lastUs, -4);
+    expect(document.days * 86_400).toBeCloseTo(lengthS, 0);
+    expect(document.windows).toMatchObject([{ from: document.from, to: document.to, requests: count }]);
+    const requests = document.hardest.findIndex(({ dimension }) => dimension === 'requests');
+    expect(document.windows[0]!.values[requests]).toBeCloseTo(count / lengthS, 1);
+    const { stdout } = await runCommand(['windows', directory]);
+    expect(stdout).toContain('--length 1m');
+    expect(stdout).not.toMatch(/harder than \d|15\.0 min/);
+  });
+
+  test('has the rate of what was recorded of each shorter window', async () => {
+    const document = await windows(capture(), '--length', '1m');
+    // 5 s, two whole minutes, 45 s.
+    expect(document.compared).toBe(4);
+    expect(document.days * 86_400).toBeCloseTo(lengthS, 0);
+    const requests = document.hardest.findIndex(({ dimension }) => dimension === 'requests');
+    const rates = document.windows.map(({ values }) => values[requests]!).sort((a, b) => a - b);
+    // The few requests of 5 s are counted as of 10 s.
+    expect(rates[0]).toBeCloseTo(count / lengthS / 2, 0);
+    for (const rate of rates.slice(1)) expect(rate).toBeCloseTo(count / lengthS, 0);
+  });
+});
+
 test.each([
   ['no length', ['--length', '0']],
   ['a length of half a second', ['--length', '0.5s']],

@@ -17,8 +17,9 @@ export function demandOfDays(
   lengthS: number,
   calendar: DayCalendar,
 ): Pick<DemandDocument, 'days' | 'leftOut' | 'perSecond'> {
-  const { starts, requests, dimensions } = ranked;
-  const work = dimensions.find(({ dimension }) => dimension === 'work')?.values ?? requests;
+  const { starts, requests, recordedS, dimensions } = ranked;
+  const rates = requests.map((count, at) => count / recordedS[at]!);
+  const work = dimensions.find(({ dimension }) => dimension === 'work')?.values ?? rates;
   const lengthUs = lengthS * US_PER_S;
   const isReplayed = (fromUs: number) =>
     replayed.some((range) => fromUs < range.toUs && fromUs + lengthUs > range.fromUs);
@@ -38,7 +39,7 @@ export function demandOfDays(
   if (calendar.dayOf(first - HOUR_US) === calendar.dayOf(first)) partial.add(calendar.dayOf(first));
   if (calendar.dayOf(end - 1) === calendar.dayOf(end + HOUR_US)) partial.add(calendar.dayOf(end));
   const days = [...most].flatMap(([day, demand]) => (partial.has(day) ? [] : [{ day, demand }]));
-  return { days, leftOut: partial.size, perSecond: requests[hardest]! / lengthS };
+  return { days, leftOut: partial.size, perSecond: rates[hardest]! };
 }
 
 /** The interval of the breaking point that a search found; null if no load is known to pass. */

@@ -15,7 +15,7 @@ import type {
 import { UNCOMPARABLE } from '../capacity/build-document.ts';
 import { capacityView, loadName } from '../capacity/view.ts';
 import { shareText } from '../render/table.ts';
-import { windowsNotes } from '../windows/view.ts';
+import { isShorterThanWindow, shorterLength, shorterText, windowsNotes } from '../windows/view.ts';
 
 /** What the sentence, the limits and what is not claimed are made from. */
 export interface StatementFindings extends StatementFacts {
@@ -156,6 +156,16 @@ const ofBudget: Limits = ({ runs, multiplier }) =>
 const ofRecording: Limits = ({ recorded, window }) => {
   const mix = recorded.windows.find(({ chosenFor }) => chosenFor === 'mix');
   return [
+    ...(isShorterThanWindow(recorded)
+      ? [
+          {
+            code: 'shorter_than_window',
+            text: shorterText(recorded),
+            advice: `Record for longer, or choose among shorter windows: --window hardest=${shorterLength(recorded)}`,
+            decides: false,
+          },
+        ]
+      : []),
     ...windowsNotes(recorded).map((each) => ({ ...each, advice: '', decides: false })),
     ...(mix === undefined || window.chosenBy !== 'hardest'
       ? []
@@ -192,6 +202,7 @@ export function notClaimedOf(findings: StatementFindings): NotClaimed[] {
       window.harderThan === null
         ? 'harder windows: this one was chosen by hand'
         : recorded.compared > 1 &&
+          !isShorterThanWindow(recorded) &&
           `other windows, if the traffic changes: this one was harder than ${shareText(window.harderThan)} of ${recorded.compared.toLocaleString('en')} that were recorded`,
     filters: filtered.length > 0 && `requests that the filters left out (only ${filtered.join('; ')})`,
     redaction:

@@ -5,6 +5,7 @@ import type { StatementDocument, StatementLimit } from '../../documents/statemen
 import { isFound, loadName } from '../capacity/view.ts';
 import { headroomSentence } from '../headroom/view.ts';
 import { numberText, shareText } from '../render/table.ts';
+import { isShorterThanWindow } from '../windows/view.ts';
 import { partName, type StatementFindings, VIOLATED } from './limits.ts';
 
 interface Judged extends StatementFindings {
@@ -55,7 +56,7 @@ function windowText({ window, recorded }: Pick<StatementFindings, 'window' | 're
   if (compared < 2) return `the recorded ${length} (${since})`;
   const span = days >= 1 ? `${Math.round(days)} days` : formatMs(days * 86_400e3);
   const rank =
-    harderThan === null
+    harderThan === null || isShorterThanWindow(recorded)
       ? ''
       : `harder than ${percent(harderThan)} of ${compared.toLocaleString('en')} windows, `;
   return `the ${chosenBy === 'given' ? 'chosen' : chosenBy} ${length} of ${span} (${rank}${since})`;

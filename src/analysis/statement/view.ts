@@ -33,7 +33,7 @@ import {
 } from '../render/table.ts';
 import { valueText } from '../report/monitors.ts';
 import { nistSection } from '../report/nist.ts';
-import { calendarFigure } from '../windows/view.ts';
+import { calendarFigure, isShorterThanWindow } from '../windows/view.ts';
 import { partName } from './limits.ts';
 
 const TONES: Readonly<Record<StatementDocument['verdict'], Tone>> = {
@@ -343,7 +343,7 @@ export function planLines(plan: StatementPlan): string[] {
   const allS = parts.reduce((sum, { lengthS }) => sum + lengthS, searchS ?? 0);
   return linesOf(
     `Statement on ${capture} against ${target}`,
-    `  window: ${formatMs(window.lengthS * 1e3)} from ${at} (${window.chosenBy}${window.harderThan === null || recorded.compared < 2 ? '' : `, harder than ${shareText(window.harderThan)} of ${recorded.compared}`})`,
+    `  window: ${formatMs(window.lengthS * 1e3)} from ${at} (${window.chosenBy}${window.harderThan === null || recorded.compared < 2 || isShorterThanWindow(recorded) ? '' : `, harder than ${shareText(window.harderThan)} of ${recorded.compared}`})`,
     parts.map(({ part, lengthS, windowShare }) => {
       const of = windowShare < 1 ? `, the busiest ${shareText(windowShare)} of the window` : '';
       return `  ${partName(part, multiplier)}: ${formatMs(lengthS * 1e3)}${of}`;

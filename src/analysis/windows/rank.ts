@@ -14,7 +14,7 @@ export interface WindowSource {
 }
 
 export interface RankingOptions {
-  /** The times in which windows lie. The first and last window of each may lie in it only in part. */
+  /** The times in which windows lie, within what was recorded. The first and last window of each may lie in it only in part. */
   readonly ranges: readonly TimeRange[];
   /** Whole seconds. Windows lie side by side, counted from the epoch: those of 15 minutes begin at quarters of hours. */
   readonly lengthS: number;
@@ -32,6 +32,10 @@ export interface Dimension {
 export interface RankedWindows {
   /** Begin of each window, epoch microseconds, ascending. Other arrays have the same positions. */
   readonly starts: readonly number[];
+  /** What was recorded of each window: the first and the last one are seldom whole. */
+  readonly recorded: readonly TimeRange[];
+  /** Seconds of each window by which its rates are divided. */
+  readonly recordedS: readonly number[];
   readonly requests: readonly number[];
   /** Positions, the hardest window first. */
   readonly order: readonly number[];
@@ -59,6 +63,8 @@ const ENOUGH_SAMPLE = 5_000;
 const LOADED_SHARE = 0.01;
 /** The share of time in which executors are busy, below which hardly a request waits. */
 const HARDLY_BUSY = 0.25;
+/** A part of a window is counted as at least so long, unless less was recorded: a few requests make no rate. */
+const LEAST_PART_US = 10 * US_PER_S;
 /** Names with a smaller share of requests and of work are not compared, nor is one with almost all requests. */
 const LEAST_SHARE = 0.01;
 const MOST_SHARE = 0.9;
@@ -75,7 +81,7 @@ export function rankWindows(source: WindowSource, options: RankingOptions): Rank
   const ranges = inOrder(options.ranges, lengthUs);
   const hours = hoursOf(source, ranges);
   const servers = serversOf(source, ranges, hours, options.multiplier);
-  const statistics = new WindowStatistics(servers, lengthUs, options.multiplier);
+  const statistics = new WindowStatistics(servers, ranges, lengthUs, options.multiplier);
   for (const range of ranges) {
     statistics.begin(range);
     for (const row of source.rows(range)) statistics.add(row);
@@ -224,7 +230,7 @@ class NameColumns {
   }
 }
 
-/** Figures that are sums over a window, per second of it; `burst` is a maximum. */
+/** Figures that are sums over a window, per recorded second of it; `burst` is a maximum. */
 const FIGURES = ['work', 'requests', 'burst', 'promptTokens', 'outputTokens', 'requestBytes'] as const;
 type Figure = (typeof FIGURES)[number];
 
@@ -243,8 +249,12 @@ type OpenWindow = typeof NOTHING & {
 class WindowStatistics {
   /** One for each server. */
   readonly #waits: readonly WindowWaits[];
+  readonly #ranges: readonly TimeRange[];
   readonly #lengthUs: number;
+  readonly #leastPartUs: number;
   readonly #starts: number[] = [];
+  readonly #recorded: TimeRange[] = [];
+  readonly #recordedS: number[] = [];
   readonly #requests: number[] = [];
   readonly #columns: Readonly<Record<Figure, number[]>> = {
     ...{ work: [], requests: [], burst: [] },
@@ -262,9 +272,17 @@ class WindowStatistics {
   #silentUs = 0;
   #unstored = 0;
 
-  constructor(servers: readonly ComparedServer[], lengthUs: number, multiplier: number) {
+  constructor(
+    servers: readonly ComparedServer[],
+    ranges: readonly TimeRange[],
+    lengthUs: number,
+    multiplier: number,
+  ) {
     this.#waits = servers.map((server) => new WindowWaits(server, multiplier));
+    this.#ranges = ranges;
     this.#lengthUs = lengthUs;
+    const allUs = sumOf(ranges.map(({ fromUs, toUs }) => toUs - fromUs));
+    this.#leastPartUs = Math.max(US_PER_S, Math.min(LEAST_PART_US, lengthUs, allUs));
   }
 
   begin({ fromUs, toUs }: TimeRange): void {
@@ -316,6 +334,8 @@ class WindowStatistics {
     const fitted = only !== undefined && 'isOpen' in only.server ? (only.server as FittedServer) : null;
     return {
       starts: this.#starts,
+      recorded: this.#recorded,
+      recordedS: this.#recordedS,
       requests: this.#requests,
       order: this.#starts
         .map((_, at) => at)
@@ -360,8 +380,8 @@ class WindowStatistics {
 
   #named(dimension: 'model' | 'route', { names }: NameColumns): Dimension[] {
     const requests = sumOf(this.#requests);
-    const lengthS = this.#lengthUs / US_PER_S;
-    const workS = sumOf(this.#columns.work) * lengthS;
+    const lengths = this.#recordedS;
+    const workS = sumOf(this.#columns.work.map((work, at) => work * lengths[at]!));
     return [...names]
       .filter(([, { total }]) => {
         const share = total.requests / requests;
@@ -370,7 +390,7 @@ class WindowStatistics {
       .map(([subject, { values }]) => ({
         dimension,
         subject,
-        values: this.#starts.map((_, at) => (values[at] ?? 0) / lengthS),
+        values: this.#starts.map((_, at) => (values[at] ?? 0) / lengths[at]!),
       }));
   }
 
@@ -378,13 +398,32 @@ class WindowStatistics {
     const window = this.#open;
     if (window === null) return;
     this.#open = null;
-    const lengthS = this.#lengthUs / US_PER_S;
+    const recorded = this.#recordedOf(window.fromUs);
+    const recordedUs = sumOf(recorded.map(({ fromUs, toUs }) => toUs - fromUs));
+    const recordedS = Math.max(recordedUs, this.#leastPartUs) / US_PER_S;
     this.#starts.push(window.fromUs);
+    this.#recorded.push({ fromUs: recorded[0]!.fromUs, toUs: recorded.at(-1)!.toUs });
+    this.#recordedS.push(recordedS);
     this.#requests.push(window.requests);
     for (const waits of this.#waits) waits.end(window.requests);
     const { workS, requests, burst, promptTokens, outputTokens, requestBytes } = window;
-    const sums = { work: workS, requests, burst: burst * lengthS, promptTokens, outputTokens, requestBytes };
-    for (const name of FIGURES) this.#columns[name].push(sums[name] / lengthS);
+    const sums = {
+      work: workS,
+      requests,
+      burst: burst * recordedS,
+      promptTokens,
+      outputTokens,
+      requestBytes,
+    };
+    for (const name of FIGURES) this.#columns[name].push(sums[name] / recordedS);
+  }
+
+  /** The parts of a window within the ranges. */
+  #recordedOf(windowUs: number): TimeRange[] {
+    const endUs = windowUs + this.#lengthUs;
+    return this.#ranges
+      .filter(({ fromUs, toUs }) => fromUs < endUs && toUs > windowUs)
+      .map(({ fromUs, toUs }) => ({ fromUs: Math.max(windowUs, fromUs), toUs: Math.min(endUs, toUs) }));
   }
 
   #addSilence(toUs: number): void {

@@ -31,6 +31,8 @@ import { isOfMix } from './build-document.ts';
 const MOST_DAYS = 35;
 /** Dimensions that are named in the sentence about a window; the table has all. */
 const MOST_NAMED = 4;
+/** Lengths that are proposed for a recording shorter than a window. */
+const SHORTER = { '15m': 900, '5m': 300, '1m': 60, '10s': 10, '1s': 1 };
 const HOURS = Array.from({ length: 24 }, (_, hour) => hour);
 const LEAST_HOURS = 24;
 
@@ -55,8 +57,11 @@ export function windowsText(document: RankedWindowsDocument): string[] {
 export function windowsPage(document: RankedWindowsDocument, assets: PageAssets): string {
   const { timeZone, windows, capture } = document;
   const [chosen] = windows;
-  const headline =
-    chosen === undefined ? 'No window' : `${rangeText(chosen, timeZone)} is the hardest window of ${capture}`;
+  const headline = isShorterThanWindow(document)
+    ? shorterText(document)
+    : chosen === undefined
+      ? 'No window'
+      : `${rangeText(chosen, timeZone)} is the hardest window of ${capture}`;
   const tables = [windowsTable(document), dimensionsTable(document)];
   const notes = notesOf(document);
   const body = [
@@ -64,7 +69,7 @@ export function windowsPage(document: RankedWindowsDocument, assets: PageAssets)
     tilesOf([
       {
         label: 'harder than',
-        value: shareText(chosen?.harderThan),
+        value: rankText(document, chosen?.harderThan),
         note: `of ${windowsOf(document)}`,
       },
       ...document.hardest.flatMap((each, at) =>
@@ -92,6 +97,11 @@ function chosenLines(document: RankedWindowsDocument): string[] {
   const [chosen] = windows;
   const mix = windows.find(({ chosenFor }) => chosenFor === 'mix');
   if (chosen === undefined) return [];
+  if (isShorterThanWindow(document))
+    return [
+      `${shorterText(document)}: none is harder than another`,
+      `To rank shorter windows: reprise windows ${shellWord(capture)} --length ${shorterLength(document)}`,
+    ];
   const lacking = lackingIn(document, chosen);
   const wait = chosen.values[document.hardest.findIndex(({ dimension }) => dimension === 'wait')] ?? 0;
   const named = lacking
@@ -154,7 +164,7 @@ function windowsTable(document: RankedWindowsDocument): Table {
     ),
     rows: windows.map((window) => [
       `${rangeText(window, timeZone)}${window.chosenFor === 'mix' ? ' (mix)' : ''}`,
-      shareText(window.harderThan),
+      rankText(document, window.harderThan),
       ...shown.map(({ each, at }) => valueText(each, window.values[at] ?? null)),
     ]),
   };
@@ -208,7 +218,29 @@ function valueText({ dimension }: HardestIn, value: number | null): string {
 
 function spanText(document: RankedWindowsDocument): string {
   const { from, to, timeZone, days, requests } = document;
-  return `${timeText(from, timeZone)} to ${timeText(to, timeZone)} ${timeZone} (${daysText(days)}), ${many(requests, 'request')} in ${windowsOf(document)}`;
+  return `${timeText(from, timeZone)} to ${timeText(to, timeZone)} ${timeZone} (${daysText(days)}), ${many(requests, 'request')}${isShorterThanWindow(document) ? '' : ` in ${windowsOf(document)}`}`;
+}
+
+/** Whether less was recorded than a window is long, so that no window can be compared with another. */
+export function isShorterThanWindow({
+  days,
+  lengthS,
+}: Pick<RankedWindowsDocument, 'days' | 'lengthS'>): boolean {
+  return days * 86_400 < lengthS;
+}
+
+export function shorterText({ lengthS }: Pick<RankedWindowsDocument, 'lengthS'>): string {
+  return `The recording is shorter than one window of ${lengthText(lengthS)}`;
+}
+
+/** The longest proposed length that the recording has twice. */
+export function shorterLength({ days }: Pick<RankedWindowsDocument, 'days'>): string {
+  const found = Object.entries(SHORTER).find(([, lengthS]) => 2 * lengthS <= days * 86_400);
+  return found?.[0] ?? '1s';
+}
+
+function rankText(document: RankedWindowsDocument, harderThan: number | undefined): string {
+  return isShorterThanWindow(document) ? NONE : shareText(harderThan);
 }
 
 function daysText(days: number): string {
@@ -217,7 +249,11 @@ function daysText(days: number): string {
 
 /** `1,342 windows of 15 min`. */
 function windowsOf({ compared, lengthS }: RankedWindowsDocument): string {
-  return `${many(compared, 'window')} of ${formatMs(lengthS * 1e3).replace('.0 ', ' ')}`;
+  return `${many(compared, 'window')} of ${lengthText(lengthS)}`;
+}
+
+function lengthText(lengthS: number): string {
+  return formatMs(lengthS * 1e3).replace('.0 ', ' ');
 }
 
 /** `1,342 windows`. */

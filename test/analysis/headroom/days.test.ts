@@ -16,6 +16,8 @@ function rankedFrom(
 ): RankedWindows {
   return {
     starts: requests.map((_, at) => MONDAY_US + hour * HOUR_US + at * QUARTER_S * 1e6),
+    recorded: [],
+    recordedS: requests.map(() => QUARTER_S),
     requests,
     order: [],
     dimensions: work === null ? [] : [{ dimension: 'work', subject: null, values: work }],

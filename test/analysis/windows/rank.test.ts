@@ -161,7 +161,8 @@ test('two weeks stand for a month, a hole in them is named, and the calendar mar
     lengthS,
   });
   expect(rankedWindowsSchema.parse(document)).toEqual(document);
-  expect(document).toMatchObject({ isMonth: true, days: 14, empty: 40 });
+  expect(document).toMatchObject({ isMonth: true, empty: 40 });
+  expect(document.days).toBeCloseTo(14, 0);
   expect(document.silentS / 3_600).toBeCloseTo(41, 0);
   expect(Date.parse(document.windows[0]!.from)).toBe(BEGIN_US / 1e3 + 200 * 3_600e3);
   const lines = windowsText(document);
