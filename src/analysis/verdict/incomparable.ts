@@ -82,7 +82,7 @@ export function incomparableAdvice(facts: Incomparable): string {
     case 'mismatches':
       return "See them by kind: reprise report RUN. Leave out what may vary with --check ignore=POINTER, or set your own limit: --slo 'mismatch: rate<0.1'.";
     case 'answers':
-      return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it anew.';
+      return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it again.';
   }
 }
 

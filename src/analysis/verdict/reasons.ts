@@ -544,7 +544,7 @@ const CATALOGUE = {
     means: 'A cache, an error page or a smaller model passes every objective.',
     advice: ({ why }) =>
       why === 'not_asked'
-        ? 'Give --compare-at-1x: it plays at 1x first and compares latency, statuses and sizes with the recording.'
+        ? 'Give --compare-at-1x: it replays at 1x first and compares latency, statuses and sizes with the recording.'
         : 'Take a recording that has answers, or a longer one.',
   }),
   diverged: entry<{ requests: number; share: number }>({
