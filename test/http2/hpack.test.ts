@@ -183,6 +183,30 @@ it('gives every list of a connection, whatever its encoder chose', () => {
   );
 });
 
+it('equal blocks mean what the table makes of them, even just after one was decoded', () => {
+  const decoder = new HpackDecoder();
+  /** A literal that is stored, and a reference to the newest field. */
+  const stored = (value: string) => Buffer.concat([hex('40 01 61 01'), Buffer.from(value)]);
+  const newest = hex('be');
+  const seen = ['x', 'y', 'y'].flatMap((value) => {
+    decoder.decode(stored(value));
+    return [newest, newest].map((block) => pairs(decoder.decode(block))?.[0]?.[1]);
+  });
+  expect(seen).toEqual(['x', 'x', 'y', 'y', 'y', 'y']);
+  // An emptied table names nothing, so the block is refused as it would have been before.
+  expect(decoder.decode(hex('20'))).toEqual([]);
+  expect(decoder.decode(newest)).toBeNull();
+});
+
+it('has the size of a list also where its block is known', () => {
+  const decoder = new HpackDecoder();
+  const sizes = ['82', '82', '86 84', '82', '86 84'].map((block) => {
+    decoder.decode(hex(block));
+    return decoder.listBytes;
+  });
+  expect(sizes).toEqual([42, 42, 81, 42, 81]);
+});
+
 it('never throws on random bytes, and stays ended once it has ended', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 6 }), (blocks) => {

@@ -6,7 +6,7 @@ import { FRAME_HEADER_BYTES, type FrameHead, writeFrameHeader } from './frames.t
 /**
  * Payloads of at least this size are kept by reference. Smaller ones are copied, because each kept chunk has a cost.
  */
-const REFERENCED_BYTES = 8 * 1024;
+export const REFERENCED_BYTES = 8 * 1024;
 /** Memory of a kept chunk besides its bytes. */
 const REFERENCE_COST_BYTES = 1024;
 /** Headers and small payloads are copied into blocks of this size. */

@@ -1,6 +1,7 @@
 import { LIMITS } from '../../core/limits.ts';
 import { type FrameListener, FrameReader } from '../../http2/frames.ts';
 import { type FieldList, HpackDecoder } from '../../http2/hpack.ts';
+import { REFERENCED_BYTES } from './frame-queue.ts';
 import type { CloseCause } from './frames.ts';
 
 /** What one stream is fed to: towards the recorder it is a separate connection with one exchange. */
@@ -94,8 +95,8 @@ export class Http2Streams {
     this.#directions[side === 'client' ? 'server' : 'client'].decoder.allowTable(bytes);
   }
 
-  /** @param fields null if they are too many for what came, so that the stream is given up */
-  fields(side: Side, number: number, fields: FieldList | null, endsStream: boolean): void {
+  /** @param head null if its fields are too many for what came, so that the stream is given up */
+  fields(side: Side, number: number, head: HeadText | null, endsStream: boolean): void {
     let stream = this.#streams.get(number);
     if (stream === undefined) {
       if (side === 'server' || number <= this.#latest || number % 2 === 0) return;
@@ -104,7 +105,7 @@ export class Http2Streams {
     }
     const full =
       this.#streams.size > LIMITS.connectionStreams || this.#host.streams.open > LIMITS.openStreams;
-    if (full || fields === null || !stream.fields(side, fields, endsStream)) this.#giveUp(stream, side);
+    if (full || head === null || !stream.fields(side, head, endsStream)) this.#giveUp(stream, side);
     else this.#touch(stream);
   }
 
@@ -169,6 +170,9 @@ class Direction implements FrameListener {
   readonly reader: FrameReader = new FrameReader(this);
   readonly #side: Side;
   readonly #streams: Http2Streams;
+  /** The texts of the latest list, and of the one before. */
+  #latest: HeadText | null = null;
+  #before: HeadText | null = null;
   /** The stream of the current DATA frame. */
   #stream = 0;
   /** A chunk without bytes would end the body, so an empty frame gives none. */
@@ -187,8 +191,17 @@ class Direction implements FrameListener {
     const { listBytes } = this.decoder;
     const affords = listBytes <= this.#credit;
     if (affords) this.#credit -= listBytes;
-    this.#streams.fields(this.#side, stream, affords ? fields : null, endsStream);
+    this.#streams.fields(this.#side, stream, affords ? this.#textOf(fields) : null, endsStream);
     return true;
+  }
+
+  /** The decoder gives the same list for equal blocks. Two lists, because an answer has a head and trailers. */
+  #textOf(fields: FieldList): HeadText {
+    if (this.#latest?.fields === fields) return this.#latest;
+    const before = this.#before;
+    this.#before = this.#latest;
+    this.#latest = before?.fields === fields ? before : headTextOf(this.#side, fields);
+    return this.#latest;
   }
 
   /** This many bytes came. */
@@ -235,6 +248,9 @@ class Direction implements FrameListener {
   }
 }
 
+/** Pieces of this size and more are kept by the queue. */
+const SCRATCH = Buffer.allocUnsafeSlow(REFERENCED_BYTES);
+
 /** A request or an answer, as far as it came, and what of it is still to be fed. */
 class Message {
   state: 'head' | 'body' | 'ended' = 'head';
@@ -251,14 +267,18 @@ class Message {
     this.state = 'ended';
   }
 
-  /** Everything added since the last call, in one piece; null if nothing was. Texts are latin1. */
+  /**
+   * Everything added since the last call, in one piece; null if nothing was. Texts are latin1. A small piece is valid
+   * until the next one: the queue copies it.
+   */
   take(): Buffer | null {
     const parts = this.#parts;
     const [first] = parts;
     if (first === undefined) return null;
     let taken = first;
     if (parts.length > 1 || typeof taken === 'string') {
-      taken = Buffer.allocUnsafe(this.#bytes);
+      taken =
+        this.#bytes < SCRATCH.length ? SCRATCH.subarray(0, this.#bytes) : Buffer.allocUnsafe(this.#bytes);
       let at = 0;
       for (const part of parts)
         at += typeof part === 'string' ? taken.write(part, at, 'latin1') : part.copy(taken, at);
@@ -292,16 +312,14 @@ class Stream {
   }
 
   /** A head, an interim head, or trailers. @returns false if it is malformed (RFC 9113 section 8.1.1) */
-  fields(side: Side, fields: FieldList, endsStream: boolean): boolean {
+  fields(side: Side, { line, lines }: HeadText, endsStream: boolean): boolean {
     const message = this.message(side);
     if (message.state === 'ended') return true;
-    const lines = linesOf(fields);
     if (lines === null) return false;
     if (message.state === 'body') {
       if (endsStream) message.end(lines);
       return endsStream;
     }
-    const line = side === 'client' ? requestLine(fields) : statusLine(fields);
     if (line === null) return false;
     message.add(`${line}${lines}\r\n`);
     if (INTERIM.test(line)) return !endsStream;
@@ -321,6 +339,20 @@ class Stream {
       this.tap.client(bytes);
     }
   }
+}
+
+/** A header list as text. */
+interface HeadText {
+  readonly fields: FieldList;
+  /** The first line of a head; null if it cannot be formed, as of trailers. */
+  readonly line: string | null;
+  /** Null if a field could not be one line. */
+  readonly lines: string | null;
+}
+
+function headTextOf(side: Side, fields: FieldList): HeadText {
+  const line = side === 'client' ? requestLine(fields) : statusLine(fields);
+  return { fields, line, lines: linesOf(fields) };
 }
 
 /** There is no switch of protocols in HTTP/2. */
