@@ -90,3 +90,51 @@ describe('a search', () => {
     expect(other.stderr).toContain('asked for something else');
   });
 });
+
+describe('a search on a recording with a few requests whose clients left early', () => {
+  /** Two of the hundred requests of each second were left after 20 ms, before an answer that takes 60 ms. */
+  const capture = () =>
+    captureOf(
+      requestsOf(300, 10_000).map((each, at) =>
+        at % 50 === 7
+          ? {
+              ...each,
+              outcome: 'client_aborted' as const,
+              clientLeftOffsetUs: 20_000,
+              status: null,
+              firstByteOffsetUs: null,
+              lastByteOffsetUs: null,
+              response: null,
+            }
+          : each,
+      ),
+    );
+  const slow = () =>
+    serverOf((_, response) => {
+      setTimeout(() => response.writeHead(200).end('{"outputs":[]}'), 60);
+    });
+
+  it('judges its windows by the answers, which it waits for', async () => {
+    const server = await slow();
+    const args = ['--json', '--multiplier', '1..1', '--budget', '30s'];
+    const document = searchedDocument(await search(capture(), server.url, args));
+    const windows = document.steps.flatMap((step) => step.windows);
+    expect(windows.length).toBeGreaterThan(0);
+    // Whether the host was fast enough is not the subject, so a window may be void for that.
+    for (const { doubts, sent, completed } of windows) {
+      expect(doubts).not.toContain('censored');
+      expect(completed).toBe(sent);
+    }
+  });
+
+  it('leaves a window undecided if it was told to leave as they did', async () => {
+    const server = await slow();
+    const args = ['--json', '--multiplier', '1..1', '--cancels', 'replay', '--budget', '30s'];
+    const document = searchedDocument(await search(capture(), server.url, args));
+    expect(document.breakingPoint.passes).toBeNull();
+    for (const window of document.steps.flatMap((step) => step.windows)) {
+      expect(window.result).toBe('void');
+      expect(window.doubts).toContain('censored');
+    }
+  });
+});

@@ -26,6 +26,7 @@ import {
   type View,
 } from '../render/table.ts';
 import { labelsText, targetFirst, valueText } from '../report/monitors.ts';
+import { wordsOf } from '../verdict/reasons.ts';
 import { observedText as amountText } from '../verdict/violation.ts';
 import { UNCOMPARABLE } from './build-document.ts';
 import { goodLimitsOf, goodLimitsText } from './good-requests.ts';
@@ -45,7 +46,7 @@ const PASS_TEXT = 'A load passes if half of its windows are good. p50 to p99 are
 
 /** Why a search ended without a breaking point or with a wide interval, and what to do. */
 const ENDS: Readonly<
-  Record<Exclude<EndedBy, 'resolved'>, { readonly text: string; readonly advice: string }>
+  Record<Exclude<EndedBy, 'resolved' | 'unjudged'>, { readonly text: string; readonly advice: string }>
 > = {
   target_failed: {
     text: 'the target did not come back to its speed at rest after the last step',
@@ -71,10 +72,6 @@ const ENDS: Readonly<
   budget: {
     text: 'the time ran out before the interval was as narrow as requested',
     advice: 'Repeat the command with a larger --budget.',
-  },
-  unjudged: {
-    text: 'windows say nothing of the target: they hold too few requests, or their answers are none of production’s',
-    advice: 'See the reasons of the steps. A longer --step holds more requests.',
   },
   recording: {
     text: 'hardly a recorded request waited, so the number of requests that the server can process together is unknown',
@@ -110,9 +107,29 @@ function endText(document: CapacityDocument): { text: string; advice: string } |
   const { endedBy, forecast, steps } = document;
   if (endedBy === 'target_failed' && steps.length === 0) return NOT_BEGUN;
   if (endedBy === 'resolved') return isAsWideAsNoise(document) ? noiseText(document) : null;
+  if (endedBy === 'unjudged') return unjudgedText(document);
   const { text, advice } = ENDS[endedBy];
   const goesOn = forecast === undefined && (endedBy === 'budget' || endedBy === 'interrupted');
   return { text, advice: goesOn ? `${advice} With the same --out it goes on from here.` : advice };
+}
+
+/** Why windows could not be judged: the titles of their doubts, and what to do about them. */
+function unjudgedText({ steps }: CapacityDocument): { text: string; advice: string } {
+  const windows = steps.flatMap((step) => step.windows).filter(({ result }) => result === 'void');
+  const codes = [...new Set(windows.flatMap(({ doubts }) => doubts))].filter((code) => !isOfGenerator(code));
+  const words = codes.flatMap((code) => ({ title: code, advice: null, ...wordsOf(code), code }));
+  const advice = words.map((each) =>
+    isTooShort(each) ? 'A longer --step holds more requests.' : each.advice,
+  );
+  const known = new Set(advice.filter((each) => each !== null));
+  return {
+    text: `windows do not show whether the objectives hold${words.length === 0 ? '' : ': '}${words.map(({ title }) => `${title.charAt(0).toLowerCase()}${title.slice(1)}`).join('; ')}`,
+    advice: known.size === 0 ? 'See the reasons of the steps.' : [...known].join(' '),
+  };
+}
+
+function isTooShort({ code }: { readonly code: string }): boolean {
+  return code === 'too_few_samples' || code === 'slice_empty';
 }
 
 /** An interval cannot be narrower than the noise of the target, so the search ends there. */

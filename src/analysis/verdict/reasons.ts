@@ -674,6 +674,13 @@ export function reason<Code extends ReasonCode>(
   };
 }
 
+/** The words of a code that need no figures of a run; null for a code without an entry. */
+export function wordsOf(code: string): { readonly title: string; readonly advice: string | null } | null {
+  if (!Object.hasOwn(CATALOGUE, code)) return null;
+  const { title, advice } = CATALOGUE[code as ReasonCode];
+  return { title, advice: typeof advice === 'string' ? advice : null };
+}
+
 /** The text with its figures, and the advice. */
 export function worded<Facts>({ text, advice }: Words<Facts>, facts: Facts) {
   return { text: text(facts), advice: typeof advice === 'string' ? advice : advice(facts) };

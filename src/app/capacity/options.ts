@@ -185,8 +185,10 @@ export function resolveCapacityOptions(
   const own = readOptions(SEARCH_OPTIONS, askedFor(SEARCH_OPTIONS, asked), problems);
   const forSteps = askedFor(STEP_OPTIONS, asked);
   const { scaling } = readOptions(SCALING, askedFor(SCALING, asked), new Problems());
+  // An answer that nobody waited for leaves a window undecided, and so the whole search.
+  const waiting = { ...forSteps.stated, cancels: forSteps.stated.cancels ?? 'begun' };
   // A simulation is like a dry run here: it sends nothing and needs no target.
-  const stated = own.simulate ? { ...forSteps.stated, dryRun: true } : forSteps.stated;
+  const stated = own.simulate ? { ...waiting, dryRun: true } : waiting;
   const ofRun = { ...forSteps, stated };
   const run = problems.attempt(
     () =>

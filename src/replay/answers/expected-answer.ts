@@ -20,8 +20,11 @@ export const NOTHING_EXPECTED: ExpectedAnswer = Object.freeze({
   cancelAfterNs: null,
 });
 
-/** What to do if the recorded client left before its answer was complete. */
-export const CANCEL_POLICIES = ['replay', 'wait'] as const;
+/**
+ * What to do if the recorded client left before its answer was complete. `begun`: leave as it did only if its answer had
+ * begun, otherwise wait.
+ */
+export const CANCEL_POLICIES = ['replay', 'begun', 'wait'] as const;
 type CancelPolicy = (typeof CANCEL_POLICIES)[number];
 
 /** Protocols without token counts in their answers. */
@@ -61,6 +64,7 @@ export class AnswerForecast {
    */
   #cancelAfterNs(row: ExchangeRow): number | null {
     if (row.outcome !== 'client_aborted' || this.#cancels === 'wait') return null;
+    if (this.#cancels === 'begun' && row.firstByteOffsetUs === null) return null;
     if (row.clientLeftOffsetUs !== null) return row.clientLeftOffsetUs * 1_000;
     this.untimedCancels += 1;
     return null;

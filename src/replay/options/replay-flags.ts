@@ -105,7 +105,7 @@ const SCALING_OPTIONS = grouped('Load and scaling', {
 const ANSWER_OPTIONS = grouped('Responses', {
   cancels: value(
     '--cancels <how>',
-    `what to do when a recorded client disconnected: ${CANCEL_POLICIES.join(' or ')}`,
+    'what to do when a recorded client disconnected: replay it, wait for the answer, or replay it only if the answer had begun (default of a search: begun)',
     word(CANCEL_POLICIES),
     { default: 'replay' },
   ),

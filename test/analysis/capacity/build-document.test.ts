@@ -277,3 +277,19 @@ test('a step that the end of the budget cut counts by the windows that it had', 
   expect(isEarly('hopeless')).toEqual([false, true]);
   expect(isEarly('failed')).toEqual([false, true]);
 });
+
+test('a search that clients who left kept undecided names them, and how to wait for their answers', () => {
+  const step = playedAt(1);
+  const undecided = (doubts: string[]) => ({
+    ...step,
+    windows: step.windows.map((each) => ({ ...each, result: 'void' as const, doubts })),
+  });
+  const reasonsFor = (doubts: string[]) => capacityView(searched([undecided(doubts)], 'unjudged')).reasons;
+  const [left] = reasonsFor(['censored']);
+  expect(left).toMatchObject({ code: 'unjudged' });
+  expect(left?.text).toContain('clients left');
+  expect(left?.advice).toContain('--cancels wait');
+  expect(left?.advice).not.toContain('--step');
+  expect(reasonsFor(['too_few_samples'])[0]?.advice).toContain('--step');
+  expect(reasonsFor(['achieved_below'])[0]?.advice).not.toContain('--step');
+});
