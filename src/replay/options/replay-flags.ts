@@ -105,7 +105,7 @@ const SCALING_OPTIONS = grouped('Load and scaling', {
 const ANSWER_OPTIONS = grouped('Responses', {
   cancels: value(
     '--cancels <how>',
-    'what to do when a recorded client disconnected: replay it, wait for the answer, or replay it only if the answer had begun (default of a search: begun)',
+    'what to do when a recorded client disconnected: replay, wait, or begun (replay it only if the answer had begun: the default of capacity and statement)',
     word(CANCEL_POLICIES),
     { default: 'replay' },
   ),
