@@ -401,6 +401,8 @@ export class ExchangeBuilder {
     const onIssued = this.#issuing(this.#linked.number);
     this.#linking(({ linker, budget }) => {
       linker.answerHead(text, onIssued);
+      const mayIssue = type === 'document' || type === 'events' || type === 'lines';
+      if (mayIssue && !isPlain(scanned.fields.contentEncoding)) linker.onMissed('unread', 1);
       const streams = (type === 'events' || type === 'lines') && isReadable(scanned, framing);
       if (!streams || !isPlain(scanned.fields.contentEncoding)) return;
       if (!budget.reserve(EventData.heldBytes)) {

@@ -182,6 +182,16 @@ describe('links while recording', () => {
     expect(missed).toEqual({ unread: 1 });
   });
 
+  it('are not searched for in compressed answers, which are counted', () => {
+    const { linker, missed } = counting();
+    const exchanges = recorded(
+      linker,
+      [post({}), answer({ id: ID }, `${JSON_TYPE}Content-Encoding: gzip\r\n`)],
+      [post({ previous_response_id: ID }), answer({})],
+    );
+    expect([countsOf(exchanges), missed]).toEqual([[0, 0], { unread: 1 }]);
+  });
+
   it('need memory of the budget, and cost nothing but themselves without it', () => {
     const charged: number[] = [];
     const missed: LinkLimit[] = [];
