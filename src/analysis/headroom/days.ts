@@ -18,8 +18,8 @@ export function demandOfDays(
   calendar: DayCalendar,
 ): Pick<DemandDocument, 'days' | 'leftOut' | 'perSecond'> {
   const { starts, requests, recordedS, dimensions } = ranked;
-  const rates = requests.map((count, at) => count / recordedS[at]!);
-  const work = dimensions.find(({ dimension }) => dimension === 'work')?.values ?? rates;
+  const perS = dimensions.find(({ dimension }) => dimension === 'work')?.values;
+  const work = perS?.map((each, at) => each * recordedS[at]!) ?? requests;
   const lengthUs = lengthS * US_PER_S;
   const isReplayed = (fromUs: number) =>
     replayed.some((range) => fromUs < range.toUs && fromUs + lengthUs > range.fromUs);
@@ -39,7 +39,7 @@ export function demandOfDays(
   if (calendar.dayOf(first - HOUR_US) === calendar.dayOf(first)) partial.add(calendar.dayOf(first));
   if (calendar.dayOf(end - 1) === calendar.dayOf(end + HOUR_US)) partial.add(calendar.dayOf(end));
   const days = [...most].flatMap(([day, demand]) => (partial.has(day) ? [] : [{ day, demand }]));
-  return { days, leftOut: partial.size, perSecond: rates[hardest]! };
+  return { days, leftOut: partial.size, perSecond: requests[hardest]! / lengthS };
 }
 
 /** The interval of the breaking point that a search found; null if no load is known to pass. */

@@ -353,7 +353,8 @@ class WindowStatistics {
 
   /** The rank of each window by its waits, 0 for the hardest. */
   #ranksBy(waits: readonly number[]): number[] {
-    const { work } = this.#columns;
+    // Not the rate of work: the few requests of a short part would be harder than all of a window.
+    const work = this.#columns.work.map((each, at) => each * this.#recordedS[at]!);
     const harder = (a: number, b: number) =>
       waits[b]! - waits[a]! || work[b]! - work[a]! || this.#requests[b]! - this.#requests[a]! || a - b;
     const ranks: number[] = [];
