@@ -4,7 +4,10 @@ import { type FieldList, HpackDecoder } from '../../http2/hpack.ts';
 import { REFERENCED_BYTES } from './frame-queue.ts';
 import type { CloseCause } from './frames.ts';
 
-/** What one stream is fed to: towards the recorder it is a separate connection with one exchange. */
+/**
+ * What one stream is fed to: towards the recorder it is a separate connection with one exchange. Bytes that are fewer
+ * than `REFERENCED_BYTES` change after the call, so they are copied within it.
+ */
 export interface StreamTap {
   /** Its number; null if it is not recorded. */
   readonly connection: number | null;
