@@ -63,7 +63,7 @@ describe.skipIf(!hasChromium)('the page of a comparison in a browser (needs Debi
     );
     // The chart and the tile tell one ratio, and both sides are named above them.
     const tile = page.locator('.tiles li', { hasText: 'latency p50' }).last();
-    const ratio = await tile.locator('b').textContent();
+    const ratio = (await tile.locator('b').textContent())?.replace('\u00a0', ' ');
     expect(await page.locator('.wide text.ink').first().textContent()).toContain(`latency p50: ${ratio} `);
     expect(await page.locator('main > p').first().textContent()).toMatch(/^A: known against http.* UTC$/);
     expect(await page.locator('.findings code').first().textContent()).toBe('latency_p50_worse');
