@@ -39,7 +39,7 @@ const SEGMENT_SUFFIX = '.sqlite';
 
 export const SHOW_OPTIONS = {
   slowest: value('--slowest <n>', 'the n with the greatest latency', parseListed),
-  failed: toggle('--failed', 'only those without a complete answer, or with a 5xx'),
+  failed: toggle('--failed', 'only failed ones: a 5xx, or no complete answer although the client waited'),
   route: text('--route <route>', 'only this route, as a list names it; a path alone is of any method'),
   model: text('--model <name>', 'only those to this model'),
   status: value('--status <code>', 'only those with this status: 404, or 4xx for a class', parseStatus),

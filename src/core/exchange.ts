@@ -109,12 +109,17 @@ export function isClientError(status: number): boolean {
 }
 
 /**
- * Whether a recorded exchange failed: no complete answer, or a 5xx. Any other status is an answer. Of
- * an imported arrival no failure is known.
+ * Whether a recorded exchange failed, as the metric `errors` counts it: a 5xx, or no complete answer although the client
+ * waited for it. A client that leaves is no failure of the server. Of an imported arrival no failure is known.
  */
-export function hasExchangeFailed(exchange: Pick<ExchangeFacts, 'outcome' | 'status'>): boolean {
-  const { status } = exchange;
-  return isBrokenOff(exchange) || (status !== null && status >= FIRST_SERVER_ERROR);
+export function hasExchangeFailed({ outcome, status }: Pick<ExchangeFacts, 'outcome' | 'status'>): boolean {
+  const isServerError = status !== null && status >= FIRST_SERVER_ERROR;
+  return isServerError || outcome === 'upstream_failed' || outcome === 'timed_out';
+}
+
+/** Whether nothing is known against a complete answer below 500: it did not fail, and its client did not leave. */
+export function hasWholeAnswer(exchange: Pick<ExchangeFacts, 'outcome' | 'status'>): boolean {
+  return !isBrokenOff(exchange) && !hasExchangeFailed(exchange);
 }
 
 /**

@@ -366,12 +366,14 @@ export const profileSchema = z.object({
   concurrency,
   errors: z
     .object({
-      failed: count.nullable().describe('No complete answer, or a 5xx.'),
+      failed: count
+        .nullable()
+        .describe('As `errors` counts it: a 5xx, or no complete answer although the client waited for it.'),
       failedShare: maybeNumber.describe('Of requests with a known outcome.'),
       serverErrors: count.nullable(),
       clientErrors: count.nullable(),
       tooManyRequests: count.nullable(),
-      clientAborted: count.nullable(),
+      clientAborted: count.nullable().describe('Clients that left before the end. They are not failures.'),
       upstreamFailed: count.nullable(),
       timedOut: count.nullable(),
       answerErrors: z

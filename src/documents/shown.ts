@@ -56,7 +56,7 @@ const shown = z.object({
   result: maybeText.describe(
     '`completed`, or how it ended otherwise: `client_aborted`, `reset`, `refused` …; null if an import does not say.',
   ),
-  failed: z.boolean().describe('No complete answer, or a 5xx.'),
+  failed: z.boolean().describe('A 5xx, or no complete answer although the client waited for it.'),
   streamed: z.boolean().nullable(),
   requestBytes: count.nullable(),
   responseBytes: count.nullable(),

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { parseObjectives } from '../../src/documents/metrics/objectives.ts';
+import type { ProfileDocument } from '../../src/documents/profile.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -51,6 +52,27 @@ describe('reprise init', () => {
     // A late generator is never a FAIL.
     expect(['PASS', 'INCONCLUSIVE']).toContain(document.verdict);
     expect(server.requests).toHaveLength(300);
+  });
+
+  test('does not count clients that left as failures, nor does profile, as a replay', async () => {
+    const [left, failed, count] = [15, 11, 2_462];
+    const capture = captureOf(
+      recorded(Array.from({ length: count }, () => LATENCY_US)).map((each, at) => {
+        if (at < left) return { ...each, outcome: 'client_aborted', response: null, status: null };
+        return at < left + failed ? { ...each, status: 500 } : each;
+      }),
+    );
+    const profiled = await runCommand(['profile', capture, '--json']);
+    const { errors } = JSON.parse(profiled.stdout) as ProfileDocument;
+    expect(errors).toMatchObject({ failed, clientAborted: left, failedShare: failed / (count - left) });
+    const { stdout } = await scenarioFor(capture);
+    expect(stdout).toContain('errors: rate<0.01\n');
+    const server = await serverOf();
+    const played = await runCommand([
+      ...['replay', capture, '--target', server.url, '--json', '--multiplier', '4'],
+      ...['--out', join(temporaryDirectory(), 'run')],
+    ]);
+    expect(documentOf(played).asRecorded?.failedShare).toBe(errors.failedShare);
   });
 
   test('without a target writes none, and every other setting is valid', async () => {

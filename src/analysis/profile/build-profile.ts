@@ -205,8 +205,8 @@ function errorsOf(statistics: ProfileStatistics): ProfileDocument['errors'] {
 }
 
 /** Counts that depend on outcomes; null if there are requests, but no outcome is known. */
-function whereEnded<Counts>({ requests, ended }: ProfileStatistics, counts: Counts): Counts | null {
-  return requests > 0 && ended === 0 ? null : counts;
+function whereEnded<Counts>({ requests, ended, outcomes }: ProfileStatistics, counts: Counts): Counts | null {
+  return requests > 0 && ended + outcomes.client_aborted === 0 ? null : counts;
 }
 
 function retriesOf(statistics: ProfileStatistics): ProfileDocument['retries'] {

@@ -2,6 +2,7 @@ import {
   type ExchangeRow,
   FIRST_SERVER_ERROR,
   hasExchangeFailed,
+  hasWholeAnswer,
   OUTCOMES,
   type Outcome,
 } from '../../core/exchange.ts';
@@ -68,7 +69,7 @@ export class ProfileStatistics {
   ) as Record<Outcome, number>;
   readonly errors = { serverErrors: 0, clientErrors: 0, tooManyRequests: 0, failed: 0 };
   readonly windows: ProfiledWindow[] = [];
-  /** Requests with a known end: a status or a broken connection. */
+  /** Requests of which it is known whether they failed: those with a status, or that the server did not answer. */
   ended = 0;
   /** Number of streamed answers; null if unknown for all requests. */
   streamed: number | null = null;
@@ -100,6 +101,7 @@ export class ProfileStatistics {
     const window = this.windows.at(-1);
     if (window !== undefined) window.requests += 1;
     const failed = this.#countOutcome(row);
+    const isWhole = hasWholeAnswer(row);
     const lastByteUs = row.lastByteOffsetUs === null ? null : Math.max(0, row.lastByteOffsetUs);
     const inFlight = this.concurrency.add(
       row.arrivalUs,
@@ -109,18 +111,19 @@ export class ProfileStatistics {
       requestBytes: row.requestBytes,
       responseBytes: row.responseBytes,
       failed: failed || row.status !== null ? failed : null,
-      latencyUs: failed ? null : lastByteUs,
+      latencyUs: isWhole ? lastByteUs : null,
     };
     this.series.add({ arrivalUs: row.arrivalUs, failed, latencyUs: entry.latencyUs, inFlight });
     this.routes.groupOf(row.route)?.add(entry);
     this.models.groupOf(row.model)?.add(entry);
     // An exchange with only an arrival has no sizes.
     if (row.protocol !== null) this.#addSizes(row, entry);
-    this.#addTimes(row, entry);
+    this.#addTimes(row, entry, isWhole);
     this.#addCall(row);
     if (row.session !== null) this.sessions.add(row.session, row.arrivalUs);
     if (row.client !== null) this.clients.add(row.client, row.arrivalUs);
-    this.#addBody(row, failed || row.status === TOO_MANY_REQUESTS);
+    // A client that left may repeat its request as well.
+    this.#addBody(row, !isWhole || row.status === TOO_MANY_REQUESTS);
   }
 
   /** Call it after the last row. */
@@ -154,11 +157,11 @@ export class ProfileStatistics {
     if (row.answerError === true) this.answerErrors.told += 1;
   }
 
-  #addTimes(row: ExchangeRow, { failed, latencyUs }: GroupEntry): void {
+  #addTimes(row: ExchangeRow, { latencyUs }: GroupEntry, isWhole: boolean): void {
     if (latencyUs !== null) this.latencyUs.record(latencyUs);
-    if (row.firstByteOffsetUs !== null && !failed)
+    if (row.firstByteOffsetUs !== null && isWhole)
       this.firstByteUs.record(Math.max(0, row.firstByteOffsetUs));
-    if (row.firstTokenOffsetUs !== null && !failed)
+    if (row.firstTokenOffsetUs !== null && isWhole)
       this.firstTokenUs.record(Math.max(0, row.firstTokenOffsetUs));
     if (row.promptTokens !== null) this.promptTokens.record(Math.max(0, row.promptTokens));
     if (row.outputTokens !== null) this.outputTokens.record(Math.max(0, row.outputTokens));

@@ -304,13 +304,13 @@ function failuresTable({ errors, retries, payloads }: ProfileDocument): Table {
     columns: columnsOf(['what'], ['requests']),
     rows: [
       [
-        'failed (no complete answer, or 5xx)',
+        'failed (5xx, or no complete answer although the client waited)',
         `${numberText(errors.failed)} (${shareText(errors.failedShare)})`,
       ],
       ['5xx', numberText(errors.serverErrors)],
       ['4xx', numberText(errors.clientErrors)],
       ['of them 429', numberText(errors.tooManyRequests)],
-      ['client aborted', numberText(errors.clientAborted)],
+      ['client aborted (not failed)', numberText(errors.clientAborted)],
       ['upstream failed', numberText(errors.upstreamFailed)],
       ['timed out', numberText(errors.timedOut)],
       ['2xx with an error or no result in its body', numberText(errors.answerErrors?.told ?? null)],
@@ -518,8 +518,10 @@ function* mixFindings({ duplicateRatio, clients }: ProfileDocument): Generator<s
 }
 
 function* healthFindings({ errors, retries, coverage, losses }: ProfileDocument): Generator<string> {
-  const { failed, failedShare, tooManyRequests, answerErrors } = errors;
-  if ((failed ?? 0) > 0) yield `${failed} requests failed (${shareText(failedShare)}).`;
+  const { failed, failedShare, clientAborted, tooManyRequests, answerErrors } = errors;
+  if ((failed ?? 0) > 0) yield `${countOf(failed ?? 0, 'request')} failed (${shareText(failedShare)}).`;
+  if ((clientAborted ?? 0) > 0)
+    yield `${countOf(clientAborted ?? 0, 'request')} ended because the client left: not counted as failed.`;
   if ((answerErrors?.told ?? 0) > 0)
     yield `${answerErrors?.told} of ${answerErrors?.answers} 2xx answers report an error, have no result, or are broken JSON.`;
   if ((tooManyRequests ?? 0) > 0) yield `${tooManyRequests} were turned away with 429.`;

@@ -1,4 +1,4 @@
-import { type ExchangeRow, hasExchangeFailed } from '../../core/exchange.ts';
+import { type ExchangeRow, hasWholeAnswer } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_US } from '../../core/units.ts';
@@ -119,7 +119,7 @@ export class ReportStatistics {
     this.#recordedStatuses.count(answer.status === null ? 'none' : String(answer.status), times);
     // The run's latency has only served requests. A quick 503 or 429 would make the recording look faster in
     // comparison.
-    if (served === 0 || hasExchangeFailed(answer)) return;
+    if (served === 0 || !hasWholeAnswer(answer)) return;
     if (answer.status !== null && isTurnedAway(answer.status)) return;
     const ttftUs = answer.streamed === true ? answer.firstTokenOffsetUs : null;
     if (ttftUs !== null) this.#recordedTtft.record(Math.max(0, ttftUs) * NS_PER_US, served);

@@ -4,7 +4,7 @@ import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Tier } from '../../analysis/capacity/tiers.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
-import { hasExchangeFailed } from '../../core/exchange.ts';
+import { hasWholeAnswer } from '../../core/exchange.ts';
 import type { CaptureSource, Logger, TimeRange } from '../../core/ports.ts';
 import { hasFailed, isOfWrongServer, type Send } from '../../core/run.ts';
 import { US_PER_S } from '../../core/units.ts';
@@ -243,12 +243,12 @@ async function sentFrom(scene: StepScene, position: number, signal: AbortSignal)
   return sendSome(await planOpened(opened, { ...run, options }), logger, signal);
 }
 
-/** The capture without requests that failed. */
+/** The capture without requests that failed or whose client left. */
 function answeredOf(source: CaptureSource): CaptureSource {
   return {
     *rows(range) {
       for (const row of source.rows(range)) {
-        if (!hasExchangeFailed(row)) yield row;
+        if (hasWholeAnswer(row)) yield row;
       }
     },
     payload: (row) => source.payload(row),
