@@ -45,10 +45,10 @@ export class Terminal {
     return this.#stderr.isTTY === true;
   }
 
-  /** Result lines, to stdout. */
+  /** Result lines, to stdout. They are written in one piece: in a log of both streams, no note is between them. */
   print(...lines: readonly (string | TonedLine)[]): void {
     this.endProgress();
-    for (const line of lines) this.#stdout.write(`${this.#shown(line)}\n`);
+    if (lines.length > 0) this.#stdout.write(lines.map((line) => `${this.#shown(line)}\n`).join(''));
   }
 
   #shown(line: string | TonedLine): string {
@@ -78,9 +78,8 @@ export class Terminal {
   /** Lines for the person watching, to stderr. */
   note(...lines: readonly (string | LogCommand)[]): void {
     this.endProgress();
-    for (const line of lines) {
-      this.#stderr.write(`${line instanceof LogCommand ? shownText(line.text) : shownLine(line)}\n`);
-    }
+    const text = lines.map((line) => (line instanceof LogCommand ? shownText(line.text) : shownLine(line)));
+    if (text.length > 0) this.#stderr.write(text.map((line) => `${line}\n`).join(''));
   }
 
   /**

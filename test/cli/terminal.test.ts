@@ -42,6 +42,18 @@ describe('the terminal', () => {
     expect(stderr.text).toBe('by the way\n');
   });
 
+  test('leaves no place within a verdict where a log of both streams could have a line of stderr', () => {
+    const log: string[] = [];
+    const stream = { write: (text: string) => log.push(text) };
+    const both = new Terminal(stream, stream, systemClock);
+    both.print('FAIL: at 2 times the recorded 2.8', 'min (from 05:55:55)');
+    both.note('page written to mine.html', 'history written');
+    expect(log).toEqual([
+      'FAIL: at 2 times the recorded 2.8\nmin (from 05:55:55)\n',
+      'page written to mine.html\nhistory written\n',
+    ]);
+  });
+
   test('colours a line where somebody looks who has not said NO_COLOR, and only its own escapes act', () => {
     const line = new TonedLine('FAIL \u001b[2J', 'bad');
     const printed = ([isTTY, noColor]: readonly [boolean, string]) => {
