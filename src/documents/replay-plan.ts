@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { formatMultiplier } from '../core/units.ts';
 import { count, counts, type Immutable, maybeNumber, maybeText, untilSure } from './parts.ts';
 import { objectiveLine, plannedValues, replaySchema } from './replay.ts';
 
@@ -9,6 +10,8 @@ const load = z
     multiplier: z.number(),
     ratePerSecond: maybeNumber.describe('Of --rate.'),
     concurrency: count.nullable().describe('Of --concurrency.'),
+    stageMultipliers: shape.scalingPlan.unwrap().shape.stageMultipliers,
+    meanMultiplier: z.number().optional().describe('Of --stages, over their time; absent without stages.'),
   })
   .describe('The load as given.');
 
@@ -183,4 +186,14 @@ export function describeFilters(filters: PlanFacts['filters']): string[] {
     ...(filters.minRequestBytes === null ? [] : [`request body of at least ${filters.minRequestBytes} B`]),
     ...(filters.maxRequestBytes === null ? [] : [`request body of at most ${filters.maxRequestBytes} B`]),
   ];
+}
+
+/** `over stages of 1x to 4x, 1.75x on average`; null for a load with one multiplier. */
+export function stagesText(
+  multiplier: number,
+  of: Pick<PlanFacts['load'], 'stageMultipliers'> | undefined,
+): string | null {
+  if (of?.stageMultipliers === undefined) return null;
+  const [least, most] = of.stageMultipliers.map(formatMultiplier);
+  return `over stages of ${least}x to ${most}x, ${formatMultiplier(multiplier)}x on average`;
 }

@@ -455,6 +455,7 @@ const scalingPlan = z
     bends: z.string(),
     seed: z.number(),
     stages: z.array(z.string()).nullable(),
+    stageMultipliers: leastAndMost.optional().describe('Least and largest of stages; absent if equal.'),
     targetShare: z.number().describe('Target rate ÷ recorded rate.'),
     coverageFactor: maybeNumber.describe('Factor that compensates for exchanges seen but not recorded.'),
     keptSessions: leastAndMost.describe('Share of sessions played.'),

@@ -11,6 +11,7 @@ import {
   type PayloadFinding,
   type PlanFacts,
   type ReplayPlanDocument,
+  stagesText,
 } from '../../documents/replay-plan.ts';
 import { columnsOf, NONE, tableLines } from '../render/table.ts';
 import { valueText } from '../report/requests.ts';
@@ -34,13 +35,15 @@ const FINDING_TEXTS: Readonly<Record<PayloadFinding, string>> = {
 export function planTitle({
   capture,
   target,
-  load: { multiplier, ratePerSecond, concurrency },
+  load,
   window,
 }: Pick<PlanFacts, 'capture' | 'target' | 'load' | 'window'>): string {
   const against = target === null ? '' : ` against ${target}`;
-  const inFlight = concurrency === null ? `at ${multiplier}x` : `with ${concurrency} in flight at all times`;
-  const load = ratePerSecond === null ? inFlight : `at ${ratePerSecond} requests/s`;
-  return `Plan: ${capture}${against} ${load}, ${window.from} to ${window.to}`;
+  const { multiplier, meanMultiplier = multiplier, ratePerSecond, concurrency } = load;
+  const open = stagesText(meanMultiplier, load) ?? `at ${multiplier}x`;
+  const inFlight = concurrency === null ? open : `with ${concurrency} in flight at all times`;
+  const at = ratePerSecond === null ? inFlight : `at ${ratePerSecond} requests/s`;
+  return `Plan: ${capture}${against} ${at}, ${window.from} to ${window.to}`;
 }
 
 /** The lines below the title, with what is known before any exchange is read. */

@@ -3,6 +3,7 @@ import type { Run } from '../../core/run.ts';
 import { countOf, formatInstantUs, formatMultiplier, NS_PER_S } from '../../core/units.ts';
 import type { Explanation } from '../../documents/explanation.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
+import { stagesText } from '../../documents/replay-plan.ts';
 import {
   type MonitoredLine,
   REPORT_SCHEMA_VERSION,
@@ -130,9 +131,10 @@ export function headlineOf({ verdict, valid, summary, differs }: Judged): string
     return `A closed loop kept ${countOf(concurrency, 'request')} in flight${valid ? '' : ', and the run is not valid'}: it has no verdict.`;
   }
   const load =
-    summary.multiplier === 1
+    stagesText(summary.multiplier, summary.scalingPlan) ??
+    (summary.multiplier === 1
       ? 'at the recorded load'
-      : `at ${formatMultiplier(summary.multiplier)} times the recorded load`;
+      : `at ${formatMultiplier(summary.multiplier)} times the recorded load`);
   if (verdict === 'PASS') return `The target met ${objectivesText(summary)} ${load}.`;
   if (verdict === 'FAIL') return `The target did not meet ${violatedText(summary)} ${load}.`;
   if (verdict === 'INCONCLUSIVE') {

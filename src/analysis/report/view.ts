@@ -4,6 +4,7 @@ import { countOf, formatMultiplier } from '../../core/units.ts';
 import { PREFIX_HITS } from '../../documents/monitors.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
+import { stagesText } from '../../documents/replay-plan.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { whyTables } from '../explain/view.ts';
 import {
@@ -216,7 +217,7 @@ function reportLines({ run, summary, counts, recording }: ReportDocument, timeZo
   return [
     run.target === null
       ? `${who} in ${run.directory}`
-      : `${who}: ${linesOf(run.capture, `against ${run.target}`).join(' ')}${summary?.closedLoop === undefined ? loadText(run) : ''}`,
+      : `${who}: ${linesOf(run.capture, `against ${run.target}`).join(' ')}${summary?.closedLoop === undefined ? loadText(run, summary?.scalingPlan) : ''}`,
     `${numberText(counts.sent)} requests in ${msText(run.durationS * 1e3)}${when}${warmup}`,
     ...(summary === null ? [] : [...coverageLines(summary), ...cacheLines(summary)]),
     recordingLine(recording),
@@ -233,7 +234,7 @@ function runLines(document: ReplayDocument): string[] {
   const ends = Object.entries(tokens.finishReasons).map(([name, answers]) => `${name} ${answers}`);
   const states = { true: 'as recorded', false: 'NOT as recorded', null: 'not known' };
   return [
-    `Replayed ${capture} against ${target}${closedLoop === undefined ? loadText(document) : ''}`,
+    `Replayed ${capture} against ${target}${closedLoop === undefined ? loadText(document, document.scalingPlan) : ''}`,
     ...coverageLines(document),
     ...mergedLines(document),
     ...monitorLines(document.monitors),
@@ -263,13 +264,17 @@ function cacheLines({ cacheHits, monitors }: ReplayDocument): string[] {
   ];
 }
 
-function loadText({
-  multiplier,
-  scaling,
-  effectiveMultiplier,
-}: Pick<ReportDocument['run'], 'multiplier' | 'scaling' | 'effectiveMultiplier'>): string {
+function loadText(
+  {
+    multiplier,
+    scaling,
+    effectiveMultiplier,
+  }: Pick<ReportDocument['run'], 'multiplier' | 'scaling' | 'effectiveMultiplier'>,
+  scalingPlan: ReplayDocument['scalingPlan'],
+): string {
   if (multiplier === null) return '';
-  const load = ` at ${formatMultiplier(multiplier)}x by ${scaling}`;
+  const stages = stagesText(multiplier, scalingPlan);
+  const load = ` ${stages ?? `at ${formatMultiplier(multiplier)}x`} by ${scaling}`;
   // If the capture lacks requests, the load is smaller than the multiplier says.
   if (effectiveMultiplier === null)
     return `${load}; what share of all traffic the capture holds is not known`;

@@ -160,14 +160,25 @@ export function beyondSenders(
   );
 }
 
+function stageMultipliersOf({ constant, min, max }: RateCurve): [number, number] | undefined {
+  return constant ? undefined : [min, max];
+}
+
 /** The first facts of a plan, which need no roll-ups. */
-export function choiceFacts({ options, overview, window }: Omit<ReplayPlan, 'forecast'>) {
+export function choiceFacts({ options, overview, window, scaling }: Omit<ReplayPlan, 'forecast'>) {
+  const { curve } = scaling;
   const { multiplier, rate, concurrency } = options;
   return {
     capture: overview.name,
     target: options.target?.url ?? null,
     window: { from: formatInstantUs(window.fromUs), to: formatInstantUs(window.toUs - 1) },
-    load: { multiplier, ratePerSecond: rate?.perSecond ?? null, concurrency },
+    load: {
+      multiplier,
+      ratePerSecond: rate?.perSecond ?? null,
+      concurrency,
+      stageMultipliers: stageMultipliersOf(curve),
+      meanMultiplier: options.stages === null ? undefined : curve.playedNs / curve.durationNs,
+    },
   };
 }
 
@@ -239,6 +250,7 @@ export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: F
     reuse,
     seed: options.seed,
     stages: options.stages?.map(stageText) ?? null,
+    stageMultipliers: stageMultipliersOf(curve),
     targetShare: options.targetShare,
     coverageFactor: coverage === null ? null : scaling.coverageFactor,
     keptSessions: [least.kept, most.kept],
