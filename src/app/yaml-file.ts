@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Document, Node } from 'yaml';
 import { AppError, reasonOf } from '../core/errors.ts';
+import { hasCode } from '../storage/capture/directory.ts';
 
 /** Loaded with the first file: the package is a sixth of all modules that a command would start with. */
 const yaml = (): typeof import('yaml') => createRequire(import.meta.url)('yaml');
@@ -53,12 +54,14 @@ export function readYaml(path: string, purpose: YamlPurpose): YamlDocument[] {
     const { line, col } = lines.linePos(offset);
     return { line, column: col };
   };
-  const errors = documents.flatMap((document) => document.errors);
-  if (errors.length > 0) {
-    const problems = errors.map(({ message, pos }) => {
+  const problems = documents.flatMap((document) =>
+    document.errors.map(({ message, pos, code }) => {
       const [what = ''] = message.split('\n');
-      return { text: what.replace(/ at line \d+, column \d+:?$/, ''), place: placeAt(pos[0]) };
-    });
+      const offset = code === 'MISSING_CHAR' ? openingOf(document, pos[0]) : pos[0];
+      return { text: what.replace(/ at line \d+, column \d+:?$/, ''), place: placeAt(offset) };
+    }),
+  );
+  if (problems.length > 0) {
     throw invalidYaml(path, problems, purpose);
   }
   return documents.map((document) => ({
@@ -94,12 +97,24 @@ function textOf(path: string, { what }: YamlPurpose): string {
     const text = readFileSync(path, 'utf8');
     if (text.length <= YAML_BYTES) return text;
   } catch (error) {
-    throw new AppError('OPTION_INVALID', `${what} ${path} cannot be read: ${reasonOf(error)}`, {
+    const reason = hasCode(error, 'ENOENT') ? 'there is no such file' : reasonOf(error);
+    throw new AppError('OPTION_INVALID', `${what} ${path} cannot be read: ${reason}`, {
       hint: `Give a YAML file that this user can read.${what === 'scenario' ? ' reprise init CAPTURE writes one.' : ''}`,
       cause: error,
     });
   }
   throw new AppError('OPTION_INVALID', `${what} ${path} is larger than ${YAML_BYTES} bytes`);
+}
+
+/** Where the text opens that has no closing quote before `endOffset`; that offset if none does. */
+function openingOf(document: Document, endOffset: number): number {
+  let opening = endOffset;
+  yaml().visit(document, {
+    Scalar: (_, { range }) => {
+      if (range?.[1] === endOffset) opening = range[0];
+    },
+  });
+  return opening;
 }
 
 function contentOf(path: string, document: Document, purpose: YamlPurpose): unknown {

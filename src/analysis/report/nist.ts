@@ -69,7 +69,7 @@ const SUBCATEGORIES: readonly Subcategory[] = [
       `${countOf(recorded, 'recorded exchange')} in the window, repeats included`,
       asRecorded !== undefined &&
         asRecorded.answers > 0 &&
-        `recorded latency p50 ${msText(asRecorded.latencyMs.p50)}, p99 ${msText(asRecorded.latencyMs.p99)}; ${shareText(asRecorded.failedShare)} failed`,
+        `the requests of this run, as recorded: latency p50 ${msText(asRecorded.latencyMs.p50)}, p99 ${msText(asRecorded.latencyMs.p99)}; ${shareText(asRecorded.failedShare)} failed`,
     ],
     missing: ({ coverage }) => [
       coverage === null && 'the coverage of the recording is not known',
@@ -132,8 +132,7 @@ const SUBCATEGORIES: readonly Subcategory[] = [
     id: 'MEASURE 2.10',
     asks: 'the risk to privacy is examined',
     evidence: ({ audit }) => [
-      audit !== undefined &&
-        `${countOf(audit.maskedRequests, 'request')} played with values that the recorder had masked`,
+      audit !== undefined && maskedText(audit.maskedRequests),
       audit !== undefined && namesOf('masked headers', audit.maskedHeaders),
       audit !== undefined && namesOf('masked query keys', audit.maskedQueryKeys),
       'no document and no page of this run holds a payload',
@@ -242,6 +241,11 @@ export function nistSection({ framework, measures, outOfScope }: NistEvidence): 
 function breakingSentence({ breakingPoint: { interval } }: NonNullable<Searched>): string {
   if (interval === null) return 'the breaking point was searched and not found';
   return `the breaking point lies between ${interval.map(formatMultiplier).join(' and ')} times the load that was searched`;
+}
+
+/** What a run sent in place of masked values. */
+export function maskedText(requests: number): string {
+  return `${countOf(requests, 'request')} went out without the values that the recorder had masked`;
 }
 
 /** Mean power of the devices of each source, and the energy for each completed request. */

@@ -27,6 +27,8 @@ const LONGEST_OBJECTIVE = 44;
 /** Lines for the title, recorded and replayed latency. Token times have further lines. */
 const FEWEST_OF_LATENCIES = 3;
 const IN_REPORT = 'in the report';
+/** Objectives that decide a verdict come first. */
+const RANKS = ['violated', 'undecided', 'unmeasured', 'kept'] as const;
 
 type Goodput = NonNullable<ThroughputDocument['goodput']>;
 
@@ -76,15 +78,18 @@ function reportLine(directory: string, program: string): string {
 }
 
 /**
- * Violated objectives come first. Among them those on errors come first, because failed requests count as infinitely
+ * Violated objectives come first, then undecided ones. Among them those on errors come first, because failed requests count as infinitely
  * slow in the others.
  */
 function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
   const { slo } = document;
   if (slo.length === 0) return [];
-  const rank = ({ ok, expression }: ObjectiveLine) => {
-    const objective = objectiveOf(expression);
-    return Number(ok ?? 0.5) - (objective !== null && factsOf(objective).explainsOthers ? 0.1 : 0);
+  const rank = (line: ObjectiveLine) => {
+    const objective = objectiveOf(line.expression);
+    return (
+      RANKS.indexOf(stateOf(line, document)) -
+      (objective !== null && factsOf(objective).explainsOthers ? 0.1 : 0)
+    );
   };
   const sorted = slo.toSorted((a, b) => rank(a) - rank(b));
   const shown = sorted.length < most ? sorted : sorted.slice(0, Math.max(1, most - 2));
@@ -98,8 +103,11 @@ function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
     ]),
   );
   const more = sorted.slice(shown.length);
-  const violated = more.filter((line) => stateOf(line, document) === 'violated').length;
-  const ofThem = violated === 0 ? '' : `, ${violated} of them VIOLATED`;
+  const leftOut = (state: (typeof RANKS)[number], called: string) => {
+    const count = more.filter((line) => stateOf(line, document) === state).length;
+    return count === 0 ? '' : `, ${count} of them ${called}`;
+  };
+  const ofThem = `${leftOut('violated', 'VIOLATED')}${leftOut('undecided', 'undecided')}`;
   return [
     `  ${title}`,
     ...rows.map((row, at) => {

@@ -15,6 +15,7 @@ import type {
 import { UNCOMPARABLE } from '../capacity/build-document.ts';
 import { capacityView, loadName } from '../capacity/view.ts';
 import { shareText } from '../render/table.ts';
+import { maskedText } from '../report/nist.ts';
 import { isShorterThanWindow, shorterLength, shorterText, windowsNotes } from '../windows/view.ts';
 
 /** What the sentence, the limits and what is not claimed are made from. */
@@ -205,9 +206,7 @@ export function notClaimedOf(findings: StatementFindings): NotClaimed[] {
           !isShorterThanWindow(recorded) &&
           `other windows, if the traffic changes: this one was harder than ${shareText(window.harderThan)} of ${recorded.compared.toLocaleString('en')} that were recorded`,
     filters: filtered.length > 0 && `requests that the filters left out (only ${filtered.join('; ')})`,
-    redaction:
-      masked > 0 &&
-      `what masked values would change: ${countOf(masked, 'request')} went out without what the recorder had masked`,
+    redaction: masked > 0 && `what masked values would change: ${maskedText(masked)}`,
     unreplayable: unsent > 0 && `${countOf(unsent, 'request')} that could not be replayed`,
     autoscaling: !isScaled && 'how fast replicas are added: none were watched (--monitor)',
   };

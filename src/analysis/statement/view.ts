@@ -99,15 +99,25 @@ function aboutLines(document: StatementDocument): string[] {
   );
 }
 
+function figureOf({ figures }: Pick<StatementRun, 'figures'>, name: string): number | null {
+  return figures.find((each) => each.name === name)?.value ?? null;
+}
+
+/** The rate of production while it sent the requests of the run at 1x: what that run planned. */
+function recordedRate(run: StatementRun): number | null {
+  const [rate, achieved] = [figureOf(run, 'rate'), figureOf(run, 'achieved')];
+  return rate === null || achieved === null || achieved === 0 ? null : rate / achieved;
+}
+
 /** The runs, with production above them. */
 function runTable(document: StatementDocument): Table {
   const { production, runs, multiplier } = document;
-  const figureOf = ({ figures }: StatementRun, name: string) =>
-    figures.find((each) => each.name === name)?.value ?? null;
+  const recorded = runs.find(({ part, run }) => part === 'recorded' && run !== null);
   return {
     title: 'Production and the runs',
     unit: 'requests/s, ms and s as written; failed as a share of what was sent',
-    source: 'the window as recorded; and each run from intended send to last byte',
+    source:
+      'production: the requests of the run at 1x, as recorded; and each run from intended send to last byte',
     lookFor: 'a run at 1x that differs from production: then staging is another server',
     columns: columnsOf(
       ['load', 'result'],
@@ -118,7 +128,9 @@ function runTable(document: StatementDocument): Table {
         ? []
         : [
             [
-              ...['production', NONE, NONE, NONE, NONE],
+              ...['production', NONE, NONE],
+              shareText(recorded?.windowShare),
+              numberText(recorded === undefined ? null : recordedRate(recorded)),
               ...PERCENTILE_NAMES.map((name) => msText(production.latencyMs[name] ?? null)),
               shareText(production.failedShare),
             ],
@@ -147,14 +159,14 @@ function sendingTable({ runs, multiplier }: StatementDocument): Table | null {
     source: 'what was sent, and when; and the answers',
     lookFor: 'a run that is not valid: its figures are of the generator and not of the target',
     columns: columnsOf(['load', 'valid', 'failures'], ['sent of planned', 'sent late, p99']),
-    rows: played.map(({ part, valid, failures = [], figures }) => {
-      const figureOf = (name: string) => figures.find((each) => each.name === name)?.value ?? null;
+    rows: played.map((run) => {
+      const { part, valid, failures = [] } = run;
       return [
         partName(part, multiplier),
         valid === undefined ? 'not known' : valid ? 'yes' : 'no',
         failures.map(({ kind, requests }) => `${kind} ${numberText(requests)}`).join(', ') || 'none',
-        shareText(figureOf('achieved')),
-        msText(figureOf('lag_p99')),
+        shareText(figureOf(run, 'achieved')),
+        msText(figureOf(run, 'lag_p99')),
       ];
     }),
     toneOf: (cell) => (cell === 'no' ? 'bad' : null),
@@ -211,7 +223,10 @@ function breakingTable({ breakingPoint: searched }: StatementDocument): Table | 
       ...(sizing?.costPerThousandGood == null
         ? []
         : [['cost of a thousand good requests', numberText(sizing.costPerThousandGood)]]),
-      ['noise of the target', noise.source === 'none' ? 'not measured' : shareText(noise.share)],
+      [
+        'how far the target differs from itself at 1x, as a share of its service time',
+        noise.source === 'none' ? 'not measured' : shareText(noise.share),
+      ],
     ],
   };
 }
@@ -280,8 +295,11 @@ export function statementVerdict({ verdict, sentence }: StatementDocument): Tone
   );
 }
 
-/** A statement on one screen: at most 20 lines of 80 columns. */
-export function statementScreen(document: StatementDocument, program = 'reprise'): ScreenLine[] {
+/** A statement on one screen: at most 20 lines of 80 columns. @param program null if its page was written */
+export function statementScreen(
+  document: StatementDocument,
+  program: string | null = 'reprise',
+): ScreenLine[] {
   const { notClaimed, directory } = document;
   const { reasons, notes } = statementView(document);
   const { columns, rows } = runTable(document);
@@ -300,7 +318,11 @@ export function statementScreen(document: StatementDocument, program = 'reprise'
     fixed(
       folded(`Not claimed: ${notClaimed.map(({ code }) => code.replaceAll('_', ' ')).join(', ')}`, '', 2),
     ),
-    fixed([`The page: ${program} statement --from ${shellWord(directory)} --html statement.html`]),
+    fixed(
+      program === null
+        ? []
+        : [`The page: ${program} statement --from ${shellWord(directory)} --html statement.html`],
+    ),
   ]);
 }
 

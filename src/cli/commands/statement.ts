@@ -133,7 +133,8 @@ function show(
     text: () =>
       detailed(detail, {
         verdict: () => statementVerdict(document),
-        screen: () => statementScreen(document, calledAs()),
+        screen: () =>
+          statementScreen(document, outputs.some(({ form }) => form === 'html') ? null : calledAs()),
         all: () => [...viewText(statementView(document)), '', `Kept in ${document.directory}`],
       }),
     rendered: {

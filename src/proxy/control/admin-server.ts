@@ -263,7 +263,7 @@ export class ProbeServer {
     } catch (error) {
       if (!this.#failing) {
         const fields = { probeListen: `${address.host}:${address.port}`, reason: reasonOf(error) };
-        this.#logger.error(
+        this.#logger.warn(
           fields,
           'NO PROBES OR METRICS: cannot listen; free the address or name another: --probe-listen 127.0.0.1:9465 (or off). Trying again',
         );

@@ -272,8 +272,8 @@ export const REQUEST_OPTIONS = {
     }),
     header: list(
       '-H, --header <header>',
-      'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; "Name:" removes it; ' +
-        'after otlp, remote-write, monitor or monitor=SOURCE it is sent there',
+      'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; "Name:" removes it. ' +
+        'A prefix sends it elsewhere instead: "otlp Name: value", or with remote-write, monitor or monitor=SOURCE',
     ),
     rewrite: listOf(
       '--rewrite <part=value>',

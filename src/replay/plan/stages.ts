@@ -12,6 +12,7 @@ export interface Stage {
 
 /** Most stages: few enough to be searched for every request. */
 const MAX_STAGES = 1_000;
+const STAGE_HINT = 'Write TIME@MULTIPLIER, such as 10m@1x, or 5m@1x..2x for a ramp.';
 
 /**
  * Parses `10m@1x,5m@1x..2x,30s@4x`: consecutive steps and ramps.
@@ -29,9 +30,9 @@ function parseStage(text: string): Stage {
   const [duration = '', multipliers, ...rest] = text.split('@');
   const [from = '', to = from, ...more] = (multipliers ?? '').split('..');
   if (multipliers === undefined || from === '' || to === '' || rest.length + more.length > 0) {
-    const hint = 'Give a duration and a multiplier, such as 10m@1x, or 5m@1x..2x for a ramp.';
-    throw refused('--stages', text, 'is not a stage', hint);
+    throw refused('--stages', text, 'is not a stage', STAGE_HINT);
   }
+  if (/^[\d.]+x$/.test(duration)) throw refused('--stages', text, 'has its multiplier first', STAGE_HINT);
   return {
     durationMs: parsePositiveMs(duration, '--stages'),
     from: parseMultiplier(from, '--stages'),

@@ -166,8 +166,12 @@ export function whatIs(path: string): KnownPath | null {
     .sort()
     .slice(-MOST_TRIED)
     .findLast((each) => kindOf(join(path, each)) !== null);
-  if (inner === undefined) return null;
-  return { what: 'it is none itself', hint: `Name one within it, such as ${join(path, inner)}.` };
+  const contained = inner === undefined ? null : kindOf(join(path, inner));
+  if (inner === undefined || contained === null) return null;
+  return {
+    what: `it contains ${KINDS[contained].called}`,
+    hint: `Name one within it, such as ${join(path, inner)}.`,
+  };
 }
 
 /** Directories that are tried within one that is none of ours. */
