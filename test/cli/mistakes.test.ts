@@ -131,6 +131,7 @@ const MISTAKES: readonly (readonly [args: string, answer: RegExp, code?: number]
   ['replay capture --target URL --multiplier 2x,4x', /such as 1, 1\.5 or 2x/],
   ['replay capture --target URL --multiplier -2', /such as 1, 1\.5 or 2x/],
   ['replay capture --target URL --stages 10s:1x', /10m@1x/],
+  ['replay capture --target URL --stages 1x@30s', /TIME@MULTIPLIER/],
   ['replay capture --target URL --rate 50rps --duration 1s', /--rate: "50rps".*\n {2}hint: --rate </],
   ['replay capture --target URL --max-in-flight 0', /\n {2}hint: --max-in-flight <n\|parts>: /],
   ['replay capture --target URL --window yesterday', /--window: "yesterday" is no window/],

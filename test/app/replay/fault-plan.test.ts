@@ -65,6 +65,11 @@ test.each([
     /delay/,
   ],
   [
+    'a quote that is not closed, where it opens',
+    'faults:\n  - proxy: "a\n    fault: down\n    start: 1s\n',
+    /line 2, column 12: Missing closing/,
+  ],
+  [
     'a time that is none',
     'faults:\n  - { proxy: a, fault: down, start: soon, duration: 1s }',
     /line 2, column \d+: .*soon/,
