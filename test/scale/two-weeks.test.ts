@@ -174,7 +174,8 @@ test('the windows of two weeks are ranked in under ten seconds and under 300 MB'
   expectResidentBelow(runs, PROFILE_RESIDENT_BYTES);
   expect(statSync(page).size).toBeLessThan(PAGE_BYTES);
   const document = JSON.parse(runs[0]?.stdout ?? '') as RankedWindowsDocument;
-  expect(document).toMatchObject({ requests: ARRIVALS, compared: 1_344, empty: 0, days: 14, isMonth: true });
+  expect(document).toMatchObject({ requests: ARRIVALS, compared: 1_344, empty: 0, isMonth: true });
+  expect(document.days).toBeCloseTo(14, 1);
 });
 
 describe('two weeks of a production trace, as a dataset,', () => {
