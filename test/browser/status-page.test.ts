@@ -73,7 +73,7 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
     await expect.poll(exchanges, SOON).toBeGreaterThan(before);
     const rate = async () => Number(/3xx ([\d.]+)\/s/.exec(await field('rates-legend'))?.[1]);
     await expect.poll(rate, SOON).toBeGreaterThan(10);
-    expect(await field('tiles')).toMatch(/disk[\d.]+ [KM]iB.*of .*iB/);
+    expect(await field('tiles')).toMatch(/disk[\d.]+\s[KM]iB.*of\s.*iB/);
     const points = async () => Number(await page.locator('#rates').getAttribute('data-drawn'));
     await expect.poll(points, SOON).toBeGreaterThan(3);
     expect(await page.locator('.interactive canvas').count()).toBe(4);

@@ -83,12 +83,7 @@ export const SEARCH_OPTIONS = grouped('The search', {
     '-o, --out <directory>',
     'directory of the search; resumes a stopped search found there (default: runs/<id>)',
   ),
-  budget: value(
-    '--budget <time>',
-    'how long the search may take; its last step may end some seconds later',
-    parsePositiveMs,
-    { default: '10m' },
-  ),
+  budget: value('--budget <time>', 'about how long the search may take', parsePositiveMs, { default: '10m' }),
   width: value('--width <share>', 'stop when the interval of the breaking point is this narrow', parseWidth, {
     default: '10%',
   }),

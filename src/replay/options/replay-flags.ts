@@ -273,7 +273,7 @@ export const REQUEST_OPTIONS = {
     header: list(
       '-H, --header <header>',
       'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; "Name:" removes it. ' +
-        'A prefix sends it elsewhere instead: "otlp Name: value", or with remote-write, monitor or monitor=SOURCE',
+        '"otlp Name: value" sets one of otlp; so do remote-write, monitor, monitor=SOURCE',
     ),
     rewrite: listOf(
       '--rewrite <part=value>',

@@ -226,8 +226,8 @@ describe('a run in words', () => {
     expect(text).toMatch(/IDC 600 s +– +– +–/);
     expect(text).toMatch(/scheduled +10\.0 ms +10\.0 ms +10\.0 ms +310\.0 ms/);
     expect(text).toMatch(/stalls +1, 300\.0 ms in all/);
-    expect(text).toMatch(/latency: p\(95\)<200 +kept +10\.0 ms/);
-    expect(text).toMatch(/errors: rate<0\.01 +kept +0\.495 %/);
+    expect(text).toMatch(/latency: p\(95\)<200 +met +10\.0 ms/);
+    expect(text).toMatch(/errors: rate<0\.01 +met +0\.495 %/);
     expect(text).toContain(
       '(lag_over_bound): the generator stood still 1 time, 300.0 ms in all: lag p99 0.000 ms, max 300.0 ms',
     );
