@@ -4,6 +4,7 @@ import { createSecureServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { search, searchedDocument } from '../integration/capacity-search.ts';
 import { captureOf } from '../support/captures.ts';
 import {
   CERTIFICATE_KEY_PEM,
@@ -15,7 +16,6 @@ import { callsOf } from '../support/grpc-calls.ts';
 import { afterwards } from '../support/leftovers.ts';
 import { documentOf, replayHere, requestsOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
-import { search, searchedDocument } from './capacity-search.ts';
 
 const FILES = {
   'ca.pem': LOCAL_CERTIFICATE_PEM,
