@@ -39,8 +39,9 @@ SELECT *, ended AND failed AS known_failed FROM (
   SELECT id, recorder, {arrival} AS arrival, method, route, model, protocol, status, outcome, stream,
     {last_byte} AS last_us, {first_byte} AS first_byte_us, {first_token} AS first_token_us,
     req_bytes, resp_bytes, input_tokens, output_tokens, batch, body_hash, session, client, answer_error,
-    coalesce(outcome, 'completed') <> 'completed' OR coalesce(status, 0) >= 500 AS failed,
-    coalesce(outcome, 'completed') <> 'completed' OR status IS NOT NULL AS ended,
+    coalesce(outcome, 'completed') <> 'completed' OR coalesce(status, 0) >= 500 AS broken,
+    coalesce(outcome, 'completed') IN ('upstream_failed', 'timed_out') OR coalesce(status, 0) >= 500 AS failed,
+    coalesce(outcome, 'completed') IN ('upstream_failed', 'timed_out') OR status IS NOT NULL AS ended,
     body_hash IS NOT NULL OR (not_sendable IS NULL AND coalesce(req_bytes, 1) = 0) AS body_known
   FROM {table} WHERE copy = 0
 ) AS facts
@@ -183,13 +184,13 @@ class Figures:
         return found
 
     def values(self):
-        latency = "CASE WHEN NOT failed THEN last_us END"
+        latency = "CASE WHEN NOT broken THEN last_us END"
         measures = {
             "request": "CASE WHEN protocol IS NOT NULL THEN req_bytes END",
             "response": "CASE WHEN protocol IS NOT NULL THEN resp_bytes END",
             "latency": latency,
-            "first_byte": "CASE WHEN NOT failed THEN first_byte_us END",
-            "first_token": "CASE WHEN NOT failed THEN first_token_us END",
+            "first_byte": "CASE WHEN NOT broken THEN first_byte_us END",
+            "first_token": "CASE WHEN NOT broken THEN first_token_us END",
             "prompt": "CASE WHEN input_tokens < 0 THEN 0 ELSE input_tokens END",
             "output": "CASE WHEN output_tokens < 0 THEN 0 ELSE output_tokens END",
             "batch": "CASE WHEN batch < 0 THEN 0 ELSE batch END",
@@ -199,7 +200,7 @@ class Figures:
             [
                 *((metric, UNNAMED, value) for metric, value in measures.items()),
                 *((part, part, latency) for part in ("route", "model")),
-                ("size", SIZE, "CASE WHEN NOT failed AND protocol IS NOT NULL THEN last_us END"),
+                ("size", SIZE, "CASE WHEN NOT broken AND protocol IS NOT NULL THEN last_us END"),
             ],
         )
 
@@ -258,21 +259,23 @@ class Figures:
 
     def steps(self):
         """Figures by step of the series, and arrivals by quarter of an hour."""
+        since = f"arrival - {self.first % 1_000_000}"
         rows = self.query(
-            "SELECT step, slot, sum(c), sum(failed), max(c), sum(known), sum(latency) FROM ("
-            f"SELECT *, second - second % {self.step_us} AS step, second - second % {SLOT_US} AS slot FROM ("
-            "SELECT arrival - arrival % 1000000 AS second, count(*) AS c, count_if(failed) AS failed, "
-            "count(CASE WHEN NOT failed THEN last_us END) AS known, "
-            "sum(CASE WHEN NOT failed THEN last_us END) AS latency FROM exchanges GROUP BY 1) AS seconds) AS placed "
-            "GROUP BY GROUPING SETS ((step), (slot))"
+            "SELECT step, sum(c), sum(failed), max(c), sum(known), sum(latency) FROM ("
+            f"SELECT *, second - second % {self.step_us} AS step FROM ("
+            f"SELECT {since} - ({since}) % 1000000 AS second, count(*) AS c, count_if(failed) AS failed, "
+            "count(CASE WHEN NOT broken THEN last_us END) AS known, "
+            "sum(CASE WHEN NOT broken THEN last_us END) AS latency FROM exchanges GROUP BY 1) AS seconds) AS placed "
+            "GROUP BY step"
         )
-        steps = {int(step): [int(each or 0) for each in figures] for step, _, *figures in rows if step is not None}
-        return steps, [(slot, count) for step, slot, count, *_ in rows if step is None]
+        steps = {int(step): [int(each or 0) for each in figures] for step, *figures in rows}
+        return steps, self.query(f"SELECT arrival - arrival % {SLOT_US}, count(*) FROM exchanges GROUP BY 1")
 
     def concurrency(self):
         """Most in flight by step, and what arrivals found. Machines sum up hours apart, from what was open before."""
         if self.totals["timed"] == 0:
             return {}, Histogram(), 0
+        shift = self.first % 1_000_000
         # An end comes before an arrival of the same instant, but for that of an exchange which took no time.
         rows = self.query(
             f"""WITH events AS (
@@ -286,7 +289,7 @@ class Figures:
               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS open FROM hours),
             flying AS (SELECT hour, instant, change, part, sum(change) OVER (PARTITION BY hour
               ORDER BY instant, phase, id, part ROWS UNBOUNDED PRECEDING) AS more FROM hourly),
-            found AS (SELECT instant - instant % {self.step_us} AS step, change, more + open AS level,
+            found AS (SELECT instant - {shift} - (instant - {shift}) % {self.step_us} AS step, change, more + open AS level,
               more + open AS reached FROM flying JOIN before USING (hour) WHERE part = 0)
             SELECT step, level, change, count(*), max(reached) FROM found
             GROUP BY GROUPING SETS ((step), (level, change))"""
@@ -340,7 +343,7 @@ class Figures:
         key = "PARTITION BY route, hash ORDER BY arrival, id"
         [(likely, watched)] = self.query(
             f"""WITH known AS (SELECT coalesce(route, '') AS route, coalesce(body_hash, '') AS hash, arrival, id,
-              CASE WHEN failed OR status = 429 THEN arrival + coalesce(last_us, 0) END AS failed_at
+              CASE WHEN broken OR status = 429 THEN arrival + coalesce(last_us, 0) END AS failed_at
               FROM exchanges WHERE body_known),
             again AS (SELECT * FROM known WHERE (route, hash) IN
               (SELECT route, hash FROM known WHERE failed_at IS NOT NULL)),
@@ -384,12 +387,15 @@ def profile(query, last_known, dataset, accounts, zone):
     def of(metric):
         return histograms.get((metric, None), Histogram())
 
-    def where_ended(count):
-        return count if totals["ended"] else None
-
     groups = group_parts(names, histograms, requests, notes)
     counters = counter_parts(names, requests, notes)
     outcomes = {row["outcome"]: row["requests"] for row in counters.pop("outcomes")}
+    # A client that left is no failure, but how its exchange ended is known.
+    is_ended = totals["ended"] + outcomes.get("client_aborted", 0) > 0
+
+    def where_ended(count):
+        return count if is_ended else None
+
     if totals["timed"] == 0:
         notes.append("no end of an exchange was recorded: latency and concurrency are not known")
     likely = where_ended(likely) if known else None
@@ -404,7 +410,7 @@ def profile(query, last_known, dataset, accounts, zone):
         "payloads": None,
         "window": window_part(figures, zone.key),
         "requests": requests,
-        **arrival_parts(figures, steps, by_step, totals["ended"] > 0),
+        **arrival_parts(figures, steps, by_step, is_ended),
         **cycle_parts(slots, figures.first, figures.last, zone),
         "mix": {
             **{name: groups[name] for name in ("routes", "models")},
@@ -513,7 +519,9 @@ def arrival_parts(figures, steps, by_step, is_ended):
 
 def series_part(figures, steps, by_step, is_ended):
     step = figures.step_us
-    at = range(figures.first - figures.first % step, figures.last + 1, step)
+    # Seconds are counted from the first arrival, so that the first one is whole.
+    first, last = (each - figures.first % 1_000_000 for each in (figures.first, figures.last))
+    at = range(first - first % step, last + 1, step)
     rows = [steps.get(each, [0, 0, 0, 0, 0]) for each in at]
     return {
         "stepS": step // 1_000_000,
