@@ -168,14 +168,7 @@ it('names the errors of a server whose queue is full before it is slow', async (
 });
 
 it('names the generator where its own cap is the limit', async () => {
-  const document = await search(
-    await serverOf(),
-    'latency: p(90)<500',
-    '--max-in-flight',
-    '6',
-    '--budget',
-    '45s',
-  );
+  const document = await search(await serverOf(), 'latency: p(90)<500', '--max-in-flight', '6');
   expect(document).toMatchObject({ limitedBy: 'generator', endedBy: 'generator' });
   expect(document.breakingPoint.fails).toBeNull();
   expect(document.breakingPoint.passes?.multiplier).toBeGreaterThanOrEqual(1);
