@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { canGroup } from '../support/host-abilities.ts';
-import { repeated } from '../support/long-form.ts';
 import { startProcess } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
@@ -50,7 +49,7 @@ class Container {
   }
 }
 
-const SECONDS = repeated(12, 20);
+const SECONDS = 20;
 const RATE_PER_SECOND = 200;
 const STREAMS = 200;
 const CONTAINER_BYTES = 256 * 1024 * 1024;
