@@ -1,5 +1,6 @@
-import { bothOrNeither, fileName, part, partSwitch, partsOf, requiredPart, value } from '../core/options.ts';
+import { bothOrNeither, fileName, part, partsOf, requiredPart, value } from '../core/options.ts';
 import type { ListenerTls, UpstreamTls } from '../proxy/data-plane.ts';
+import { TARGET_TLS_PARTS } from '../replay/options/parsers.ts';
 
 export const LISTEN_TLS_OPTION = {
   listenTls: value(
@@ -16,17 +17,7 @@ export const TARGET_TLS_OPTION = {
     '--target-tls <parts>',
     'TLS to an https target: ca=FILE (certificates to verify it with, PEM), cert=FILE,key=FILE (client certificate ' +
       'to show), server-name=NAME (sent as SNI and verified), insecure (accept any certificate)',
-    bothOrNeither(
-      'cert',
-      'key',
-      partsOf({
-        ca: part(fileName),
-        cert: part(fileName),
-        key: part(fileName),
-        serverName: part((name) => name),
-        insecure: partSwitch(),
-      }),
-    ),
+    bothOrNeither('cert', 'key', partsOf({ ...TARGET_TLS_PARTS, serverName: part((name) => name) })),
   ),
 };
 

@@ -3,6 +3,7 @@ import { Problems } from '../../core/errors.ts';
 import {
   type Asked,
   askedFor,
+  deciding,
   grouped,
   listOf,
   type OptionParser,
@@ -35,13 +36,19 @@ import type { CalibrationLimits } from '../../documents/replay.ts';
 import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
 import { BOUND_PARTS, BOUNDS_HELP, calibrationLimitsOf, switched } from '../../replay/options/parsers.ts';
+import { cancelsOption } from '../../replay/options/replay-flags.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/options.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict/options.ts';
 
 /** Options of a replay that its steps can have: those that the search does not set itself. */
-export const STEP_OPTIONS = ofSteps(RUN_OPTIONS);
+export const STEP_OPTIONS = {
+  ...ofSteps(RUN_OPTIONS),
+  // An answer that nobody waited for leaves a window undecided, and so the whole search.
+  ...deciding('plan', cancelsOption('begun')),
+};
 const SCALING = { scaling: RUN_OPTIONS.scaling };
+const CANCELS = { cancels: STEP_OPTIONS.cancels };
 
 const parseWidth: OptionParser<number> = (given, what) => {
   const share = parseShare(given, what);
@@ -185,8 +192,8 @@ export function resolveCapacityOptions(
   const own = readOptions(SEARCH_OPTIONS, askedFor(SEARCH_OPTIONS, asked), problems);
   const forSteps = askedFor(STEP_OPTIONS, asked);
   const { scaling } = readOptions(SCALING, askedFor(SCALING, asked), new Problems());
-  // An answer that nobody waited for leaves a window undecided, and so the whole search.
-  const waiting = { ...forSteps.stated, cancels: forSteps.stated.cancels ?? 'begun' };
+  const { cancels } = readOptions(CANCELS, askedFor(CANCELS, asked), problems);
+  const waiting = { ...forSteps.stated, cancels };
   // A simulation is like a dry run here: it sends nothing and needs no target.
   const stated = own.simulate ? { ...waiting, dryRun: true } : waiting;
   const ofRun = { ...forSteps, stated };

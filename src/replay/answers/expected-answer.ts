@@ -25,7 +25,7 @@ export const NOTHING_EXPECTED: ExpectedAnswer = Object.freeze({
  * begun, otherwise wait.
  */
 export const CANCEL_POLICIES = ['replay', 'begun', 'wait'] as const;
-type CancelPolicy = (typeof CANCEL_POLICIES)[number];
+export type CancelPolicy = (typeof CANCEL_POLICIES)[number];
 
 /** Protocols without token counts in their answers. */
 const WITHOUT_TOKENS: ReadonlySet<PayloadApi> = new Set(['v1', 'v2']);

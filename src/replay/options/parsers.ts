@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { type OptionParser, part } from '../../core/options.ts';
+import { fileName, type OptionParser, part, partSwitch } from '../../core/options.ts';
 import {
   formatInstantUs,
   formatMs,
@@ -294,6 +294,14 @@ function readPem(path: string, readFile: (path: string) => string, what: string)
     throw new AppError('OPTION_INVALID', `${what}: ${path} cannot be read: ${reasonOf(cause)}`, { cause });
   }
 }
+
+/** What is trusted of a target with TLS, and what is shown to it. Recorders and replays have the same parts. */
+export const TARGET_TLS_PARTS = {
+  ca: part(fileName),
+  cert: part(fileName),
+  key: part(fileName),
+  insecure: partSwitch(),
+};
 
 /** A client certificate with its key, from their files. @throws AppError OPTION_INVALID if they cannot be used */
 export function clientCertificateOf(

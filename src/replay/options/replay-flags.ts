@@ -2,7 +2,6 @@ import { LIMITS } from '../../core/limits.ts';
 import {
   bothOrNeither,
   deciding,
-  fileName,
   grouped,
   list,
   listOf,
@@ -28,7 +27,7 @@ import {
   parseTimeLimitMs,
   parseWaitMs,
 } from '../../core/units.ts';
-import { CANCEL_POLICIES } from '../answers/expected-answer.ts';
+import { CANCEL_POLICIES, type CancelPolicy } from '../answers/expected-answer.ts';
 import { DIVERGENCE_POLICIES } from '../engine/messages.ts';
 import { SCALINGS } from '../plan/scaling.ts';
 import { SESSION_ORDERS } from '../plan/session-order.ts';
@@ -54,6 +53,7 @@ import {
   parseShard,
   parseTargetShare,
   switched,
+  TARGET_TLS_PARTS,
   TOLERANCE_PARTS,
 } from './parsers.ts';
 import { WINDOW_OPTIONS } from './window-options.ts';
@@ -102,13 +102,20 @@ const SCALING_OPTIONS = grouped('Load and scaling', {
 });
 
 /** Options for the length of answers, and for recorded clients that left. */
+/** @param policy the default: searches have another one than replays */
+export function cancelsOption(policy: CancelPolicy) {
+  return grouped('Responses', {
+    cancels: value(
+      '--cancels <how>',
+      'what to do when a recorded client disconnected: replay, wait, or begun (replay it only if the answer had begun)',
+      word(CANCEL_POLICIES),
+      { default: policy },
+    ),
+  });
+}
+
 const ANSWER_OPTIONS = grouped('Responses', {
-  cancels: value(
-    '--cancels <how>',
-    'what to do when a recorded client disconnected: replay, wait, or begun (replay it only if the answer had begun: the default of capacity and statement)',
-    word(CANCEL_POLICIES),
-    { default: 'replay' },
-  ),
+  ...cancelsOption('replay'),
 });
 
 /** The change of requests that every format of an export can have. */
@@ -364,16 +371,7 @@ export const REPLAY_OPTIONS = deciding('plan', {
       targetTls: value(
         '--target-tls <parts>',
         'ca=FILE: certificates (PEM) to trust in addition to the system’s; cert=FILE,key=FILE: client certificate to show; insecure: accept any certificate of the target',
-        bothOrNeither(
-          'cert',
-          'key',
-          partsOf({
-            ca: part(fileName),
-            cert: part(fileName),
-            key: part(fileName),
-            insecure: partSwitch(),
-          }),
-        ),
+        bothOrNeither('cert', 'key', partsOf(TARGET_TLS_PARTS)),
       ),
     }),
   ),
