@@ -182,13 +182,27 @@ function factOf(column: number | null): boolean | null {
   return column === null ? null : column === 1;
 }
 
-/** Without those that are null. */
-function known<Name extends string>(columns: Readonly<Record<Name, number | null | undefined>>) {
-  return Object.fromEntries(Object.entries(columns).filter(([, value]) => value != null)) as Partial<
-    Record<Name, number>
-  >;
+function answerOf(stored: StoredSend): SendAnswer | null {
+  const { contentEvents, firstTokenOffsetNs, lastTokenOffsetNs, gapMaxNs, gaps, unpausedGaps } = stored;
+  const { firstTokenPausedNs, lastTokenPausedNs, promptTokens, cachedTokens, outputTokens, finish } = stored;
+  if (contentEvents === null) return null;
+  return {
+    contentEvents,
+    firstTokenOffsetNs,
+    lastTokenOffsetNs,
+    gapMaxNs,
+    gaps: gaps === null ? null : new Uint8Array(gaps),
+    ...(firstTokenPausedNs == null ? {} : { firstTokenPausedNs }),
+    ...(lastTokenPausedNs == null ? {} : { lastTokenPausedNs }),
+    ...(cachedTokens == null ? {} : { cachedTokens }),
+    ...(unpausedGaps == null ? {} : { unpausedGaps: new Uint8Array(unpausedGaps) }),
+    promptTokens,
+    outputTokens,
+    finish,
+  };
 }
 
+/** Every column that a send has in another form is named, so that the rest are its members. */
 function sendOf(stored: StoredSend): Send {
   const {
     contentEvents,
@@ -220,21 +234,6 @@ function sendOf(stored: StoredSend): Send {
     grpcStatus,
     ...row
   } = stored;
-  const answer: SendAnswer | null =
-    contentEvents === null
-      ? null
-      : {
-          contentEvents,
-          firstTokenOffsetNs,
-          lastTokenOffsetNs,
-          gapMaxNs,
-          gaps: gaps === null ? null : new Uint8Array(gaps),
-          ...known({ firstTokenPausedNs, lastTokenPausedNs, cachedTokens }),
-          ...(unpausedGaps == null ? {} : { unpausedGaps: new Uint8Array(unpausedGaps) }),
-          promptTokens,
-          outputTokens,
-          finish,
-        };
   const check = checkResult === null ? null : checkOfWord(checkResult, checkPointer);
   return {
     ...row,
@@ -244,9 +243,10 @@ function sendOf(stored: StoredSend): Send {
     streamed: row.streamed === 1,
     unstreamed: row.streamed === ANSWERED_WHOLE,
     warmup: row.warmup === 1,
-    answer,
+    answer: answerOf(stored),
     ...(tellsError === null ? {} : { tellsError: tellsError === 1 }),
-    ...known({ bodyCrc, grpcStatus }),
+    ...(bodyCrc == null ? {} : { bodyCrc }),
+    ...(grpcStatus == null ? {} : { grpcStatus }),
     ...(status === null
       ? {}
       : {
