@@ -308,8 +308,9 @@ function handshake(socket: Socket, { context, requiresClient }: TlsFiles): Promi
 
 /** Whether a client showed a certificate of the required authority. Only Node's own servers ask for it publicly. */
 function isVerified(stream: TLSSocket): boolean {
-  const { _handle: handle } = stream as unknown as { _handle: { verifyError(): Error | null } | null };
-  return handle !== null && !handle.verifyError();
+  const { _handle: handle } = stream as unknown as { _handle?: { verifyError?(): Error | null } | null };
+  // A Node without it must refuse everybody, not admit anybody.
+  return handle?.verifyError !== undefined && !handle.verifyError();
 }
 
 interface UpstreamOptions {
