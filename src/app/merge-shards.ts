@@ -138,10 +138,13 @@ export class OpenShards {
 
   /** The sends of all shards on their common time, in the order in which they were due, with their positions in it. */
   *#sends(): Generator<ShardSend> {
+    // Only requests that waited were due in another order than planned. Rows lie in that of the plan.
+    const waited = this.set.runs.some(({ document }) => (document.fidelity.waitsFor ?? null) !== null);
+    const order = waited ? 'due' : 'plan';
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
       open: () =>
-        onCommonTime(shard, sendsOf(run.directory, this.#readerOf(shard), 'due'), this.#shiftNs(run)),
+        onCommonTime(shard, sendsOf(run.directory, this.#readerOf(shard), order), this.#shiftNs(run)),
     }));
     let index = 0;
     for (const { shard, send } of mergeInOrder(sources, (each) => each.send.intendedOffsetNs)) {

@@ -166,8 +166,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (shard !== null) places += 1;
     if (!own) {
       const { perturb, copyPrompts } = scaling.options;
-      const isOwn = copyPrompts === 'own' && generatesText(row.route);
-      const differs = send.copy > 0 && (perturb.length > 0 || isOwn);
+      const isOwn = () => copyPrompts === 'own' && generatesText(row.route);
+      const differs = send.copy > 0 && (perturb.length > 0 || isOwn());
       listener.whole?.addPlanned(differs ? playedRow(row, playedAs(send, scaling)) : row, offsetNs);
       continue;
     }
