@@ -78,8 +78,8 @@ function reportLine(directory: string, program: string): string {
 }
 
 /**
- * Violated objectives come first, then undecided ones. Among them those on errors come first, because failed requests count as infinitely
- * slow in the others.
+ * Violated objectives come first, then undecided ones. Among them those on errors come first, because failed requests
+ * count as infinitely slow in the others.
  */
 function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
   const { slo } = document;

@@ -14,7 +14,10 @@ export interface WindowSource {
 }
 
 export interface RankingOptions {
-  /** The times in which windows lie, within what was recorded. The first and last window of each may lie in it only in part. */
+  /**
+   * The times in which windows lie, within what was recorded. The first and last window of each may lie in it only in
+   * part.
+   */
   readonly ranges: readonly TimeRange[];
   /** Whole seconds. Windows lie side by side, counted from the epoch: those of 15 minutes begin at quarters of hours. */
   readonly lengthS: number;

@@ -221,6 +221,18 @@ describe('the end of a run', () => {
     expect(row).toContain(' undecided ');
   });
 
+  test('the objective that left a run undecided was the last of many, and not shown', () => {
+    const sends = Array.from({ length: 500 }, (_, index) =>
+      send({ index, lastByteOffsetNs: index * 100e6 + (index % 25 === 7 ? 150e6 : 10e6) }),
+    );
+    const met = Array.from({ length: 14 }, (_, at) => `latency: p(50)<${1_000 + at}`);
+    const facts = { slo: [...met, 'latency: p(95)<100'], multiplier: 1 };
+    expect(summaryOf(sends, facts).slo.map(({ ok }) => ok)).not.toContain(false);
+    const rows = textOf(facts, sends).filter((line) => /^ {2}latency: p\(\d+\)<\d+ /.test(line));
+    expect(rows.length).toBeLessThan(facts.slo.length);
+    expect(rows[0]).toMatch(/^ {2}latency: p\(95\)<100 +undecided /);
+  });
+
   test('an objective was called violated in red that only our lateness violated', () => {
     const slo = ['latency: p(95)<12'];
     const { verdict, slo: lines } = summaryOf(late(500), { slo, multiplier: 1 });
