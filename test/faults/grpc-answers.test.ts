@@ -140,7 +140,7 @@ describe('a target that refuses what it served when it was recorded', () => {
     });
   });
 
-  test('RESOURCE_EXHAUSTED at 2x is a failure there, and 1x is none', async () => {
+  test('RESOURCE_EXHAUSTED at 2x is a failure there, and 1x passes', async () => {
     /** Calls that it serves in a second, and so many more that come together. 50 a second were recorded. */
     const [ratePerSecond, burst] = [70, 20];
     let tokens = burst;
@@ -160,12 +160,10 @@ describe('a target that refuses what it served when it was recorded', () => {
       const args = ['--json', '--slo', 'errors: rate<0.02', '--multiplier', multiplier];
       return documentOf(await replay(capture, `http://127.0.0.1:${server.port}`, args));
     };
-    // On a busy machine our own lag may leave the first one undecided.
-    const once = await at('1');
-    expect([once.grpcStatuses, once.verdict]).toEqual([
-      { OK: 300 },
-      expect.stringMatching(/^(PASS|INCONCLUSIVE)$/),
-    ]);
+    // Our own lag on a busy machine may leave a run undecided: it is replayed again, twice at most.
+    let once = await at('1');
+    for (let again = 0; again < 2 && once.verdict === 'INCONCLUSIVE'; again += 1) once = await at('1');
+    expect(once).toMatchObject({ verdict: 'PASS', grpcStatuses: { OK: 300 } });
     const twice = await at('2');
     expect(judged(twice)).toMatchObject({ verdict: 'FAIL', codes: ['slo_violated'] });
     expect(twice.grpcStatuses?.['RESOURCE_EXHAUSTED']).toBeGreaterThan(30);
@@ -301,9 +299,12 @@ test('what was recorded arrives again: each message, the pieces of a request str
   const mock = await startMock(directory, resolveMockOptions(asked), SILENT);
   afterwards(() => mock.stop());
   const rehearsed = await replay(directory, `http://${mock.address}`, ['--json', '--check', 'values']);
+  const { statuses, errors, cancelled } = documentOf(rehearsed);
+  // The two calls whose clients left have no answer to give: they are answered 404, or leave, or are over before that.
+  const { 404: unknown = 0, ...known } = statuses;
+  const { deadline = 0, ...others } = errors;
+  expect([known, others, unknown + cancelled + deadline]).toEqual([{ 200: 21, 429: 5 }, {}, 2]);
   expect(documentOf(rehearsed)).toMatchObject({
-    // Calls whose clients left have no answer to play: they are answered 404, or leave before that.
-    statuses: { 200: 21, 429: 5 },
     grpcStatuses: { OK: 20, RESOURCE_EXHAUSTED: 5 },
     check: { mismatched: 0, checked: 26 },
   });
