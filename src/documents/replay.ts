@@ -435,7 +435,7 @@ const scalingCounts = z.object({
   layered: count.describe('Sends from other parts of the capture, overlaid on the window.'),
   perturbed: count,
   notPerturbed: count,
-  ownPrompts: count.optional().describe('Copies whose prompt begins with words of its own.'),
+  ownPrompts: count.optional().describe('Copies whose prompt begins with its own words.'),
   samePrompts: count.optional().describe('Copies whose prompt has too few words for that.'),
   bodiesUnread: count.describe(
     'Copies whose body is compressed or of an unknown gRPC service, so that its identity was not changed.',

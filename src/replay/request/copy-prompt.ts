@@ -10,7 +10,7 @@ import {
   jsonStart,
 } from '../../core/json-cursor.ts';
 
-/** Whether copies begin their prompts with words of their own, or as their originals do. */
+/** Whether copies begin their prompts with their own words, or as their originals do. */
 export const COPY_PROMPTS = ['own', 'same'] as const;
 export type CopyPrompts = (typeof COPY_PROMPTS)[number];
 
