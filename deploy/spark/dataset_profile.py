@@ -289,8 +289,8 @@ class Figures:
               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS open FROM hours),
             flying AS (SELECT hour, instant, change, part, sum(change) OVER (PARTITION BY hour
               ORDER BY instant, phase, id, part ROWS UNBOUNDED PRECEDING) AS more FROM hourly),
-            found AS (SELECT instant - {shift} - (instant - {shift}) % {self.step_us} AS step, change, more + open AS level,
-              more + open AS reached FROM flying JOIN before USING (hour) WHERE part = 0)
+            found AS (SELECT instant - {shift} - (instant - {shift}) % {self.step_us} AS step, change,
+              more + open AS level, more + open AS reached FROM flying JOIN before USING (hour) WHERE part = 0)
             SELECT step, level, change, count(*), max(reached) FROM found
             GROUP BY GROUPING SETS ((step), (level, change))"""
         )
