@@ -130,7 +130,9 @@ function terminalSvg(command: readonly string[], printed: readonly Printed[]): s
       at < command.length ? '' : ` style="animation-delay:${(1 + afterS / FASTER).toFixed(2)}s"`;
     return `<text class="${kind}"${delayed} x="${MARGIN}" y="${MARGIN + (at + 0.75) * FONT.line}">${escaped(line)}</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">
+  const verdict = printed.find(({ line }) => line.startsWith('PASS'))?.line ?? '';
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-labelledby="title">
+<title id="title">${escaped(`A terminal in which a replay ends. ${verdict}`)}</title>
 <style>
 text{font:${FONT.size}px ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;white-space:pre;fill:#d8e0e8;animation:appear 10ms backwards}
 .command{fill:#fff;font-weight:700;animation:none}
