@@ -56,8 +56,11 @@ type Answer<Document> =
       readonly hint: string | null;
     };
 
-/** Heap limits while millions of rows are read. Only a thread can have its own limits. */
-const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 } as const;
+/**
+ * Heap limits while millions of rows are read. Only a thread can have its own limits. Pages of rows outlive a young
+ * space of 8 MB and are copied out of it, which is a third of the time of a profile; of 24 MB, hardly any do.
+ */
+const HEAP_LIMITS = { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: 192 } as const;
 
 /**
  * Builds a document in the named worker thread.
