@@ -76,15 +76,14 @@ async function mustHaveRoom(endpoint: { kind: 'unix'; path: string }): Promise<v
   if (refusal !== null) throw listenError(endpoint, refusal as NodeJS.ErrnoException);
 }
 
-function listening(server: Server, endpoint: Endpoint, where: ListenOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const refuse = (error: NodeJS.ErrnoException) => reject(listenError(endpoint, error));
-    server.once('error', refuse);
-    server.listen({ ...where, backlog: LIMITS.listenBacklog }, () => {
-      server.off('error', refuse);
-      resolve();
-    });
-  });
+async function listening(server: Server, endpoint: Endpoint, where: ListenOptions): Promise<void> {
+  const bound = once(server, 'listening');
+  server.listen({ ...where, backlog: LIMITS.listenBacklog });
+  try {
+    await bound;
+  } catch (error) {
+    throw listenError(endpoint, error as NodeJS.ErrnoException);
+  }
 }
 
 /**

@@ -83,3 +83,11 @@ describe('listening on a port', () => {
     await client({ host: '::1', port: portOf(endpoint) });
   });
 });
+
+it('leaves nothing on a server that cannot listen and is tried again', async () => {
+  const { endpoint } = await listenOn(server(), local());
+  const retried = server();
+  for (let tries = 0; tries < 3; tries += 1)
+    await expect(listenOn(retried, endpoint)).rejects.toMatchObject({ code: 'LISTEN_FAILED' });
+  expect([retried.listenerCount('listening'), retried.listenerCount('error')]).toEqual([0, 0]);
+});
