@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { VERIFY_OPTIONS, verify } from '../../app/inspect.ts';
 import { toggle } from '../../core/options.ts';
+import { countOf } from '../../core/units.ts';
 import type { VerifyDocument } from '../../storage/capture/verify.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions, optionsOf } from '../options.ts';
@@ -41,7 +42,7 @@ function linesOf(document: VerifyDocument): string[] {
     ...leftovers.map(
       (file) => `${file}: left by an interrupted forget; the next forget or recorder start removes it`,
     ),
-    `${segments.length} segments, ${document.exchanges} exchanges, ${blocks} blocks: ${verdictOf(document)}`,
+    `${countOf(segments.length, 'segment')}, ${countOf(document.exchanges, 'exchange')}, ${countOf(blocks, 'block')}: ${verdictOf(document)}`,
   ];
 }
 
