@@ -108,12 +108,35 @@ export const NO_CAPS: CapsDocument = Object.freeze({
   refusedForRate: 0,
 });
 
+const missingGoodput = z
+  .object({
+    late: count.describe('Served beyond a limit.'),
+    failed: count,
+    turnedAway: count.describe('Answered with a status below 500 that is not 2xx.'),
+    whole: count.describe('Answered without streaming although a stream was requested.'),
+    unsent: count.describe('Refused by our caps, or not sent by the end of the run.'),
+    cancelled: count
+      .optional()
+      .describe('Cancelled as recorded, beyond a limit by then. Only objectives count these.'),
+  })
+  .optional()
+  .describe('The requests that were not good, by the reason.');
+export type MissingGoodput = NonNullable<Immutable<z.infer<typeof missingGoodput>>>;
+
+export const goodCounts = z.object({
+  good: count,
+  perSecond: maybeNumber.describe('Good requests a second, from the first to the end of the last.'),
+  unknown: count.describe('Answers with a limit on a time that is not known; in no share.'),
+  missing: missingGoodput,
+});
+
 const goodput = z.object({
   limits: z.string().describe('Taken from the objectives: `ttft<500 and tpot<50`.'),
   good: count.describe('Requests that kept every limit.'),
   of: count.describe('Requests that the limits are about, those without an answer included.'),
   unknown: count.describe('Answers with a limit on a time that is not known; in neither count.'),
   perSecond: maybeNumber.describe('Good requests a second, from the first send to the end of the last.'),
+  missing: missingGoodput,
 });
 
 /** What the target delivered per second of the run. */

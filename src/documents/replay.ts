@@ -13,6 +13,7 @@ import {
   count,
   counts,
   foundStretch,
+  goodCounts,
   type Immutable,
   idc,
   interval,
@@ -136,14 +137,7 @@ export const objectiveLine = z.object({
     .nullish()
     .describe('The requests that it is about, such as `{"model": "gpt"}`; null for all.'),
   requests: count.nullish().describe('How many those are, as planned; null for all.'),
-  goodput: z
-    .object({
-      good: count,
-      perSecond: maybeNumber.describe('Good requests a second, from the first to the end of the last.'),
-      unknown: count.describe('Answers with a limit on a time that is not known; in no share.'),
-    })
-    .nullish()
-    .describe('Of an objective on goodput: requests that kept all limits.'),
+  goodput: goodCounts.nullish().describe('Of an objective on goodput: requests that kept all limits.'),
   upperBound: observation.describe(
     'Of a percentile, mean or share within its limit: the truth is below this with the confidence of `bounds`. Null if it is compared as observed.',
   ),

@@ -199,6 +199,12 @@ export function runFigures(run: ReplayDocument): Figure[] {
   });
 }
 
+/** The time that an objective limits, with its name in CI reports; null if documents have no such value. */
+export function limitedValue(objective: Objective, run: ReplayDocument) {
+  const value = RUN_VALUES.find(({ limitedBy }) => limitedBy && isLimitOf(objective, limitedBy));
+  return value?.name === undefined ? null : { name: value.name, ms: value.of(run) ?? null };
+}
+
 function isLimitOf(
   { metric, aggregation, slice }: Objective,
   of: NonNullable<RunValue['limitedBy']>,

@@ -3,6 +3,7 @@ import { NS_PER_MS } from '../../core/units.ts';
 import { isOfStreams } from '../../documents/metrics/metrics.ts';
 import { limitsText, type Objective, type RequestLimit } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
+import type { MissingGoodput } from '../../documents/parts.ts';
 import type { SendCategory } from '../run/outcomes.ts';
 import { lowerShare, sampleFloor, samplesNeeded } from '../stats/percentiles.ts';
 import {
@@ -37,6 +38,7 @@ export class GoodputCounts {
     goodFromSent: 0,
     goodOfTarget: 0,
     unserved: 0,
+    whole: 0,
     unknown: 0,
     left: 0,
     leftOver: 0,
@@ -70,6 +72,7 @@ export class GoodputCounts {
     const isWhole = send.unstreamed && this.#limits.some(isOfStreams);
     if (isWhole || (send.status !== null && isTurnedAway(send.status))) {
       figures.unserved += 1;
+      if (isWhole) figures.whole += 1;
       return;
     }
     const good = keepsLimits(send, this.#limits, 'planned');
@@ -112,6 +115,18 @@ export function goodputOf(
 /** The number of requests that are compared with limits, without cancelled ones. */
 export function judgedByLimits(counts: GoodputFigures, interrupted: boolean): number {
   return counts.served + missedIn(counts, interrupted, EVERYTHING);
+}
+
+/** Why the other requests were not good. */
+export function missingIn(counts: GoodputFigures, interrupted: boolean): MissingGoodput {
+  const { served, good, failed, stopped, unserved, whole, refused, unreached } = counts;
+  return {
+    late: served - good,
+    failed: failed - (interrupted ? stopped : 0),
+    turnedAway: unserved - whole,
+    whole,
+    unsent: refused + (interrupted ? 0 : unreached),
+  };
 }
 
 /** The number of requests that were not served, if they count. */

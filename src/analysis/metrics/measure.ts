@@ -33,6 +33,8 @@ export interface GoodputFigures {
   readonly goodOfTarget: number;
   /** Turned away, or answered without streaming although a stream was requested. They kept no limit. */
   readonly unserved: number;
+  /** Of these, the ones answered without streaming. */
+  readonly whole: number;
   /** Served requests for which a limited time could not be read. */
   readonly unknown: number;
   /** Requests cancelled as recorded: within all limits until then, or beyond one already. */

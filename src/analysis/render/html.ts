@@ -133,15 +133,16 @@ export function chartsJson(timeZone: string, charts: readonly ChartData[]): stri
 }
 
 /** The texts that every chart has. */
-export type FigureText = Pick<Table, 'title' | 'unit' | 'source' | 'lookFor'>;
+export type FigureText = Pick<Table, 'title' | 'unit' | 'source' | 'lookFor' | 'notes'>;
 
 /** A chart with its texts. `body` is HTML. A live chart says nothing of what to look for. */
-export function figure({ title, unit, source, lookFor }: FigureText, body: string): string {
+export function figure({ title, unit, source, lookFor, notes = [] }: FigureText, body: string): string {
   const caption =
     lookFor === ''
       ? escaped(source)
       : `Look for: ${escaped(lookFor)}.<br><small>Unit: ${escaped(unit)}. Source: ${escaped(source)}.</small>`;
-  return `<figure><h3>${escaped(title)}</h3>${body}<figcaption>${caption}</figcaption></figure>`;
+  const below = notes.map((note) => `<p>${escaped(note)}</p>`).join('');
+  return `<figure><h3>${escaped(title)}</h3>${body}${below}<figcaption>${caption}</figcaption></figure>`;
 }
 
 /** A table. On a narrow screen its first column stays, while the others are scrolled. */

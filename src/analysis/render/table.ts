@@ -18,6 +18,8 @@ export interface Table {
   readonly source: string;
   /** Advice on what to look for. */
   readonly lookFor: string;
+  /** Sentences about these very rows, which every form shows below them. */
+  readonly notes?: readonly string[];
   readonly columns: readonly Column[];
   readonly rows: readonly (readonly string[])[];
   /** Which cells are good or bad, for formats that can show it. */
@@ -256,10 +258,11 @@ function findingLines({ code, text, title, means = '', advice }: Finding): strin
 
 /** A table with its title and texts. */
 export function tableText(table: Table, words: 'with words' | 'brief' = 'with words'): string[] {
-  const { title, columns, rows, unit, lookFor } = table;
+  const { title, columns, rows, unit, lookFor, notes = [] } = table;
   return [
     words === 'brief' ? title : `${title} (${unit})`,
     ...tableLines(columns, rows, (cell) => wrapped(cell.slice(0, LONGEST))).map((line) => `  ${line}`),
+    ...notes.map((note) => `  ${shownText(note)}`),
     ...(words === 'brief' ? [] : [`  Look for: ${lookFor}`]),
   ];
 }
@@ -345,7 +348,7 @@ function findingItem({ code, text, title, means = '', advice }: Finding): string
   return `- ${words.filter((each) => each !== '').join(' ')}`;
 }
 
-function tableMarkdown({ title, unit, source, lookFor, columns, rows }: Table): string[] {
+function tableMarkdown({ title, unit, source, lookFor, columns, rows, notes = [] }: Table): string[] {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   return [
     `### ${inert(title)}`,
@@ -355,6 +358,7 @@ function tableMarkdown({ title, unit, source, lookFor, columns, rows }: Table): 
       line(columns.map(({ kind }) => (kind === 'number' ? '---:' : '---'))),
       ...rows.map((row) => line(columns.map((_, at) => inert(row[at] ?? '')))),
     ].join('\n'),
+    ...notes.map((note) => inert(note)),
     `*Look for: ${inert(lookFor)}.*`,
   ];
 }

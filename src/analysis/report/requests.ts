@@ -12,6 +12,7 @@ import { judgedSends } from '../metrics/measure.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
 import { answerKinds } from '../run/outcomes.ts';
 import { failureWords } from '../verdict/advice.ts';
+import { objectiveNotes } from './objective-notes.ts';
 import type { RowFigures } from './statistics.ts';
 
 /** The states of an objective in words. `kept` means with the required confidence. */
@@ -54,7 +55,11 @@ export function stateText(line: ObjectiveLine, found: Found): string {
   return STATES[stateOf(line, found)];
 }
 
-export function objectivesTable(document: Pick<ReplayDocument, 'slo'> & Found): Table | null {
+/** @param summary the document of the run; null if it was not sealed */
+export function objectivesTable(
+  document: Pick<ReplayDocument, 'slo'> & Found,
+  summary: ReplayDocument | null,
+): Table | null {
   const { slo } = document;
   if (slo.length === 0) return null;
   const hasSlices = slo.some(({ slice }) => slice != null);
@@ -64,6 +69,7 @@ export function objectivesTable(document: Pick<ReplayDocument, 'slo'> & Found): 
     source:
       'scheduled latency unless an objective names another; what failed or was refused counts as never answered',
     lookFor: 'how far observed is from the limit: a narrow pass leaves no reserve',
+    notes: summary === null ? [] : objectiveNotes(summary),
     columns: columnsOf(['objective', 'result'], ['observed', 'limit', ...(hasSlices ? ['requests'] : [])]),
     toneOf: (cell) => (cell === STATES.kept ? 'good' : cell === STATES.violated ? 'bad' : null),
     rows: slo.map((line) => [

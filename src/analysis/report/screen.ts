@@ -20,6 +20,7 @@ import { columnsOf, msText, NONE, numberText, shareText, tableLines } from '../r
 import { sampleFloor } from '../stats/percentiles.ts';
 import { arrivalStreams } from './conditions.ts';
 import { TOO_FEW } from './latency.ts';
+import { goodputLacks, unservedNote } from './objective-notes.ts';
 import { judgedFailures, stateOf, stateText, valueText } from './requests.ts';
 import { runView } from './view.ts';
 
@@ -44,6 +45,7 @@ export function runScreen(document: ReplayDocument, directory: string, program =
   const brief = view.reasons.filter(({ code }, at) => at === 0 || code !== 'slo_violated');
   const times = latencyLines(document);
   const throughput = throughputLines(document);
+  const lacks = goodputLacks(document);
   const fewest = findingLines(brief, 0, IN_REPORT).length;
   return fitted([
     fixed(verdictLines(view)),
@@ -58,7 +60,12 @@ export function runScreen(document: ReplayDocument, directory: string, program =
     }),
     block(2, 0, throughput.length, (most) => (most < throughput.length ? [] : throughput)),
     {
-      ...fixed([...loadLines(document), ...noteLines(document), reportLine(directory, program)]),
+      ...fixed([
+        ...(lacks === null ? [] : folded(`Goodput lacks ${lacks}`, '  ', 1)),
+        ...loadLines(document),
+        ...noteLines(document),
+        reportLine(directory, program),
+      ]),
       isJoined: throughput.length > 0,
     },
   ]);
@@ -158,7 +165,11 @@ function latencyLines(document: ReplayDocument) {
       ? ['latency', `latency (${few} requests)`]
       : ['latency (without failed requests)', `latency (without failed; ${few})`];
   const title = isMarked ? marked : plain;
-  return tableLines(columnsOf([title], [...PERCENTILE_NAMES, 'errors']), rows).map((line) => `  ${line}`);
+  const note = unservedNote(document);
+  return [
+    ...tableLines(columnsOf([title], [...PERCENTILE_NAMES, 'errors']), rows).map((line) => `  ${line}`),
+    ...(note === null ? [] : folded(note, '  ', 1)),
+  ];
 }
 
 /** Number of answers with a latency: those with a 2xx status. */

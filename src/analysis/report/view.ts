@@ -115,7 +115,7 @@ function reportSections(document: ReportDocument): Section<SectionKey>[] {
   const { summary, recording } = document;
   return [
     sectionOf('objectives' as const, 'Objectives and counts', [
-      objectivesTable(document),
+      objectivesTable(document, summary),
       countsTable(document),
     ]),
     sectionOf('why' as const, 'Why', document.explanation == null ? [] : whyTables(document.explanation)),
@@ -150,7 +150,7 @@ function ownSections(document: ReplayDocument): Section<SectionKey>[] {
 function runSections(document: ReplayDocument): Section[] {
   return [
     sectionOf('objectives', 'Objectives and counts', [
-      objectivesTable(document),
+      objectivesTable(document, document),
       countsTable({ counts: document, summary: document }),
     ]),
     sectionOf('latency', 'Latency', [runLatencyTable(document), runStreamTable(document)]),

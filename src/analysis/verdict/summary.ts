@@ -19,7 +19,7 @@ import {
   pausedShare,
   trustedLatencyMs,
 } from '../metrics/answer-times.ts';
-import { goodputOf, judgedByLimits } from '../metrics/goodput.ts';
+import { goodputOf, judgedByLimits, missingIn } from '../metrics/goodput.ts';
 import type { StreamFigures } from '../metrics/streams.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
 import type { ObjectiveResult, ObjectiveSoFar } from './evaluate.ts';
@@ -98,7 +98,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     startedAt: formatInstantUs(run.startedAtUs),
     endedAt: formatInstantUs(run.endedAtUs),
     ...judgement,
-    slo: results.map(objectiveLine),
+    slo: results.map((each) => objectiveLine(each, interrupted !== null)),
     notes: [...closedLoopNotes(input), ...notes, ...warmupNotes(input)],
     interrupted,
     recorded: figures.recorded + filtered,
@@ -201,6 +201,7 @@ function throughputDocument({ figures, interrupted }: ReplaySummaryInput): Throu
     of: judgedByLimits(allLimits.counts, interrupted !== null),
     unknown: allLimits.counts.unknown,
     perSecond: perSecond(allLimits.counts.good),
+    missing: missingIn(allLimits.counts, interrupted !== null),
   };
   const { answers, output } = streams.tokens;
   const spanS = makespanNs && makespanNs / NS_PER_S;
@@ -254,7 +255,7 @@ export function objectiveState({ objective, observed, ok }: ObjectiveSoFar) {
   return { expression, unit: unitOf(objective), observed: finite(observed), limit, ok };
 }
 
-function objectiveLine(result: ObjectiveResult): ObjectiveLine {
+function objectiveLine(result: ObjectiveResult, interrupted: boolean): ObjectiveLine {
   const { objective, requests, figures, margin } = result;
   const { slice } = objective;
   const goodput = goodputOf(objective, figures);
@@ -262,7 +263,12 @@ function objectiveLine(result: ObjectiveResult): ObjectiveLine {
   return {
     slice: slice && Object.fromEntries(slice.tags.map(({ key, value }) => [key, value])),
     requests,
-    goodput: goodput && { good: goodput.good, perSecond, unknown: goodput.unknown },
+    goodput: goodput && {
+      good: goodput.good,
+      perSecond,
+      unknown: goodput.unknown,
+      missing: { ...missingIn(goodput, interrupted), cancelled: goodput.leftOver },
+    },
     ...objectiveState(result),
     upperBound: finite(margin?.upperBound ?? null),
     lowerBound: finite(result.fromSends),

@@ -31,7 +31,7 @@ describe('an objective whose expression begins that of another', () => {
   test('is kept, while the other is undecided', () => {
     expect(document.reasons.map(({ code }) => code)).toEqual(['too_close']);
     expect(statesOf(document)).toMatchObject({ [SHORT]: 'met', [LONG]: 'undecided' });
-    const rows = objectivesTable(document)?.rows ?? [];
+    const rows = objectivesTable(document, document)?.rows ?? [];
     expect(rows.map(([name, state]) => [name, state])).toContainEqual([SHORT, 'met']);
   });
 
