@@ -15,6 +15,10 @@ test('a run with stages names them in plan, verdict and report, not only their m
   const named = report.stdout.split('\n').filter((line) => line.includes('stages of 1x to 4x, 1.75x'));
   // The headline, and the line on what was replayed.
   expect(named.length).toBeGreaterThanOrEqual(2);
+  const { nist } = JSON.parse((await runCommand(['report', run.out, '--json'])).stdout);
+  const evidence = JSON.stringify(nist);
+  expect(evidence.split('in stages 0.3s@1x; 0.2s@4x; 0.3s@1x').length - 1).toBe(2);
+  expect(evidence).not.toContain('1.75');
   const steady = documentOf(await replayHere(capture, server.url, ['--json', '--duration', '300ms']));
   expect(steady.scalingPlan?.stageMultipliers).toBeUndefined();
 });

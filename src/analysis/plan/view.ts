@@ -254,7 +254,7 @@ function foundText(found: NonNullable<PlanFacts['windowSearch']>): string {
 function peakLines({ second, recordedPerSecond, plannedPerSecondAtMost }: PlanFacts['peak']): string[] {
   if (second === null) return [];
   return [
-    `  busiest second by the clock, ${second.slice(0, 19)}Z: ${recordedPerSecond} recorded; the plan sends ${plannedPerSecondAtMost} or fewer in any second (an upper bound)`,
+    `  peak: ${countOf(recordedPerSecond, 'request')} recorded in the second ${second.slice(0, 19)}Z; at most ${plannedPerSecondAtMost} planned in any second`,
   ];
 }
 

@@ -1,3 +1,4 @@
+import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
 import type { LatencyMs, NistEvidence, NistMeasure } from '../../documents/parts.ts';
@@ -46,7 +47,7 @@ const SUBCATEGORIES: readonly Subcategory[] = [
       calibration,
       ...run
     }) => [
-      `${run.closedLoop === undefined ? `recorded traffic at ${formatMultiplier(run.multiplier)} times its rate` : `recorded requests, ${run.closedLoop.concurrency} in flight at all times`}: ${numberText(recorded.ratePerSecond)} requests/s recorded, ${numberText(sent.ratePerSecond)} sent`,
+      `${run.closedLoop === undefined ? `recorded traffic ${stagesOf(run) ?? `at ${formatMultiplier(run.multiplier)} times its rate`}` : `recorded requests, ${run.closedLoop.concurrency} in flight at all times`}: ${numberText(recorded.ratePerSecond)} requests/s recorded, ${numberText(sent.ratePerSecond)} sent`,
       `burstiness (CV of gaps): ${numberText(recorded.cv)} recorded, ${numberText(planned.cv)} planned, ${numberText(sent.cv)} sent; KS distance of gaps ${numberText(ksGaps)}; distance of the mix ${numberText(mixDistance)}`,
       run.closedLoop === undefined
         ? `latency from the intended send: ${percentilesText(latencyMs.scheduled)}`
@@ -113,10 +114,10 @@ const SUBCATEGORIES: readonly Subcategory[] = [
     id: 'MEASURE 2.7',
     asks: 'security and resilience are evaluated',
     evidence: (
-      { multiplier, effectiveMultiplier, closedLoop, failed, refused, faults, statuses },
+      { multiplier, effectiveMultiplier, closedLoop, failed, refused, faults, statuses, scalingPlan },
       searched,
     ) => [
-      `under ${closedLoop === undefined ? `${numberText(effectiveMultiplier ?? multiplier)} times the recorded load` : `${closedLoop.concurrency} requests in flight`}: ${countOf(failed, 'request')} failed, ${numberText(refused)} not sent by our own limits`,
+      `${closedLoop === undefined ? (stagesOf({ scalingPlan }) ?? `under ${numberText(effectiveMultiplier ?? multiplier)} times the recorded load`) : `under ${closedLoop.concurrency} requests in flight`}: ${countOf(failed, 'request')} failed, ${numberText(refused)} not sent by our own limits`,
       (statuses['429'] ?? 0) + (statuses['503'] ?? 0) > 0 &&
         `the target turned away ${countOf((statuses['429'] ?? 0) + (statuses['503'] ?? 0), 'request')} (429, 503)`,
       (faults?.faults.length ?? 0) > 0 &&
@@ -270,6 +271,12 @@ function namesOf(what: string, counts: Readonly<Record<string, number>>): string
 
 function msOf(us: number | null): string {
   return msText(us === null ? null : us / 1e3);
+}
+
+/** `in stages 60s@1x, 60s@2x`, as `--stages` has them; null without stages. */
+function stagesOf({ scalingPlan }: Pick<ReplayDocument, 'scalingPlan'>): string | null {
+  const stages = scalingPlan?.stages ?? null;
+  return stages === null ? null : `in stages ${listed(stages)}`;
 }
 
 function percentilesText(times: LatencyMs): string {
