@@ -254,3 +254,10 @@ export function parseJsonPointer(text: string, what?: string): readonly PointerS
     return step.replaceAll('~1', '/').replaceAll('~0', '~');
   });
 }
+
+/** Steps of a JSON pointer to one value. Null for the complete document, and for a pointer to several values. */
+export function parseSinglePlace(text: string, what: string): string[] | null {
+  const parsed = parseJsonPointer(text, what);
+  const steps = parsed.filter((step) => step !== ANY_MEMBER);
+  return steps.length > 0 && steps.length === parsed.length ? steps : null;
+}

@@ -1,6 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { ANY_MEMBER, parseJsonPointer } from '../../core/json-cursor.ts';
+import { parseJsonPointer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { fileName, type OptionParser, part, partSwitch } from '../../core/options.ts';
 import {
@@ -16,8 +16,6 @@ import {
   refused,
 } from '../../core/units.ts';
 import type { CalibrationLimits } from '../../documents/replay.ts';
-
-export { refused };
 
 /** A parser that also checks a condition on the value. */
 function within<Value>(
@@ -255,13 +253,6 @@ export function parseLagBound(text: string, what: string): LagBound {
 export function parseIgnored(text: string, what: string): string {
   if (parseJsonPointer(text, what).length > 0) return text;
   throw refused(what, text, 'would ignore the whole response', 'Compare by status alone: --check status');
-}
-
-/** Steps of a JSON pointer to one value. Null for the complete document, and for a pointer to several values. */
-export function parseSinglePlace(text: string, what: string): string[] | null {
-  const parsed = parseJsonPointer(text, what);
-  const steps = parsed.filter((step) => step !== ANY_MEMBER);
-  return steps.length > 0 && steps.length === parsed.length ? steps : null;
 }
 
 /** The Host header: of the `target`, the `recorded` one, or a stated authority. */

@@ -14,11 +14,11 @@ import {
   text,
   value,
 } from '../../core/options.ts';
-import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
+import { parseBytes, parseInstantUs, parsePositiveMs, refused } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
 import { GRPC_STATUS_NAMES } from '../../inference/grpc.ts';
 import { rangeOfDay, type SearchKind } from '../window/search.ts';
-import { countTo, parseWholeSeconds, refused } from './parsers.ts';
+import { countTo, parseWholeSeconds } from './parsers.ts';
 
 const UTC = 'UTC';
 const MAX_RANGES = 366;

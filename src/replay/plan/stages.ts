@@ -1,6 +1,5 @@
 import { AppError } from '../../core/errors.ts';
-import { parseMultiplier, parsePositiveMs } from '../../core/units.ts';
-import { refused } from '../options/parsers.ts';
+import { parseMultiplier, parsePositiveMs, refused } from '../../core/units.ts';
 
 /** A part of the run with one multiplier, or with one that changes linearly. */
 export interface Stage {

@@ -10,9 +10,10 @@ import {
   TOKEN,
   WRITTEN_BY_US,
 } from '../../core/headers.ts';
+import { refused } from '../../core/units.ts';
 import { isGrpc } from '../../inference/grpc.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
-import { type HostPolicy, refused } from '../options/parsers.ts';
+import type { HostPolicy } from '../options/parsers.ts';
 import type { Target } from '../target.ts';
 import {
   COPY_HEADER,

@@ -14,14 +14,15 @@ import {
   jsonElement,
   jsonLastMember,
   jsonStart,
+  parseSinglePlace,
 } from '../../core/json-cursor.ts';
 import { Routes } from '../../core/routes.ts';
+import { refused } from '../../core/units.ts';
 import { generatesText, isPlain, type PayloadApi, payloadApiOf } from '../../inference/features.ts';
 import { isGrpc } from '../../inference/grpc.ts';
 import { knownCall } from '../../inference/protobuf/known-services.ts';
 import { Redaction } from '../../redaction/head-redaction.ts';
 import type { KeySource } from '../../redaction/identities.ts';
-import { parseSinglePlace, refused } from '../options/parsers.ts';
 import { type CopyPrompts, withOwnPrompt } from './copy-prompt.ts';
 import {
   editBody,

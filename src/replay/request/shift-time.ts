@@ -1,7 +1,8 @@
 import { recordedArrivalUs } from '../../core/exchange.ts';
+import { parseSinglePlace } from '../../core/json-cursor.ts';
+import { refused } from '../../core/units.ts';
 import type { TimeShiftCounts } from '../../documents/replay.ts';
 import { isPlain } from '../../inference/features.ts';
-import { parseSinglePlace, refused } from '../options/parsers.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { type BuiltRequest, flatValue } from './build.ts';
 import { editBody, JSON_LENGTH, spliceJson } from './edit-json.ts';

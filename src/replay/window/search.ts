@@ -1,8 +1,7 @@
 import type { DayCalendar } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { HOUR_US, parseInstantUs, US_PER_S } from '../../core/units.ts';
+import { HOUR_US, parseInstantUs, refused, US_PER_S } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
-import { refused } from '../options/parsers.ts';
 import type { SecondSums } from './capture.ts';
 
 /** `busiest`: most arrivals. `slowest`: the greatest mean of recorded latencies. */
