@@ -9,7 +9,7 @@ import { contextOf } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';
 import { lookedAt, sendsOf, UNIT_NS } from './looked-at.ts';
 
-const SEEDS = repeated(60, 400);
+const SEEDS = repeated(20, 400);
 const GAP_NS = 1e8;
 
 /** What happens to a request of a share: a status, or an error. */
