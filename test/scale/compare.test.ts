@@ -6,9 +6,10 @@ import { repeatedVerdictsOf, streamVerdictsOf, verdictsOf } from '../support/com
 import { repeated } from '../support/long-form.ts';
 
 /** The long form shows the rates themselves; the short one that they have not changed grossly. */
-const DRAWS = repeated(100, 1_000);
-/** Short runs cost little, and more of them are wrong by chance. */
-const SHORT_DRAWS = 1_000;
+const DRAWS = repeated(50, 1_000);
+/** Runs that are repeated, and short ones: they cost little, and more of them are wrong by chance. */
+const REPEATED_DRAWS = repeated(100, 1_000);
+const SHORT_DRAWS = repeated(300, 1_000);
 /** Pairs that are drawn by seed: the counts are the same on every machine. */
 const CASES = [
   { requests: 8_000, load: 0.5, service: 'steady' },
@@ -108,15 +109,15 @@ describe('verdicts over several runs on a machine that varies by 5 % between the
   test.each(noises.flatMap((noise) => [3, 5, 10].map((runs) => ({ noise, runs }))))(
     'call the same build neither worse nor better: $runs of each side, $noise',
     (each) => {
-      const same = repeatedVerdictsOf(DRAWS, { ...parts, ...each, slowdown: 1 });
+      const same = repeatedVerdictsOf(REPEATED_DRAWS, { ...parts, ...each, slowdown: 1 });
       writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, ...each, same })}\n`);
-      expect((same.WORSE + same.BETTER) / DRAWS).toBeLessThanOrEqual(0.01);
+      expect((same.WORSE + same.BETTER) / REPEATED_DRAWS).toBeLessThanOrEqual(0.01);
     },
   );
 
   test.each(noises)('see a tenth slower with five repeats of A, B, B, A: %s', (noise) => {
     // Of independent noise 80 in 100 are seen: a hundred draws stray too far from that to tell.
-    const draws = noise === 'independent' ? 1_000 : DRAWS;
+    const draws = noise === 'independent' ? repeated(400, 1_000) : REPEATED_DRAWS;
     const slower = repeatedVerdictsOf(draws, { ...parts, noise, runs: 10, slowdown: 1.1 });
     writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, noise, slower })}\n`);
     expect(slower.WORSE / draws).toBeGreaterThanOrEqual(0.8);

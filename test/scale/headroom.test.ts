@@ -3,7 +3,7 @@ import { forecastOf, GROWTHS, grownDemand, holds } from '../support/grown-demand
 import { repeated } from '../support/long-form.ts';
 
 /** For each kind of growth. */
-const SEEDS = repeated(40, 1_000);
+const SEEDS = repeated(20, 1_000);
 
 test.each(GROWTHS)(
   'answers hold the truth, and demand that does not grow has no date: %s',

@@ -10,7 +10,7 @@ import { repeated } from '../support/long-form.ts';
 import { uniform } from '../support/queue-simulator.ts';
 import { contextOf } from '../support/run-contexts.ts';
 
-const SEEDS = repeated(40, 200);
+const SEEDS = repeated(20, 200);
 const REQUESTS = 1_200;
 const PERCENTS = [50, 95, 99] as const;
 const MS = 1e6;
@@ -62,12 +62,11 @@ test.each(CASES)('late: $late; load $load', ({ late, load }) => {
   for (let seed = 1; seed <= SEEDS; seed++) {
     const context = contextOf(lateRun(lag, load, seed));
     for (const count of counts) {
-      const holdsAt = (limitMs: number) => {
-        const slo = parseObjectives([`latency: p(${count.percent})<${limitMs.toFixed(3)}`]);
-        return judge(context, slo, JUDGEMENT_BOUNDS).results[0]?.margin?.holds === true;
-      };
-      if (holdsAt(count.trueMs / 1.05)) count.passed += 1;
-      if (holdsAt(count.trueMs * 2)) count.half += 1;
+      const limits = [count.trueMs / 1.05, count.trueMs * 2];
+      const slo = parseObjectives(limits.map((ms) => `latency: p(${count.percent})<${ms.toFixed(3)}`));
+      const [atTrue, atTwice] = judge(context, slo, JUDGEMENT_BOUNDS).results;
+      if (atTrue?.margin?.holds === true) count.passed += 1;
+      if (atTwice?.margin?.holds === true) count.half += 1;
     }
   }
   writeFileSync(process.stderr.fd, `${JSON.stringify({ late, load, seeds: SEEDS, counts })}\n`);
