@@ -14,6 +14,10 @@ import { accountOf, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const PROBES = ['--probe-listen', '127.0.0.1:0'];
+/** A signal that comes this soon after the same one is no second one. */
+const SECOND_SIGNAL_MS = 700;
+/** Ends long after the test if nothing cuts it short. */
+const LONG_DELAY = ['--drain-delay', '10m'];
 
 async function scene(flags: readonly string[] = [], directory = join(temporaryDirectory(), 'capture')) {
   const server = await RawServer.start();
@@ -28,7 +32,7 @@ async function scene(flags: readonly string[] = [], directory = join(temporaryDi
 
 describe('probes of a recording', () => {
   it('say not ready the moment a drain begins, while traffic is served for the drain delay', async () => {
-    const { server, recording, get, ready } = await scene(['--drain-delay', '60s']);
+    const { server, recording, get, ready } = await scene(LONG_DELAY);
     expect(await ready()).toBe(200);
     recording.process.child.kill('SIGTERM');
     await recording.process.waitFor('stderr', /"message":"draining"/);
@@ -36,6 +40,7 @@ describe('probes of a recording', () => {
     expect((await get('/livez')).status).toBe(200);
     expect(await askOnce(recording.port)).toContain('200 OK');
     // Only now is the delay over, however long the questions took.
+    await sleep(SECOND_SIGNAL_MS);
     recording.process.child.kill('SIGTERM');
     const { status, end } = await accountOf(recording.process);
     expect([status, end['exchanges']]).toEqual([0, 1]);
@@ -59,9 +64,10 @@ describe('probes of a recording', () => {
   });
 
   it('cut the drain delay short when a second signal comes', async () => {
-    const { server, recording } = await scene(['--drain-delay', '60s']);
+    const { server, recording } = await scene(LONG_DELAY);
     recording.process.child.kill('SIGTERM');
     await recording.process.waitFor('stderr', /"message":"draining"/);
+    await sleep(SECOND_SIGNAL_MS);
     recording.process.child.kill('SIGTERM');
     expect((await recording.process.finished).status).toBe(0);
     await server.close();
