@@ -69,7 +69,16 @@ const asked = z.object({
       planned: count,
     })
     .nullable(),
-  slo: z.array(objectiveLine.pick({ expression: true, unit: true, limit: true })),
+  slo: z.array(
+    objectiveLine.pick({ expression: true, unit: true, limit: true }).extend({
+      origin: z
+        .enum(['stated', 'default', 'recording'])
+        .optional()
+        .describe(
+          'Not stated: a default; of `recording`, its limit is above the share that production refused.',
+        ),
+    }),
+  ),
   needs: untilSure.unwrap().shape.needs,
   untilSure: untilSure
     .unwrap()

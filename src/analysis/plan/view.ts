@@ -31,6 +31,12 @@ const FINDING_TEXTS: Readonly<Record<PayloadFinding, string>> = {
   compressed_body: 'its body is compressed, so this audit did not look inside',
 };
 
+const ORIGINS = {
+  stated: '',
+  default: ', by default',
+  recording: ' above what production refused, by default',
+} as const;
+
 /** The first line of a plan, which needs no roll-ups. */
 export function planTitle({
   capture,
@@ -76,7 +82,10 @@ export function planLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
     shardLines(plan),
     shiftTime.length > 0 &&
       `  times at ${shiftTime.join(', ')} are moved from when they were recorded to when they are sent`,
-    slo.map((each) => `  objective ${each.expression}, a limit of ${valueText(each, each.limit)}`),
+    slo.map(
+      (each) =>
+        `  objective ${each.expression}, a limit of ${valueText(each, each.limit)}${ORIGINS[each.origin ?? 'stated']}`,
+    ),
     !isClosed && needLines(plan),
     (plan.faults ?? []).map(faultLine),
   );

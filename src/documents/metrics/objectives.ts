@@ -192,6 +192,12 @@ export function withRejected(
   return [...objectives, ...added];
 }
 
+/** Whether an objective was stated, is a default, or a default whose limit grows with what production refused. */
+export function originOf({ metric, isImplied }: Objective): 'stated' | 'default' | 'recording' {
+  if (isImplied !== true) return 'stated';
+  return metric === 'rejected' ? 'recording' : 'default';
+}
+
 /** Whether an objective limits the refusals of all requests, or of a part of a run with planned faults. */
 export function boundsRefusals(objectives: readonly Objective[], part: Slice | null = null): boolean {
   return objectives.some(

@@ -82,24 +82,29 @@ describe('a dry run', () => {
     expect((await shardOf(other, '6/7'))?.planDigest).not.toBe(first?.planDigest);
   });
 
-  it('told nothing of the objectives that it understood', async () => {
+  it('told nothing of the objectives that it understood, and left out the defaults', async () => {
     const slo = 'errors: rate<5%; latency: p(95)<0.6s';
     const { status, stdout, stderr } = await runCommand(['replay', minute(), '--dry-run', '--slo', slo]);
     expect(status, stderr).toBe(0);
     expect(stdout).toContain('  objective errors: rate<5%, a limit of 5 %\n');
     expect(stdout).toContain('  objective latency: p(95)<0.6s, a limit of 600.0 ms\n');
+    expect(stdout).toContain('  objective rejected: rate<0.01, a limit of 1 % above what production refused');
+    expect(stdout).not.toContain('objective errors: rate<0.01');
     const json = await runCommand(['replay', minute(), '--dry-run', '--slo', slo, '--json']);
     expect(JSON.parse(json.stdout).slo).toEqual([
       {
         expression: 'errors: rate<5%',
         unit: 'share',
         limit: 0.05,
+        origin: 'stated',
       },
       {
         expression: 'latency: p(95)<0.6s',
         unit: 'ms',
         limit: 600,
+        origin: 'stated',
       },
+      { expression: 'rejected: rate<0.01', unit: 'share', limit: 0.01, origin: 'recording' },
     ]);
   });
 
