@@ -12,6 +12,7 @@ import { differencesText, type ServerDifference } from '../../documents/server-d
 import {
   changeText,
   figureText,
+  INTERVAL_SHOWN,
   intervalText,
   latencyText,
   metricName,
@@ -245,14 +246,14 @@ function routesText(routes: readonly ComparedRoute[]): string {
 }
 
 function changedText(metric: ComparedMetric): string {
-  const { name, unit, a, b, interval } = metric;
+  const { name, unit, a, b, interval90 } = metric;
   if (unit !== 'ms') {
     const of = name === 'mismatched' ? 'answers' : 'requests';
     return `${metricName(name)} went from ${shareText(a)} to ${shareText(b)} of the ${of}`;
   }
   const change = changeText(metric);
   if (change === NONE) return `${metricName(name)} went from ${latencyText(a)} to ${latencyText(b)}`;
-  return `${metricName(name)} is ${change} (99 %: ${intervalText(interval)})`;
+  return `${metricName(name)} is ${change} (${INTERVAL_SHOWN}: ${intervalText(interval90)})`;
 }
 
 function undecidedText(metric: ComparedMetric, why: string): string {

@@ -10,7 +10,7 @@ import {
   tilesOf,
   viewPage,
 } from '../render/html.ts';
-import { figureText, intervalText, metricName, shareText } from '../render/table.ts';
+import { figureText, INTERVAL_SHOWN, intervalText, metricName, shareText } from '../render/table.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import { differingMetric } from './routes.ts';
 import { changeOrBoth, comparisonView, isShift, sideTexts } from './view.ts';
@@ -72,7 +72,7 @@ function routeTiles({ routes }: ComparisonDocument): Tile[] {
 function changeOf(metric: ComparedMetric): Pick<Tile, 'value' | 'note'> {
   if (metric.unit === 'share')
     return { value: `${shareText(metric.a)} → ${shareText(metric.b)}`, note: 'of the pairs' };
-  const note = metric.interval === null ? '' : `99 %: ${intervalText(metric.interval)}`;
+  const note = metric.interval90 === null ? '' : `${INTERVAL_SHOWN}: ${intervalText(metric.interval90)}`;
   return { value: changeOrBoth(metric), note };
 }
 

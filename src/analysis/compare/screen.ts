@@ -15,6 +15,7 @@ import {
   changeText,
   columnsOf,
   figureText,
+  INTERVAL_SHOWN,
   intervalText,
   latencyText,
   metricName,
@@ -74,7 +75,7 @@ function metricLines(metrics: ComparisonDocument['metrics'], most: number): Scre
     .slice(0, metrics.length < most ? metrics.length : Math.max(1, most - 2));
   const columns = shown.some(isShift)
     ? columnsOf(['figure'], ['A', 'B', 'shift', 'result'])
-    : columnsOf(['metric'], ['change', '90 %, + slower', 'result', 'whole A', 'whole B']);
+    : columnsOf(['metric'], ['change', INTERVAL_SHOWN, 'result', 'A', 'B']);
   const [title, ...rows] = tableLines(columns, shown.map(cellsOf));
   const more = metrics.length - shown.length;
   return [
@@ -99,6 +100,6 @@ function cellsOf(metric: ComparisonDocument['metrics'][number]): string[] {
   const isMs = unit === 'ms';
   const value = isMs ? latencyText : shareText;
   const change = isMs ? changeText(metric) : pointsText(difference);
-  const windows = isMs ? intervalText(interval90) : NONE;
-  return [metricName(name), change, windows, resultText(metric), value(a), value(b)];
+  const range = isMs ? intervalText(interval90) : NONE;
+  return [metricName(name), change, range, resultText(metric), value(a), value(b)];
 }

@@ -15,6 +15,7 @@ import {
   columnsOf,
   digestLines,
   figureText,
+  INTERVAL_SHOWN,
   intervalText,
   latencyText,
   metricName,
@@ -95,7 +96,7 @@ function metricTable({ compares, metrics }: ComparisonDocument): Table {
     title: 'Every metric',
     unit: 'B compared with A, + is slower; shares in percentage points (pp)',
     source:
-      'means over windows of paired requests, so that a window that is slow on both sides is no change; the pairs have one recorded id',
+      'means over windows of paired requests, so that a window that is slow on both sides is no change; the pairs have one recorded id. ‘worse’ and ‘better’ are certain at 99 %, for all metrics together',
     lookFor: 'the result. How long a run would decide what is undecided is in the notes',
     toneOf: resultTone,
     columns: columnsOf(['metric'], METRIC_COLUMNS),
@@ -103,7 +104,7 @@ function metricTable({ compares, metrics }: ComparisonDocument): Table {
   };
 }
 
-const METRIC_COLUMNS = ['change', 'joint 99 % interval', '90 % interval', 'windows', 'result'];
+const METRIC_COLUMNS = ['change', INTERVAL_SHOWN, 'windows', 'result'];
 
 /**
  * What each side measured. It is a table of its own, because the quotient of two whole runs is not the change by which
@@ -136,7 +137,7 @@ function routeTable({ routes }: ComparisonDocument): Table | null {
   return {
     title: routesText(routes),
     unit: 'as of every metric',
-    source: `the pairs of each route, by the metric that differs most; all are in --json. The intervals of all routes hold together at 99 %`,
+    source: `the pairs of each route, by the metric that differs most; all are in --json. ‘worse’ and ‘better’ are certain at 99 %, for all routes together`,
     lookFor: 'a route that is worse although the whole is not. Undecided ones have too few pairs',
     toneOf: resultTone,
     columns: columnsOf(['route', 'metric'], ['pairs', ...METRIC_COLUMNS]),
@@ -298,15 +299,13 @@ function cacheLines({ cacheHits }: ComparisonDocument): string[] {
 }
 
 function metricCells(metric: ComparedMetric): string[] {
-  const { name, unit, difference, interval, interval90, windows } = metric;
+  const { name, unit, difference, interval90, windows } = metric;
   const isMs = unit === 'ms';
-  const range = (bounds: ComparedMetric['interval']) =>
-    isMs ? intervalText(bounds) : (bounds?.map(pointsText).join(' to ') ?? NONE);
+  const range = isMs ? intervalText(interval90) : (interval90?.map(pointsText).join(' to ') ?? NONE);
   return [
     metricName(name),
     isMs ? changeText(metric) : pointsText(difference),
-    range(interval),
-    range(interval90),
+    range,
     String(windows),
     resultText(metric),
   ];

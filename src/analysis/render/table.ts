@@ -190,6 +190,9 @@ export function signedText(...ratios: readonly number[]): string {
   return `${signed.join(' to ')} %`;
 }
 
+/** The interval of a metric that every form shows. Documents contain a second one, for all metrics together. */
+export const INTERVAL_SHOWN = '90 % interval';
+
 export function intervalText(ends: readonly [number, number] | null | undefined): string {
   return ends == null ? NONE : signedText(...ends);
 }

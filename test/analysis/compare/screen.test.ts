@@ -3,9 +3,11 @@ import { lengthNeededS } from '../../../src/analysis/compare/judge.ts';
 import { comparisonPage } from '../../../src/analysis/compare/page.ts';
 import { comparisonScreen } from '../../../src/analysis/compare/screen.ts';
 import { comparisonView } from '../../../src/analysis/compare/view.ts';
+import { intervalText, viewText } from '../../../src/analysis/render/table.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../../src/app/compare.ts';
 import { byProgram } from '../../../src/core/options.ts';
 import { shellWord, TonedLine } from '../../../src/core/text.ts';
+import type { ComparedMetric } from '../../../src/documents/comparison.ts';
 import { calmSends, comparedRun } from '../../support/compared-runs.ts';
 
 const DEFAULTS = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
@@ -53,6 +55,25 @@ describe('the end of a comparison', () => {
     expect(whole?.columns.map(({ title }) => title)).toEqual(['metric', 'A', 'B']);
     const page = comparisonPage(both, { script: '', style: '' });
     expect(page).toContain('<strong>Latency p50 worse</strong> <code>latency_p50_worse</code>');
+  });
+
+  test('a metric had one interval on the screen and another on the page', async () => {
+    const { document, text } = await screenOf(900, 1.5);
+    const view = comparisonView(document);
+    const forms = [
+      text.join('\n'),
+      viewText(view).join('\n'),
+      comparisonPage(document, { script: '', style: '' }),
+    ];
+    const { interval90, interval } = document.metrics.find(
+      ({ name }) => name === 'latency_p50',
+    ) as ComparedMetric;
+    expect(interval90).not.toEqual(interval);
+    const has = (ends: ComparedMetric['interval']) => forms.map((form) => form.includes(intervalText(ends)));
+    expect({ shown: has(interval90), other: has(interval) }).toEqual({
+      shown: [true, true, true],
+      other: [false, false, false],
+    });
   });
 
   test('names no length where the doubt is another than too few pairs', async () => {
