@@ -22,11 +22,18 @@ const RIDDLES: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\bit may be that\b/i, 'say when'],
 ];
 
+/** Blocks of code. */
+const FENCED = /^[ \t]*(```|~~~)[\s\S]*?^[ \t]*\1/gm;
+
 /** Phrases of this project alone, each with what its users say. A test rejects them. */
-export const DIALECT: readonly (readonly [phrase: RegExp, instead: string])[] = [
+const DIALECT: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\bplay(?:s|ed|ing)?\b/i, 'replay, send, run again'],
+  [/\bat once\b/i, 'immediately; together; at one time'],
+  [/\bof (?:its|their|our|my) own\b/i, 'its own'],
+  [/\bvoid\b/i, 'invalidated by a slow generator'],
+  [/\bbeside each other\b|\b(?:small|large|short|long|little|much) beside\b/i, 'compared with'],
   [/\b(?:kept|keeps?) (?:its|all|the|their) objectives?\b/i, 'meet'],
-  [/\bgave first\b/i, 'first objective to fail'],
+  [/\bg(?:ave|ives?) first\b/i, 'first objective to fail'],
   [/\b(?:is|are|was) told\b|\b(?:tells?|knows?) of\b/i, 'shows, prints, reports, contains'],
   [/\banew\b/i, 'again'],
   [/\bas it came\b|\bto hand on\b/i, 'at the original pace; to share'],
@@ -57,26 +64,39 @@ interface Sentence {
 export function proseOf(page: string, markdown: string): Prose {
   const sentences = sentencesOf(markdown).map((text) => ({ text, words: text.split(/\s+/).length }));
   const words = sentences.reduce((sum, sentence) => sum + sentence.words, 0);
-  const riddles = sentences.flatMap(({ text }) =>
-    [...RIDDLES, ...DIALECT].flatMap(([phrase, instead]) => {
-      const found = phrase.exec(text);
-      return found === null ? [] : [{ phrase: found[0], instead, sentence: text }];
-    }),
-  );
+  const riddles = sentences.flatMap(({ text }) => foundIn(text, RIDDLES));
   return {
     page,
     sentences,
     words,
     average: sentences.length === 0 ? null : words / sentences.length,
-    riddles,
+    riddles: [...riddles, ...dialectOf(markdown)],
   };
+}
+
+/** The phrases of this project alone in everything that is not code: sentences, tables, headings and quotations. */
+export function dialectOf(markdown: string): Prose['riddles'] {
+  const lines = markdown
+    .replaceAll(FENCED, '\n')
+    .replaceAll(/`[^`]*`/g, 'CODE')
+    .replaceAll(/\]\([^)]*\)/g, ']')
+    .replaceAll(/\n(?! *(?:\n|[|#>*-]|\d+\. ))/g, ' ')
+    .split('\n');
+  return lines.flatMap((line) => foundIn(line.trim(), DIALECT));
+}
+
+function foundIn(sentence: string, phrases: typeof RIDDLES): Prose['riddles'] {
+  return phrases.flatMap(([phrase, instead]) => {
+    const [found] = phrase.exec(sentence) ?? [];
+    return found === undefined ? [] : [{ phrase: found, instead, sentence }];
+  });
 }
 
 function sentencesOf(markdown: string): string[] {
   const blocks = markdown
     .replace(/^---\n[\s\S]*?\n---\n/, '')
     .replaceAll(/<!--[\s\S]*?-->/g, '')
-    .replaceAll(/^[ \t]*(```|~~~)[\s\S]*?^[ \t]*\1/gm, '\n')
+    .replaceAll(FENCED, '\n')
     .replaceAll(/^\s*(?:[|#>].*|:::.*|<.*>)$/gm, '\n')
     .replaceAll(/^\s*(?:[-*]|\d+\.) /gm, '\n\n')
     .split(/\n\s*\n/);

@@ -232,7 +232,7 @@ export async function capacity(
 }
 
 /**
- * Runs a named test, like `reprise run`, in a process of its own.
+ * Runs a named test, like `reprise run`, in a separate process.
  * @param scenario the file of a scenario; with `preset`, the directory of a capture
  * @throws AppError INPUT_INVALID for an invalid scenario, with every problem; TARGET_UNREACHABLE
  */
@@ -246,8 +246,8 @@ export async function runScenario(
 }
 
 /**
- * Answers Argo Rollouts and Flagger whether a deployment may continue, until `stop`. Each test runs in a process of its
- * own.
+ * Answers Argo Rollouts and Flagger whether a deployment may continue, until `stop`. Each test runs in a separate
+ * process.
  * @throws AppError OPTION_INVALID listing every problem; INPUT_INVALID for an invalid scenario; LISTEN_FAILED
  */
 export async function gate(
@@ -390,7 +390,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<readonly Find
 }
 
 /**
- * Finds the highest rate at which this machine keeps its schedule, against a server of its own. It takes less than a
+ * Finds the highest rate at which this machine keeps its schedule, against its own server. It takes less than a
  * minute.
  * @throws AppError OPTION_INVALID listing every problem; INTERNAL if that server does not start
  */

@@ -283,11 +283,11 @@ export function shareFindings(target: Endpoint, recorder: number): Finding[] {
   const group = shareGroupOf(recorder);
   const beside = servers.find((pid) => shareGroupOf(pid) === group);
   if (group === null || beside === undefined)
-    return [finding(check, 'ok', `the model server (pid ${server}) has a control group of its own`)];
+    return [finding(check, 'ok', `the model server (pid ${server}) has a separate control group`)];
   const found = `the model server (pid ${beside}) is in the control group of the recorder`;
   const advice =
     'When the server takes every processor, the recorder and the traffic through it wait: ' +
-    'run the recorder as a container or unit of its own.';
+    'run the recorder as a separate container or unit.';
   return [finding(check, 'warn', found, advice)];
 }
 

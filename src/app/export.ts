@@ -499,7 +499,7 @@ function unseenBy(objective: Objective): string {
 function whyNot(objective: Objective, mode: 'exact' | 'rate'): string | null {
   const { aggregation, slice } = objective;
   if (factsOf(objective).includesLag && mode === 'rate')
-    return 'without --pacing exact no request has an instant of its own';
+    return 'without --pacing exact no request has its own instant';
   if (aggregation.kind === 'count') return 'k6 holds a rate of errors, no count';
   for (const { key, value } of slice?.tags ?? []) {
     if (key === 'stage') return 'requests have no tag that says their stage';

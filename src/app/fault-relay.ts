@@ -25,12 +25,12 @@ export const FAULTS_OPTIONS = {
   target: list('--target <address>', 'address of the dependency'),
   control: text('--control <address>', 'address of the control API', { default: DEFAULT_CONTROL }),
   seed: value('--seed <number>', 'random seed of the faults', parseSeed, { default: '1' }),
-  maxFaults: value('--max-faults <count>', 'most faults that may be on at once', parseCount, {
+  maxFaults: value('--max-faults <count>', 'most faults that may be on together', parseCount, {
     default: String(LIMITS.faults),
   }),
   maxConnections: value(
     '--max-connections <count>',
-    'most client connections at once; others are refused',
+    'most concurrent client connections; others are refused',
     parseCount,
     {
       default: String(LIMITS.connections),
@@ -91,7 +91,7 @@ function pairsOf({ listen, target }: ResolvedOptions<typeof FAULTS_OPTIONS>): Na
   const twice = pairs.find(({ name }, index) => pairs.findIndex((each) => each.name === name) < index);
   if (twice === undefined) return pairs;
   throw new AppError('OPTION_INVALID', `--listen: the name ${twice.name} is given twice`, {
-    hint: 'Give each dependency a name of its own: --listen NAME=ADDRESS.',
+    hint: 'Give each dependency its own name: --listen NAME=ADDRESS.',
   });
 }
 

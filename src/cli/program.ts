@@ -48,7 +48,7 @@ const HELP_ALL = '--help-all';
 export function bareProgram(explains = false): Command {
   const program = new Command('reprise')
     .description(
-      'Records the real traffic of a model server and plays it back against staging, ' +
+      'Records the real traffic of a model server and replays it against staging, ' +
         'with the arrival pattern and payload mix that production had.',
     )
     .version(VERSION)

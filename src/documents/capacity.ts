@@ -61,7 +61,7 @@ const step = z
     purpose: z
       .enum(['calibrate', 'double', 'halve', 'check', 'decide', 'narrow', 'widen'])
       .describe(
-        'Why it was played. `check`: a load that a doubling skipped. `widen`: beyond the bounds, because windows contradict them.',
+        'Why it was replayed. `check`: a load that a doubling skipped. `widen`: beyond the bounds, because windows contradict them.',
       ),
     verdict: z.enum(['PASS', 'FAIL', 'INCONCLUSIVE']).describe('Of most of its windows.'),
     reasons: z.array(stepReason),
@@ -227,14 +227,14 @@ export const capacitySchema = z.object({
     )
     .optional()
     .describe(
-      'What monitors saw at each load; of counters the rate a second. If a load was played in several steps, `max` is that of all of them.',
+      'What monitors saw at each load; of counters the rate a second. If a load was replayed in several steps, `max` is that of all of them.',
     ),
   sizing: z
     .object({
       replicas: count.describe('Of the target that was searched.'),
       peakPerSecond: z
         .number()
-        .describe('The busiest recorded minute of what was played, or all of it if that is shorter.'),
+        .describe('The busiest recorded minute of what was replayed, or all of it if that is shorter.'),
       certainMultiplier: maybeNumber
         .optional()
         .describe(
@@ -318,7 +318,7 @@ export const capacityStateSchema = z.object({
   settings: z.string().describe('What a search that goes on must ask for again: a hash.'),
   generator: z
     .string()
-    .describe('Options of the generator, which may change: then what it spoiled is played again.'),
+    .describe('Options of the generator, which may change: then what it invalidated is replayed.'),
   windowS: z.number(),
   load: z.object({
     isBusiest: z.boolean(),

@@ -65,7 +65,7 @@ const series = seriesFacts.extend({
   change: maybeNumber.describe(
     'Of a counter: what it grew by between the looks right before and after the judged part; of a mean, the mean over it. Null where one of them failed.',
   ),
-  resets: count.describe('How often a counter began anew.'),
+  resets: count.describe('How often a counter began again.'),
   recorded: z
     .object(spread)
     .nullable()

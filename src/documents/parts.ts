@@ -91,8 +91,8 @@ export const foundStretch = z.object({
 /** Limits on our own sends, and how much of the plan each limit refused. Null is unknown. */
 export const capsSchema = z
   .object({
-    maxInFlight: count.nullable().describe('Of requests at once: --max-in-flight.'),
-    maxInFlightBytes: count.nullable().describe('Of bodies at once: --max-in-flight bytes.'),
+    maxInFlight: count.nullable().describe('Of requests in flight: --max-in-flight.'),
+    maxInFlightBytes: count.nullable().describe('Of bodies in flight: --max-in-flight bytes.'),
     maxRatePerSecond: maybeNumber.describe(
       'Of planned requests: --max-rate, else twice the planned peak. A bound of the plan, not of one shard.',
     ),
@@ -238,7 +238,7 @@ const stretch = z.object({ from: z.string(), to: z.string(), requests: count });
 /** The assumptions of a search without a server, and how well they explain the recording. */
 export const queueForecast = z.object({
   executors: count.describe(
-    'Requests that the recorded server worked on at once, as far as the recording tells.',
+    'Requests that the recorded server worked on at one time, as far as the recording tells.',
   ),
   executorsLeast: count,
   executorsMost: count.describe('The recording cannot tell these numbers apart.'),

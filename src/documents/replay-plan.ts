@@ -24,7 +24,7 @@ const planned = z.object({
     .pick({ windows: true, windowSearch: true, loops: true, seam: true, maxDurationS: true, filters: true })
     .required().shape,
   passes: count.nullable(),
-  repeats: z.boolean().describe('Whether the windows are played more than once.'),
+  repeats: z.boolean().describe('Whether the windows are replayed more than once.'),
   load,
   multiplier: shape.multiplier.describe('With stages, their mean.'),
   scaling: shape.scaling,
@@ -39,7 +39,7 @@ const planned = z.object({
   startAt: maybeText,
   durationS: z.number(),
   endsWith: z.enum(['windows', 'stages', 'duration', 'requests']),
-  recordedS: z.number().describe('How much of the recording is played.'),
+  recordedS: z.number().describe('How much of the recording is replayed.'),
   expected: z
     .object({ exchanges: z.number(), requests: z.number() })
     .describe('Estimated from roll-ups, before any exchange is read.'),
@@ -168,7 +168,7 @@ export const replayPlanSchema = z.object({
     policy: z.string(),
     openMax: count
       .nullable()
-      .describe('In use at once if the target is as fast as recorded; null if unknown.'),
+      .describe('In use at one time if the target is as fast as recorded; null if unknown.'),
   }),
   values: plannedValues.nullable().optional().describe('Null if no request needs a value of an answer.'),
   payloads,

@@ -352,7 +352,7 @@ const shard = z
       .object({ recorded: arrivals, planned: arrivals, recordedToPlanned: streamDistance, duplicates })
       .describe('Facts of the whole plan, which all shards share.'),
   })
-  .describe('Facts of the shard that this run played, for people and for merging.');
+  .describe('Facts of the shard that this run replayed, for people and for merging.');
 export type ShardDocument = Immutable<z.infer<typeof shard>>;
 export type WholePlan = ShardDocument['whole'];
 
@@ -370,9 +370,7 @@ const merged = z
         run: z.string(),
         host: z.string(),
         startedAt: z.string(),
-        startedLateUs: z
-          .number()
-          .describe('After the start of the merged run, by the clock of its own host.'),
+        startedLateUs: z.number().describe('After the start of the merged run, by the clock of its host.'),
         clockDriftUs: z.number(),
         verdict: verdict.nullable(),
         valid: z.boolean(),
@@ -438,7 +436,7 @@ const scalingCounts = z.object({
   openedBefore: z
     .object({ exchanges: count, sessions: count, lookbackMs: z.number() })
     .nullable()
-    .describe('Sessions that began before the window; they are played from its start.'),
+    .describe('Sessions that began before the window; they are replayed from its start.'),
 });
 /** Counts of what a scaling did. */
 export type ScalingCounts = Immutable<z.infer<typeof scalingCounts>>;
@@ -452,8 +450,8 @@ const scalingPlan = z
     stageMultipliers: leastAndMost.optional().describe('Least and largest of stages; absent if equal.'),
     targetShare: z.number().describe('Target rate ÷ recorded rate.'),
     coverageFactor: maybeNumber.describe('Factor that compensates for exchanges seen but not recorded.'),
-    keptSessions: leastAndMost.describe('Share of sessions played.'),
-    timesEach: leastAndMost.describe('How often each session is played.'),
+    keptSessions: leastAndMost.describe('Share of sessions replayed.'),
+    timesEach: leastAndMost.describe('How often each session is replayed.'),
     jitterMs: z.number(),
     perturb: z.array(z.string()),
     copyPrompts: z.enum(['own', 'same']).optional(),
@@ -510,7 +508,7 @@ const followUps = z
       .nullable(),
     values: liveValues.nullable().optional().describe('Null if no request needed a value of an answer.'),
   })
-  .describe('How sessions were played.');
+  .describe('How sessions were replayed.');
 export type SessionOrderDocument = Immutable<z.infer<typeof followUps>>;
 
 const audit = z.object({
@@ -549,7 +547,7 @@ const played = z
     }),
     changes: bodyChanges,
     connections,
-    shard: shard.nullable().describe('Null if the run played a whole plan.'),
+    shard: shard.nullable().describe('Null if the run replayed a whole plan.'),
     merged: merged.nullable().describe('Null if the run was not merged from shards.'),
     timeShift: timeShift.nullable(),
     sessionOrder: followUps,
@@ -579,7 +577,7 @@ export const replaySchema = z.object({
   valid: z.boolean(),
   reasons: z.array(runReason),
   notes: z.array(runReason),
-  interrupted: maybeText.describe('Why the schedule was not played to its end; null if it was.'),
+  interrupted: maybeText.describe('Why the schedule was not replayed to its end; null if it was.'),
   recorded: count.describe('Exchanges in the window: `selected` and those excluded by filters.'),
   selected: count,
   planned: count,

@@ -57,7 +57,7 @@ const MISSING_FROM_SPANS = [
   'retries within a call',
   'the times of first bytes and of chunks',
   'connections',
-  'which call waited for which: calls of a trace are played at their times',
+  'which call waited for which: calls of a trace are replayed at their times',
   'losses, sampling and coverage',
 ] as const;
 

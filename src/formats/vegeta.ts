@@ -21,7 +21,7 @@ export const VEGETA: ExportFormat = {
   takes: ['target'],
   needsTarget: true,
   cannotCarry: [
-    'arrival times: Vegeta sends at a rate of its own',
+    'arrival times: Vegeta sends at its own rate',
     'stages, bursts and silences',
     'the order and the case of header names',
     'the chunked transfer coding: bodies go with their length',

@@ -306,7 +306,7 @@ describe('the map', () => {
   test('docs/ARCHITECTURE.md names the files that make a document in a thread', () => {
     const named = pageText('docs/ARCHITECTURE.md')
       .split('\n')
-      .flatMap((line) => /^(.*?)read rows once, in a thread of their own/.exec(line)?.[1] ?? [])
+      .flatMap((line) => /^(.*?)read rows once, in a separate thread/.exec(line)?.[1] ?? [])
       .flatMap(quoted);
     const starts = readdirSync(at('src/app'))
       .filter((file) => file.endsWith('.ts') && file !== 'package.ts')

@@ -58,7 +58,7 @@ const ENDS: Readonly<
   },
   generator: {
     text: 'larger loads are limited by the generator, not by the target',
-    advice: 'Raise its caps (--max-in-flight), give it more --threads or a host of its own, then go on.',
+    advice: 'Raise its caps (--max-in-flight), give it more --threads or a separate host, then go on.',
   },
   max_multiplier: {
     text: 'the target stands the largest load that is allowed',

@@ -127,7 +127,7 @@ const COMPARISONS = {
     advice: ({ side, cause }) =>
       isStoppedByFailures(cause)
         ? `See why the target of ${side} did not serve: reprise report ${side}. Replay again once it does.`
-        : `Let it play to its end, or replay a shorter window on both sides. What ended it: reprise report ${side}.`,
+        : `Let it run to its end, or replay a shorter window on both sides. What ended it: reprise report ${side}.`,
   }),
   routes_worse: words<{ routes: readonly ComparedRoute[] }>({
     text: ({ routes }) => `${routesAre(routes)} worse: ${routesText(routes)}`,

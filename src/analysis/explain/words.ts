@@ -32,7 +32,7 @@ const slowOrFilling = (what: string, cause: Described) =>
 const ofGroup = (what: string): Words => ({
   text: (cause) => slowOrFilling(`requests of the ${what} ${cause.subject}`, cause),
   tryThis: ({ subject }) =>
-    `See what ${subject} does for longer than the others, and give it workers of its own.`,
+    `See what ${subject} does for longer than the others, and give it its own workers.`,
 });
 
 const ofResource = (what: string, tryThis: string): Words => ({
@@ -114,8 +114,8 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
     },
     tryThis: ({ figures }) =>
       figures['heldUp'] === undefined
-        ? 'Limit or split such requests, or give them replicas of their own.'
-        : 'Let the target read them in parts, between the tokens of others (for vLLM: --enable-chunked-prefill), or give them replicas of their own.',
+        ? 'Limit or split such requests, or give them their own replicas.'
+        : 'Let the target read them in parts, between the tokens of others (for vLLM: --enable-chunked-prefill), or give them their own replicas.',
   },
   retries: {
     text: ({ figures }) =>
@@ -130,7 +130,7 @@ const WORDS: Readonly<Record<CauseKind, Words>> = {
   gpu: ofResource('the GPU is at its limit', 'Add replicas, or a larger batch if memory allows.'),
   memory: ofResource(
     'the memory of the target is nearly full',
-    'Raise its memory, or limit what it holds at once.',
+    'Raise its memory, or limit what it holds at one time.',
   ),
   kv_cache: ofResource(
     'the KV cache is full',

@@ -56,7 +56,7 @@ export function planTitle({
 export function planLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
   const { load, expected, durationS, coverage, shiftTime } = plan;
   const { calibration = null, warmup = null, slo = [] } = plan;
-  const rate = durationS > 0 ? `${(expected.requests / durationS).toFixed(3)}/s on average` : 'all at once';
+  const rate = durationS > 0 ? `${(expected.requests / durationS).toFixed(3)}/s on average` : 'all together';
   const isClosed = load.concurrency !== null;
   return linesOf(
     isClosed
@@ -110,7 +110,7 @@ export function countedPlanLines(plan: ReplayPlanDocument): string[] {
     .reduce((sum, [, count]) => sum + count, planned);
   return linesOf(
     ...valueLines(plan),
-    `  connections in use at once: ${connections.openMax === null ? 'not known: no recorded latency' : `up to ${connections.openMax}, if the target is as fast as what was recorded`}`,
+    `  connections in use at one time: ${connections.openMax === null ? 'not known: no recorded latency' : `up to ${connections.openMax}, if the target is as fast as what was recorded`}`,
     ['', 'Arrivals'],
     arrivalLines(fidelity),
     unfilteredLines(fidelity),
@@ -119,7 +119,7 @@ export function countedPlanLines(plan: ReplayPlanDocument): string[] {
     ['', 'What will not be sent'],
     shard !== null &&
       sends === 0 &&
-      `  this shard plays nothing: no session is assigned to shard ${shard.index}/${shard.count}`,
+      `  this shard replays nothing: no session is assigned to shard ${shard.index}/${shard.count}`,
     kinds.length + filtered === 0 && '  no exchange is excluded by a filter',
     kinds.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
     filtered > 0 && `  filtered: ${filtered} of ${plan.recorded}`,
@@ -144,7 +144,7 @@ export function playedLines({
   const each = windows.slice(0, LISTED_WINDOWS).map(({ selected }) => selected);
   const more = windows.length > LISTED_WINDOWS ? ' …' : '';
   return [
-    `  windows played: ${windows.length}, passes: ${passes}; exchanges by window: ${each.join(', ')}${more}`,
+    `  windows replayed: ${windows.length}, passes: ${passes}; exchanges by window: ${each.join(', ')}${more}`,
   ];
 }
 
@@ -174,12 +174,12 @@ export function scalingCountLines(counts: ScalingCounts | undefined): string[] {
     [counts.ownPrompts ?? 0, 'copies whose prompt begins with its own words'],
     [counts.samePrompts ?? 0, 'copies whose prompt has too few words for that'],
     [counts.bodiesUnread, 'bodies, compressed or of unknown gRPC services, that keep the recorded names'],
-    [counts.forgottenSessions, 'sessions that may have been split: more spoke at once than are remembered'],
+    [counts.forgottenSessions, 'sessions that may have been split: more sent together than are remembered'],
   ]);
   if (openedBefore !== null && openedBefore.exchanges > 0) {
     const { sessions, exchanges, lookbackMs } = openedBefore;
     lines.push(
-      `  under way when the window opened, of those that spoke in the ${formatMs(lookbackMs)} before: ${countOf(sessions, 'session')} (${countOf(exchanges, 'exchange')}), played from there on`,
+      `  under way when the window opened, of those that spoke in the ${formatMs(lookbackMs)} before: ${countOf(sessions, 'session')} (${countOf(exchanges, 'exchange')}), replayed from there on`,
     );
   }
   return lines.length === 0 ? [] : ['', 'Scaling', ...lines];
@@ -230,7 +230,7 @@ function windowLines(plan: PlanFacts): string[] {
       ...windows.slice(0, LISTED_WINDOWS).map(({ from, to }) => `    ${from} to ${to}`),
     ],
     windows.length > LISTED_WINDOWS && `    and ${windows.length - LISTED_WINDOWS} more`,
-    isLooped && `  played ${endsWith === 'windows' ? '' : 'up to '}${countOf(loops, 'time')}`,
+    isLooped && `  replayed ${endsWith === 'windows' ? '' : 'up to '}${countOf(loops, 'time')}`,
     !isLooped &&
       repeats &&
       `  repeated until the ${endsWith === 'stages' ? 'stages are' : 'duration is'} over`,
@@ -242,7 +242,7 @@ function windowLines(plan: PlanFacts): string[] {
     named.length > 0 && [
       `  only ${named.join('; ')}`,
       '    counts and peaks of this plan are for all traffic. Filtered traffic has gaps, other bursts and fewer',
-      '    requests at once; sessions may lack some of their requests',
+      '    requests together; sessions may lack some of their requests',
     ],
   );
 }
@@ -285,13 +285,13 @@ function scalingLines(plan: PlanFacts): string[] {
     scalingPlan.reuse !== undefined && `    prompts in a cache: ${scalingPlan.reuse}`,
     stages !== null && [
       `  stages ${stages.join(', ')}${load.multiplier === 1 ? '' : `, each times ${load.multiplier}`}`,
-      `    they play ${secondsText(recordedS)} of the recording${STAGES_END[endsWith]}`,
+      `    they replay ${secondsText(recordedS)} of the recording${STAGES_END[endsWith]}`,
     ],
     targetShare < 1 &&
       `  target share ${shareText(targetShare)} of what was recorded: sessions are left out first, the multiplier is of what stays`,
-    keptSessions[0] < 1 && `  plays ${rangeText(keptSessions, shareText)} of the sessions, each whole`,
+    keptSessions[0] < 1 && `  replays ${rangeText(keptSessions, shareText)} of the sessions, each whole`,
     repeats && [
-      `  plays each session ${rangeText(timesEach, (times) => times.toFixed(2))} times; copies have names of their own and begin up to ${formatMs(jitterMs)} later`,
+      `  replays each session ${rangeText(timesEach, (times) => times.toFixed(2))} times; copies have their own names and begin up to ${formatMs(jitterMs)} later`,
       `    made new in them: the session's key, trace, request and idempotency headers, and in JSON bodies ${ID_MEMBERS}`,
       scalingPlan.copyPrompts === 'own'
         ? '    their prompts begin with words in another order, of the same length; --scaling copy-prompts=same sends them as recorded'
@@ -300,7 +300,9 @@ function scalingLines(plan: PlanFacts): string[] {
         ? '    other payloads repeat, and may be answered from a cache; --scaling perturb makes them differ'
         : `    copies differ in ${perturb.join(', ')}`,
     ],
-    !repeats && perturb.length > 0 && '  no session is played more often than once: perturb changes nothing',
+    !repeats &&
+      perturb.length > 0 &&
+      '  no session is replayed more often than once: perturb changes nothing',
     layers.map(
       ({ from, to, exchanges, share }) =>
         `  laid over it: ${from} to ${to}, ${countOf(exchanges, 'exchange')}, ${share < 1 ? shareText(share) : 'all'} of its sessions`,
@@ -351,7 +353,7 @@ function valueLines({ values = null, planned }: ReplayPlanDocument): string[] {
 function shardLines({ shard, startAt }: PlanFacts): string[] {
   return linesOf(
     shard !== null && [
-      `  shard ${shard.index} of ${shard.count}, counted from 0: figures here are for all shards; this one plays its share of the sessions`,
+      `  shard ${shard.index} of ${shard.count}, counted from 0: figures here are for all shards; this one replays its share of the sessions`,
       '    --max-rate and --max-requests limit all shards together, --max-in-flight only this process',
     ],
     startAt !== null && `  starts at ${startAt}, by the clock of this host`,

@@ -165,7 +165,7 @@ function seriesOf(
       id: 'in-flight',
       title: 'Requests in flight over time',
       unit: 'requests',
-      source: `most requests under way at once, ${step}; what began before the window is not counted`,
+      source: `most requests in flight, ${step}; what began before the window is not counted`,
       lookFor: 'plateaus: a pool, a batch size or a replica that is full',
       lines: [{ label: 'most in flight', values: whole(series.inFlight) }],
     },

@@ -35,7 +35,7 @@ export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument):
     title: `Arrivals: ${names.join(', ')}`,
     unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
     source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', as far as the plan was read before the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
-    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling changes${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
+    lookFor: `sent compared with ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded compared with planned shows what the scaling changes${due.name === 'planned' ? '' : `, planned compared with came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
     columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
     rows: [
       row('requests', ({ count }) => count),

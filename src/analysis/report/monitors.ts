@@ -160,7 +160,7 @@ function changeText({ kind, unit, change, resets }: MonitoredSeries): string {
     unit === 's' && kind === 'counter'
       ? `${numberText(change)} s`
       : valueText({ kind: 'gauge', unit }, change);
-  return resets === 0 ? text : `${text}, began anew ${numberText(resets)}x`;
+  return resets === 0 ? text : `${text}, began again ${numberText(resets)}x`;
 }
 
 /** A value in the unit of its series. CPU seconds per second are cores. */

@@ -51,7 +51,7 @@ function partlyOpenLines(order: ReplayDocument['sessionOrder']): string[] {
     ...countLines([
       [counts.overlapped, 'as far behind the one before as recorded: they overlapped'],
       [counts.unknownEnds, 'likewise: the recording does not say when the one before was over'],
-      [counts.forgotten, 'sessions forgotten: more spoke at once than are remembered'],
+      [counts.forgotten, 'sessions forgotten: more sent together than are remembered'],
       [heldBack, 'sent later than their session had earned: beyond what is read ahead'],
       [notHeld, 'refused: too many waited already'],
     ]),

@@ -314,9 +314,9 @@ export const MULTIPLIER_ADVICE = {
       ? 'See skipped and coverage: requests are missing from the recording, or cannot be replayed. Where sessions were drawn, give another --seed, a longer window, or --scaling compress.'
       : 'See skipped: requests are missing from the recording, or cannot be replayed.',
   sessions: () =>
-    'Replay a smaller multiplier, or a window that is long beside its sessions: the target slowed its sessions down, or requests are missing (see sessionOrder, skipped and coverage).',
+    'Replay a smaller multiplier, or a window that is long compared with its sessions: the target slowed its sessions down, or requests are missing (see sessionOrder, skipped and coverage).',
   values: () =>
-    'Replay a smaller multiplier, or a window that is long beside its sessions: requests waited for answers with values that they need, or are missing (see sessionOrder, skipped and coverage).',
+    'Replay a smaller multiplier, or a window that is long compared with its sessions: requests waited for answers with values that they need, or are missing (see sessionOrder, skipped and coverage).',
   connections: (scaling?: string) =>
     `Give --connections pooled, or ${lessLoad(scaling)}: recorded connections were busy beyond the plan, or requests are missing (see connectionWaits, skipped and coverage).`,
 } as const;

@@ -218,7 +218,7 @@ export function ciReportOfComparison(document: ComparisonDocument, view: View): 
 function comparisonName({ a, b }: Pick<ComparisonDocument, 'a' | 'b'>): string {
   const nameOf = ({ kind, name, target }: ComparedSide) =>
     kind === 'run' && target !== null ? `run against ${target}` : `${kind} ${lastPartOf(name)}`;
-  return `${nameOf(b)} beside ${nameOf(a)}`;
+  return `${nameOf(b)} compared with ${nameOf(a)}`;
 }
 
 function metricResult(verdict: string, isOpen: boolean): Result {

@@ -141,7 +141,7 @@ const CATALOGUE = {
     text: ({ elsewhere }) =>
       elsewhere === 0
         ? 'no request was planned, so none was sent'
-        : `this shard had nothing to send: other shards play the whole plan, ${countOf(elsewhere, 'request')}`,
+        : `this shard had nothing to send: other shards replay the whole plan, ${countOf(elsewhere, 'request')}`,
     means: 'The target was under no load, so the run says nothing of it.',
     advice: ({ elsewhere, scaling }) =>
       elsewhere === 0
@@ -221,7 +221,7 @@ const CATALOGUE = {
   cpu_throttled: entry<null>({
     severity: 'note',
     title: 'A CPU quota held the generator back',
-    text: () => 'the CPU quota of our own container, unit or slice held the generator back',
+    text: () => 'the CPU quota of its container, unit or slice held the generator back',
     means: 'Its pauses look like latency of the target.',
     advice: 'Raise or remove the CPU limit of what the replay runs in.',
   }),

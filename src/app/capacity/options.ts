@@ -101,13 +101,13 @@ export const SEARCH_OPTIONS = grouped('The search', {
   ),
   multiplier: value(
     '--multiplier <max|min..max>',
-    'never play more than this; give up if even the least fails',
+    'never replay more than this; give up if even the least fails',
     parseMultipliers,
     { default: '0.1..64' },
   ),
   compareAt1x: value(
     '--compare-at-1x <on|off|parts>',
-    `first play 1x twice: compare with the recording and measure the noise; ${BOUNDS_HELP}`,
+    `first replay 1x twice: compare with the recording and measure the noise; ${BOUNDS_HELP}`,
     switched(partsOf(BOUND_PARTS), partDefaults(BOUND_PARTS)),
     { default: 'on' },
   ),
@@ -123,7 +123,7 @@ export const SEARCH_OPTIONS = grouped('The search', {
   ),
   tier: listOf(
     '--tier <name=objectives>',
-    'a named set of objectives with a result of its own, such as "gold=latency: p(99)<200"; those of --slo hold for every tier',
+    'a named set of objectives with its own result, such as "gold=latency: p(99)<200"; those of --slo hold for every tier',
     parseTier,
   ),
   replicas: value(

@@ -347,7 +347,7 @@ function ceilingOf(
       'OPTION_INVALID',
       `--max-rate ${maxRatePerSecond} is below the recorded peak of ${peakPerSecond} in a second`,
       {
-        hint: 'No step could be played as recorded. Raise it, or choose a calmer window.',
+        hint: 'No step could be replayed as recorded. Raise it, or choose a calmer window.',
       },
     );
   }

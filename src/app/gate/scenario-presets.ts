@@ -43,7 +43,7 @@ export const SCENARIO_PRESETS = {
     settings: { slo: SLO },
   },
   capacity: {
-    asks: 'How many times the recorded traffic does the target carry, and what gives first?',
+    asks: 'How many times the recorded traffic does the target carry, and which objective fails first?',
     command: 'capacity',
     window: { window: 'peak=10m' },
     settings: { budget: '30m', slo: SLO },

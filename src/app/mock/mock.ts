@@ -280,7 +280,7 @@ export const MOCK_OPTIONS = {
   listen: text('--listen <address>', 'address to answer on', { default: '127.0.0.1:8090' }),
   speed: value(
     '--speed <n>',
-    'how much faster than recorded to answer: 0.5, 1, 2x, or inf for at once',
+    'how much faster than recorded to answer: 0.5, 1, 2x, or inf for no delay',
     speedOf,
     {
       default: '1',
@@ -294,7 +294,7 @@ export const MOCK_OPTIONS = {
   ),
   from: value('--from <time>', 'use answers to requests from this time on, ISO 8601', parseInstantUs),
   to: value('--to <time>', 'use answers to requests before this time', parseInstantUs),
-  maxConnections: value('--max-connections <n>', 'most client connections at once', parseCount, {
+  maxConnections: value('--max-connections <n>', 'most concurrent client connections', parseCount, {
     default: '1000',
   }),
   ...LISTEN_TLS_OPTION,

@@ -66,7 +66,7 @@ function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
   if (listen.kind === 'tcp' && listen.port === 0) return;
   if (!before.some((pair) => placeText(pair.listen) === placeText(listen))) return;
   throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(listen)} is given twice`, {
-    hint: 'Give each --listen an address of its own.',
+    hint: 'Give each --listen its own address.',
   });
 }
 

@@ -22,7 +22,7 @@ export const MIRROR_OPTIONS = {
   mirror: value(
     '--mirror <url|parts>',
     'second server that gets a copy of sampled requests, off the path of traffic: of share=10% of the recorded sessions, ' +
-      `at most in-flight=${MIRROR.inFlight} at once, each given up after timeout=${MIRROR.timeoutMs / 1000}s; ca=FILE: certificates (PEM) to verify it with`,
+      `at most in-flight=${MIRROR.inFlight} together, each given up after timeout=${MIRROR.timeoutMs / 1000}s; ca=FILE: certificates (PEM) to verify it with`,
     partsOf(
       {
         url: requiredPart((url) => url),

@@ -85,7 +85,7 @@ const TRAFFIC_OPTIONS = grouped('Traffic', {
   ),
   maxConnections: value(
     '--max-connections <n>',
-    'most client connections at once, capped by the limit of open files; others are refused and counted',
+    'most concurrent client connections, capped by the limit of open files; others are refused and counted',
     parseCount,
     { default: String(LIMITS.connections) },
   ),
@@ -274,7 +274,7 @@ const GATEWAY_OPTIONS = grouped('Gateway (--mode gateway)', {
     }),
     { default: 'reuse=on' },
   ),
-  maxInFlight: value('--max-in-flight <n>', 'gateway: most requests at once; others get 503', parseCount, {
+  maxInFlight: value('--max-in-flight <n>', 'gateway: most requests in flight; others get 503', parseCount, {
     default: String(GATEWAY_DEFAULTS.maxInFlight),
   }),
   timeout: value(

@@ -191,7 +191,7 @@ export class SealHook {
       // Retention has removed the segment meanwhile, so it needs no mark.
       if (!(await isThere(file))) return null;
       // The segment was rewritten meanwhile, so the shipped copy may contain forgotten exchanges.
-      if (seal === null || (await sealMark(file)) !== seal) return 'it was written anew meanwhile';
+      if (seal === null || (await sealMark(file)) !== seal) return 'it was written again meanwhile';
       await markHanded(file);
       return null;
     } catch (error) {

@@ -73,7 +73,7 @@ export function readFaultPlan(path: string, plannedNs: number, originNs: number)
       problems.push({ text: `faults.${index}.${key}: ${text}`, place: placeOf(['faults', index, key]) });
     const name = stated.name ?? `${stated.proxy}-${stated.fault}`;
     if (names.has(name) || name === NO_FAULT)
-      refuse('name', `give each fault a name of its own; ${name} is taken`);
+      refuse('name', `give each fault its own name; ${name} is taken`);
     names.add(name);
     const unfit = attributesProblem(stated);
     if (unfit !== null) refuse('attributes', unfit);
@@ -279,7 +279,7 @@ export class FaultPlayer {
     await this.#control.endLease().catch((error: unknown) => {
       this.#logger.warn(
         { reason: reasonOf(error) },
-        `the relay was not told of the end; it resets within ${LEASE_S} s`,
+        `the end did not reach the relay; it resets within ${LEASE_S} s`,
       );
     });
   }

@@ -111,7 +111,7 @@ export function requireSelected(
 /** @throws AppError OPTION_INVALID for superposed parts with a sequence of windows */
 function assertScalable({ scaling }: ReplayOptions, window: ReplayWindow): void {
   if (scaling !== 'superpose' || !isSequence(window)) return;
-  throw new AppError('OPTION_INVALID', '--scaling superpose needs one window that is played once', {
+  throw new AppError('OPTION_INVALID', '--scaling superpose needs one window that is replayed once', {
     hint: 'Give one window without --loop or --duration, or use --scaling amplify.',
   });
 }

@@ -170,7 +170,7 @@ function recorderText({ recorders, recordersAtOnce, fleetSize }: InspectDocument
   const count =
     of === '' || recordersAtOnce === recorders.length
       ? `${recorders.length}${of}`
-      : `at most ${recordersAtOnce} at once${of}, in ${recorders.length} lives`;
+      : `at most ${recordersAtOnce} at one time${of}, in ${recorders.length} lives`;
   return `${count}${names.length === 0 ? '' : `: ${names.join(', ')}${more}`}`;
 }
 

@@ -26,7 +26,7 @@ const OWN_KEYS = {
   preset: z
     .enum(Object.keys(SCENARIO_PRESETS) as [PresetName, ...PresetName[]])
     .optional()
-    .describe('A kind of test, whose settings hold where the scenario has none of its own.'),
+    .describe('A kind of test, whose settings hold if the scenario has none.'),
   command: z.string().optional().describe('The command to run. Default: that of the preset, else replay.'),
   capture: z.string().min(1).describe('The directory of the capture to replay.'),
 };

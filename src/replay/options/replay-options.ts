@@ -400,7 +400,7 @@ function checkUntilSure(
   const withoutSense = {
     point: confidence === null && 'the observed value is never sure',
     '--shard': shard !== null && 'one shard does not see the answers of the others',
-    '--stages': stages !== null && 'a run that ends early plays only some of the stages',
+    '--stages': stages !== null && 'a run that ends early replays only some of the stages',
     '--concurrency': concurrency !== null && 'a closed loop has no verdict',
   };
   for (const [flag, why] of Object.entries(withoutSense)) {

@@ -168,7 +168,7 @@ export class Scaling {
     if (copies > MAX_COPIES) {
       throw new AppError(
         'OPTION_INVALID',
-        `Every session would be played ${copies.toFixed(0)} times; the most is ${MAX_COPIES}`,
+        `Every session would be replayed ${copies.toFixed(0)} times; the most is ${MAX_COPIES}`,
         {
           hint: `The capture covers ${(this.#covered * 100).toPrecision(2)} % of the traffic; use a smaller multiplier.`,
         },

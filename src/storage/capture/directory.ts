@@ -354,7 +354,7 @@ function makePrivate(directory: string): string {
   else if (!present.isDirectory()) {
     const kind = present.isSymbolicLink() ? 'link' : 'file';
     throw new AppError('OUTPUT_UNWRITABLE', `${directory} is a ${kind}`, {
-      hint: 'A capture is written only to a directory of its own. Remove it or name another.',
+      hint: 'A capture is written only to its own directory. Remove it or name another.',
     });
   } else assertOwn(directory, present);
   // The umask applies to mkdir's mode, and an older directory may have any mode.

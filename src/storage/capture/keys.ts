@@ -56,7 +56,7 @@ export function readHashKey(
   if (keyFile !== null) return givenKey(keyFile);
   const path = join(captureDirectory, HASH_KEY_FILE);
   if (!existsSync(path)) {
-    throw new AppError('OPTION_INVALID', `${captureDirectory} has no hash key of its own`, {
+    throw new AppError('OPTION_INVALID', `${captureDirectory} has no hash key`, {
       hint: 'Pass the key that it was recorded with (--hash-key-file), or the hash itself (--session-hash).',
     });
   }

@@ -181,7 +181,7 @@ describe('the seal hook', () => {
     await hook.resume(directory);
     await until(() => hook.pending === 0);
     expect(readFileSync(taken, 'utf8')).toBe('x\nx\n');
-    expect(log.lines[0]?.fields).toMatchObject({ reason: 'it was written anew meanwhile' });
+    expect(log.lines[0]?.fields).toMatchObject({ reason: 'it was written again meanwhile' });
     expect(await unhandedSegments(directory)).toEqual([]);
   });
 

@@ -84,12 +84,12 @@ test.each([
   [
     'a name twice',
     'faults: [{ proxy: a, fault: down, start: 0s, duration: 1s }, { proxy: a, fault: down, start: 5s, duration: 1s }]',
-    /name of its own/,
+    /its own name/,
   ],
   [
     'a reserved name',
     'faults: [{ name: none, proxy: a, fault: down, start: 0s, duration: 1s }]',
-    /name of its own/,
+    /its own name/,
   ],
   [
     'a recovery that another fault interrupts',

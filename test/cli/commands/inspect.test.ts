@@ -177,7 +177,7 @@ describe('reprise inspect', () => {
     // Of what the segment in the middle held nothing is known: the share is not of it.
     expect(stdout).toMatch(/^coverage +\d+\.\d\d %.*, of what is here: segments are missing$/m);
     expect(stdout).toMatch(
-      /^recorders +at most 1 at once of a fleet of 2, in 2 lives: before on host-before, after on host-after$/m,
+      /^recorders +at most 1 at one time of a fleet of 2, in 2 lives: before on host-before, after on host-after$/m,
     );
     const { stdout: json } = await runCommand(['inspect', directory, '--json']);
     expect(JSON.parse(json)).toMatchObject({ fleetSize: 2, recordersAtOnce: 1 });
