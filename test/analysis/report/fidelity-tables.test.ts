@@ -25,7 +25,7 @@ describe('the arrivals of a partly open run', () => {
       'sent − came due',
     ]);
     expect(rowOf(partlyOpen, 'CV of gaps')?.slice(3)).toEqual(['0.5', '0.5', '0']);
-    expect(arrivalTable(partlyOpen).lookFor).toContain('sent beside came due');
+    expect(arrivalTable(partlyOpen).lookFor).toContain('sent compared with came due');
     expect(distanceTable(partlyOpen).columns.at(-1)?.title).toBe('planned to sent');
     const gaps = distanceTable(partlyOpen).rows.map(([measure]) => measure);
     expect(gaps).toContain('KS distance of gaps (of sent: to what came due)');

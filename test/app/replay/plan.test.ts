@@ -28,7 +28,7 @@ describe('the end of a plan', () => {
     expect(text).toContain(
       'the plan ends after 5.0 s of the run, with its stages: --duration 20.0 s is longer',
     );
-    expect(text).toContain('they play 5.0 s of the recording');
+    expect(text).toContain('they replay 5.0 s of the recording');
     expect(text).not.toContain('until the duration is over');
     expect(text).not.toContain('repeated');
   });
@@ -36,13 +36,13 @@ describe('the end of a plan', () => {
   it('the duration ends before the stages do', () => {
     const text = linesOf({ stages: '5s@1x,3s@1x..2x', duration: '6s', multiplier: '10' });
     expect(text).toContain('the plan ends after 6.0 s of the run');
-    expect(text).toContain('they play 61.7 s of the recording, until the duration is over');
+    expect(text).toContain('they replay 61.7 s of the recording, until the duration is over');
   });
 
   it('the windows end before the stages and the duration do', () => {
     const text = linesOf({ stages: '10m@1x', duration: '20m', loop: '1' });
     expect(text).toMatch(/ends after 99\.\d s of the run, with its windows: --duration 20\.0 min is longer/);
-    expect(text).toMatch(/they play 99\.\d s of the recording, to the end of the windows/);
+    expect(text).toMatch(/they replay 99\.\d s of the recording, to the end of the windows/);
     expect(linesOf({ loop: '3', duration: '1h' })).toContain(
       'with its windows: --duration 60.0 min is longer',
     );
@@ -53,8 +53,8 @@ describe('the end of a plan', () => {
     expect(linesOf({ duration: '8s' })).not.toContain('meet warm caches');
     expect(linesOf({ duration: '250s' })).toContain('repeated until the duration is over');
     expect(linesOf({ stages: '250s@1x', duration: '1h' })).toContain('repeated until the stages are over');
-    expect(linesOf({ loop: '3', duration: '150s' })).toContain('played up to 3 times');
-    expect(linesOf({ loop: '3' })).toContain('played 3 times');
+    expect(linesOf({ loop: '3', duration: '150s' })).toContain('replayed up to 3 times');
+    expect(linesOf({ loop: '3' })).toContain('replayed 3 times');
   });
 
   it('ramps that whole sessions follow late are said to be bent, and no others', () => {
