@@ -116,7 +116,7 @@ function chosenLines(document: RankedWindowsDocument): string[] {
   return linesOf(
     `The hardest: ${rangeText(chosen, timeZone)}, harder than ${shareText(chosen.harderThan)} of ${windowsOf(document)}`,
     server !== null &&
-      `  at ${server.multiplier}x its requests wait ${msText(wait * 1e3)} on average in the queue of the recorded server (${countOf(server.executors, 'executor')})`,
+      `  at ${server.multiplier}x its requests wait ${msText(wait * 1e3)} on average in the queue of the recorded server: ${countOf(server.executors, 'executor')}, fitted to ${countOf(server.requests, 'request')}`,
     named.length > 0 && `  not the hardest in: ${named.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`,
     mix !== undefined &&
       `For the payload mix: ${rangeText(mix, timeZone)}, harder than ${shareText(mix.harderThan)}`,
