@@ -149,6 +149,38 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
     await early.close();
   });
 
+  test('a page that was opened at its first point had an axis of years', async () => {
+    const shown = new RecorderPage(() => Promise.resolve({ ...someStatus(), atUs: Date.now() * 1e3 }));
+    const server = new LiveServer(shown.pages);
+    cleanUps.push(async () => {
+      shown.stop();
+      server.close();
+    });
+    await shown.start();
+    const { url: own } = await server.listen(parseServed(':0', '--serve'));
+    const early = await browser.newPage();
+    const points = () => early.locator('#rates').getAttribute('data-drawn');
+    // The first point needs two readings.
+    await expect.poll(async () => (await (await fetch(own)).text()).includes('id="rates"'), SOON).toBe(true);
+    await early.goto(own);
+    expect(await points()).toBe('1');
+    await expect.poll(async () => Number(await points()), { timeout: 10_000 }).toBeGreaterThan(3);
+    // Coloured pixels are those of the lines, which reach from one side to the other.
+    const reach = await early.evaluate(`(() => {
+      const canvas = document.querySelector('#rates canvas');
+      const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const found = [];
+      for (let x = 0; x < width; x += 1)
+        for (let y = 0; y < height; y += 1) {
+          const [red, green, blue, alpha] = data.subarray(4 * (y * width + x));
+          if (alpha > 200 && Math.max(red, green, blue) - Math.min(red, green, blue) > 80) found.push(x);
+        }
+      return (Math.max(...found) - Math.min(...found)) / width;
+    })()`);
+    expect(reach).toBeGreaterThan(0.5);
+    await early.close();
+  });
+
   test('says so when the recorder is gone', async () => {
     await page.evaluate("window.fetch = () => Promise.reject(new Error('down'))");
     await expect.poll(() => page.evaluate('document.querySelector("main").dataset.state'), SOON).toBe('GONE');

@@ -30,7 +30,9 @@ const takeCharts = (page) => {
       continue;
     }
     const { min, max } = plot.scales.x;
-    const isWhole = min === plot.data[0][0] && max === plot.data[0].at(-1);
+    // Of a single point uPlot shows years, which nobody zoomed to.
+    const [known] = plot.data;
+    const isWhole = known.length < 2 || (min === known[0] && max === known.at(-1));
     for (const key of ['at', 'lines', 'limits', 'marks', 'stepS']) chart[key] = next[key];
     const columns = brokenColumns(chart);
     plot.setData(columns, isWhole);
