@@ -7,7 +7,7 @@ import { requestMessage, responseMessage } from '../support/exchanges.ts';
 import { repeated } from '../support/long-form.ts';
 import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
 import { startProcess } from '../support/process.ts';
-import { documentOf, serverOf } from '../support/replaying.ts';
+import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 import {
   ANSWER,
@@ -93,6 +93,7 @@ const OTHERWISE = { verdict: 'INCONCLUSIVE', codes: ['not_comparable'] } as cons
 const plain = (seed: number) => recordedRequests({ seed });
 const withParts = (parts: (number: number) => Partial<Exchange>) => (seed: number) =>
   recordedRequests({ seed }, parts);
+const slow = withParts(() => ({ firstByteOffsetUs: 199_500, lastByteOffsetUs: 200_000 }));
 const impatient = withParts((number) => (number % 3 === 0 ? left(150) : {}));
 const throttled = withParts((number) => (number % 10 < 3 ? recordedStatus(429) : {}));
 const twoRoutes = withParts((number) => (number % 4 === 0 ? { route: 'POST /small' } : {}));
@@ -122,7 +123,8 @@ const TOOL_CALL = {
 
 const CASES: readonly Case[] = [
   { name: 'healthy', target: healthy, verdict: 'PASS' },
-  { name: 'a faster build', target: () => after(0), verdict: 'PASS', codes: ['far_faster'] },
+  // Recorded so slowly that it is far faster on a busy machine too.
+  { name: 'a faster build', recorded: slow, target: () => after(0), verdict: 'PASS', codes: ['far_faster'] },
   // Clients that left.
   {
     name: 'hangs on a third whose clients left',
@@ -652,13 +654,21 @@ const CASES: readonly Case[] = [
   },
 ];
 
-async function played(
-  { recorded = plain, target, slo = LIMIT, args = [], stopped, handshakeMs }: Case,
-  seed: number,
-) {
+/** Judged by what is answered, not by when. CI replays these in this process, which saves half of their time. */
+const isHere = repeated(
+  ({ codes = [] }: Case) => codes.includes('not_comparable'),
+  () => false,
+);
+
+async function played(each: Case, seed: number) {
+  const { recorded = plain, target, slo = LIMIT, args = [], stopped, handshakeMs } = each;
   const answer = target();
   const server = await serverOf((request, response) => answer(numberOf(request), response, request));
   const url = handshakeMs === undefined ? server.url : await slowHandshakes(server.port, handshakeMs);
+  if (isHere(each)) {
+    const finished = await replayHere(captureOf(recorded(seed)), url, ['--json', '--slo', slo, ...args]);
+    return { document: documentOf(finished), status: finished.status };
+  }
   const run = startProcess(process.execPath, [
     ...[installed.bin, 'replay', captureOf(recorded(seed)), '--target', url, '--json'],
     ...['--out', `${temporaryDirectory()}/run`, '--slo', slo, ...args],

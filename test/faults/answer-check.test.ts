@@ -12,7 +12,7 @@ import {
   responseMessage,
   TEST_EPOCH_US,
 } from '../support/exchanges.ts';
-import { documentOf, replay, serverOf } from '../support/replaying.ts';
+import { documentOf, replayHere as replay, serverOf } from '../support/replaying.ts';
 
 const COUNT = 40;
 const SECRET = 'sk-planted-4711';

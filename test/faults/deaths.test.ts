@@ -151,7 +151,7 @@ class PipeliningTraffic {
   }
 }
 
-/** Of each death on each plane: 20 in CI, 200 in the long form. */
+/** Of each death. In CI each is on one plane, in turn; in the long form on both. */
 const CYCLES = repeated(2, 20);
 const SECOND = 1_000;
 /** So that the answers to pipelined requests come one by one. */
@@ -363,7 +363,13 @@ function expectBounds(document: InspectDocument, { succeeded, sent: most }: Pipe
   expect(coverageAtLeast).toBeLessThanOrEqual(exchanges / least);
 }
 
-const rows = PLANES.flatMap(([plane, flags]) => DEATHS.map((death) => ({ plane, flags, ...death })));
+const rows = PLANES.flatMap(([plane, flags], at) =>
+  DEATHS.filter((_, nth) => repeated(nth % PLANES.length === at, true)).map((death) => ({
+    plane,
+    flags,
+    ...death,
+  })),
+);
 
 describe('again and again under clients that pipeline', () => {
   test.for(rows)('$plane: $who', { timeout: 1_800_000 }, async (row, { skip }) => {

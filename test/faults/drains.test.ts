@@ -10,7 +10,7 @@ import { repositoryRoot } from '../support/shared-data.ts';
 import { storedIds } from '../support/stored-ids.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const DRAINS = repeated(10, 25);
+const DRAINS = repeated(4, 25);
 const CLIENTS = 4;
 /** When the clients of a load balancer have heard that this server goes; a wire leaves the closing to them. */
 const WITHDRAWN_MS = 250;
