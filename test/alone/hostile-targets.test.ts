@@ -35,6 +35,7 @@ import {
   hinted,
   jitterOf,
   left,
+  NO_CONTENT,
   numberOf,
   oneAtATime,
   oneToken,
@@ -47,6 +48,7 @@ import {
   slowHandshakes,
   some,
   streams,
+  TOOL_CALL,
   ticket,
   untilClose,
   wholeChat,
@@ -110,17 +112,6 @@ const healthy = () => after(8);
 const ERROR = '{"error":{"message":"no GPU is left"}}';
 
 const NOT_A_NUMBER = `{"outputs":[${'NaN,'.repeat(ANSWER.length / 5)}NaN]}`;
-const NO_CONTENT = { index: 0, message: { role: 'assistant', content: null }, finish_reason: 'stop' };
-const TOOL_CALL = {
-  index: 0,
-  message: {
-    role: 'assistant',
-    content: null,
-    tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } }],
-  },
-  finish_reason: 'tool_calls',
-};
-
 const CASES: readonly Case[] = [
   { name: 'healthy', target: healthy, verdict: 'PASS' },
   // Recorded so slowly that it is far faster on a busy machine too.

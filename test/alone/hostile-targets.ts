@@ -120,6 +120,17 @@ export function numberOf({ target }: LoggedRequest): number {
   return Number(/n=(\d+)/.exec(target)?.[1]);
 }
 
+export const NO_CONTENT = { index: 0, message: { role: 'assistant', content: null }, finish_reason: 'stop' };
+export const TOOL_CALL = {
+  index: 0,
+  message: {
+    role: 'assistant',
+    content: null,
+    tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } }],
+  },
+  finish_reason: 'tool_calls',
+};
+
 /** Answers after a delay, by default with production's body. */
 export const after =
   (ms: number, body = ANSWER, status = 200): Answer =>
