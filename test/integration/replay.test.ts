@@ -107,7 +107,9 @@ describe('the exit status', () => {
       ['rejected: rate<0.01', true],
     ]);
     expect(result.status).toBe(verdict === 'PASS' ? 0 : 4);
-    expect(reasons.filter(({ code }) => !OUR_SIDE.includes(code))).toEqual([]);
+    // Requests that left late together are few independent samples: p90 may then be anything.
+    const excused = [...OUR_SIDE, 'too_close'];
+    expect(reasons.filter(({ code }) => !excused.includes(code))).toEqual([]);
   });
 
   it('is 3 for a target that breaks an objective', async () => {
