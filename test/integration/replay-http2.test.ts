@@ -4,7 +4,7 @@ import { captureOf } from '../support/captures.ts';
 import { grpcMessage } from '../support/grpc.ts';
 import { CALL_PATH, callsOf, STREAM_PATH } from '../support/grpc-calls.ts';
 import { answer, startGrpcServer } from '../support/grpc-server.ts';
-import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
+import { documentOf, replay, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
 
 const unary = (stream: ServerHttp2Stream) => answer(stream, grpcMessage('answer'));
 const ARGS = ['--json', '--slo', 'errors: rate<0.01'];
@@ -23,7 +23,7 @@ test('calls recorded by HTTP/2 are sent by HTTP/2 beside requests of HTTP/1.1, t
 
 test('a window of calls alone is judged', async () => {
   const server = await startGrpcServer({ [CALL_PATH]: unary });
-  const run = await replay(captureOf(callsOf(30)), `http://127.0.0.1:${server.port}`, ARGS);
+  const run = await replayHere(captureOf(callsOf(30)), `http://127.0.0.1:${server.port}`, ARGS);
   expect(documentOf(run)).toMatchObject({
     planned: 30,
     failed: 0,
@@ -55,7 +55,7 @@ test('messages of a request stream leave one by one, and then its end', async ()
     [],
     body,
   );
-  const run = await replay(captureOf(streams), `http://127.0.0.1:${server.port}`, ARGS);
+  const run = await replayHere(captureOf(streams), `http://127.0.0.1:${server.port}`, ARGS);
   expect(documentOf(run)).toMatchObject({ completed: 10, connections: { overtaken: 0 } });
   expect(arrivals.map((seen) => seen.join())).toEqual(Array(10).fill('one,two,end'));
 });
@@ -66,7 +66,7 @@ test.each([
 ])('connections are %s: %i of three recorded ones', async (how, count) => {
   const server = await startGrpcServer({ [CALL_PATH]: unary });
   const calls = callsOf(30).map((call, at) => ({ ...call, connection: 1 + (at % 3) }));
-  const run = await replay(captureOf(calls), `http://127.0.0.1:${server.port}`, [
+  const run = await replayHere(captureOf(calls), `http://127.0.0.1:${server.port}`, [
     ...ARGS,
     '--connections',
     how,
@@ -79,7 +79,7 @@ test.each([
 test('calls that change the server are left out and counted', async () => {
   const server = await startGrpcServer({ [CALL_PATH]: unary });
   const unload = '/inference.GRPCInferenceService/RepositoryModelUnload';
-  const run = await replay(
+  const run = await replayHere(
     captureOf([...callsOf(2), ...callsOf(3, {}, unload)]),
     `http://127.0.0.1:${server.port}`,
     ARGS,
@@ -98,7 +98,7 @@ describe('--grpc-target', () => {
     const grpc = await startGrpcServer({ [CALL_PATH]: unary });
     const capture = captureOf([...callsOf(3), ...requestsOf(2)]);
     const target = ['--grpc-target', `127.0.0.1:${grpc.port}`];
-    const run = await replay(capture, server.url, [...ARGS, ...target]);
+    const run = await replayHere(capture, server.url, [...ARGS, ...target]);
     expect(documentOf(run)).toMatchObject({
       completed: 5,
       options: { grpcTarget: `http://127.0.0.1:${grpc.port}` },
@@ -114,7 +114,7 @@ describe('--grpc-target', () => {
     const server = await serverOf();
     const capture = captureOf(requestsOf(2));
     const args = ['--grpc-target', `${scheme}${new URL(server.url).host}`];
-    const run = await replay(capture, server.url, args);
+    const run = await replayHere(capture, server.url, args);
     expect(run.status).toBe(5);
     expect(run.stderr).toContain(new URL(server.url).host);
     expect(server.requests).toEqual([]);
@@ -123,7 +123,7 @@ describe('--grpc-target', () => {
   test('that is production is refused', async () => {
     const server = await serverOf();
     const args = ['--grpc-target', 'models.internal:8001', '--production-host', 'models.internal'];
-    const run = await replay(captureOf(requestsOf(2)), server.url, args);
+    const run = await replayHere(captureOf(requestsOf(2)), server.url, args);
     expect(run.status).not.toBe(0);
     expect(run.stderr).toContain('models.internal');
     expect(server.requests).toEqual([]);
@@ -132,7 +132,7 @@ describe('--grpc-target', () => {
 
 test('a --target of HTTP/1.1 alone is named if the window has calls', async () => {
   const server = await serverOf();
-  const run = await replay(captureOf(callsOf(3)), server.url);
+  const run = await replayHere(captureOf(callsOf(3)), server.url);
   expect(run.status).toBe(5);
   expect(run.stderr).toContain('--grpc-target');
   expect(server.requests).toEqual([]);
