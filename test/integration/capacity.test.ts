@@ -129,7 +129,7 @@ describe('a search on a recording with a few requests whose clients left early',
 
   it('leaves a window undecided if it was told to leave as they did', async () => {
     const server = await slow();
-    const args = ['--json', '--multiplier', '1..1', '--cancels', 'replay', '--budget', '30s'];
+    const args = ['--json', '--multiplier', '1..1', '--cancels', 'replay', '--budget', '20s'];
     const document = searchedDocument(await search(capture(), server.url, args));
     expect(document.breakingPoint.passes).toBeNull();
     for (const window of document.steps.flatMap((step) => step.windows)) {

@@ -8,6 +8,7 @@ import type { ProfileDocument } from '../../src/documents/profile.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { repeated } from '../support/long-form.ts';
 import { documentOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -161,7 +162,7 @@ describe('reprise init', () => {
         const atMost = latenciesUs.filter((us) => us / 1000 < Number(limit));
         expect(atMost.length).toBeGreaterThanOrEqual(latenciesUs.length / 2);
       }),
-      { numRuns: 8 },
+      { numRuns: repeated(3, 8) },
     );
   });
 });

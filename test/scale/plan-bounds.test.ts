@@ -34,7 +34,7 @@ test.for(CASES)(
     skip(plans.length < PLANS, 'the trace is missing or shorter');
     const sums = { runs: 0, wrong: 0, half: 0, printed: 0, holding: 0 };
     for (const target of TARGETS.filter((each) => requests >= leastRequests(each))) {
-      for (const counts of boundCounts({ target, load, plans }, PERCENTS, RUNS, REPLAYS)) {
+      for (const counts of boundCounts({ target, load, plans }, PERCENTS, RUNS, REPLAYS, true)) {
         writeFileSync(
           process.stderr.fd,
           `${JSON.stringify({ arrivals, target, load, requests, ...counts })}\n`,

@@ -174,12 +174,17 @@ interface BoundParts {
   readonly plans: readonly Float64Array[];
 }
 
-/** @param runs replays of each plan that are judged @param replays replays of each plan for the truth */
+/**
+ * @param runs replays of each plan that are judged
+ * @param replays replays of each plan for the truth
+ * @param withPossible whether `possible` is counted, which takes most of the time
+ */
 export function boundCounts(
   parts: BoundParts,
   percents: readonly number[],
   runs: number,
   replays: number,
+  withPossible = false,
 ): BoundCounts[] {
   const { target, load, plans } = parts;
   const none = { runs: 0, wrong: 0, half: 0, printed: 0, holding: 0, possible: 0 };
@@ -202,6 +207,7 @@ export function boundCounts(
         if (interval[0] <= truth * UNIT_NS && truth * UNIT_NS <= interval[1]) count.holding += 1;
       }
     }
+    if (!withPossible) continue;
     const fastest = slowerBy(2, { target, load, plan, truths }, percents, replays);
     for (const [nth, count] of counts.entries())
       count.possible += observed[nth]!.filter((each) => each < fastest[nth]!).length;

@@ -4,9 +4,10 @@ import { spreadOfRuns } from '../../../src/analysis/compare/intervals.ts';
 import { comparePairs } from '../../../src/analysis/compare/judge.ts';
 import { joinedPairs, type PairedAnswers } from '../../../src/analysis/compare/pairs.ts';
 import { answeredPairs, repeatedPairs, repeatedVerdictsOf, routed } from '../../support/compared-pairs.ts';
+import { repeated } from '../../support/long-form.ts';
 
 /** Drawn by seed: the counts are the same on every machine. test/scale/compare.test.ts has more of them. */
-const DRAWS = 100;
+const DRAWS = repeated(40, 100);
 const NOISY = { requests: 400, executors: 4, load: 0.5, service: 'steady', share: 0.05 } as const;
 
 describe('with a machine that is slower in some runs by 5 %', () => {
