@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ProtobufCursor, packedEnd, scalarAt, WIRE } from '../../src/core/protobuf.ts';
+import { repeated } from '../support/long-form.ts';
 import { bytesField, double, float, int, joined, varint } from '../support/protobuf-writer.ts';
 
 function fieldsOf(bytes: Uint8Array, from = 0, to = bytes.length) {
@@ -78,7 +79,7 @@ describe('ProtobufCursor', () => {
         }
         expect(cursor.next()).toBe(false);
       }),
-      { numRuns: 2_000 },
+      { numRuns: repeated(400, 2_000) },
     );
   });
 

@@ -6,6 +6,7 @@ import { HpackDecoder } from '../../src/http2/hpack.ts';
 import { decodeHuffman } from '../../src/http2/huffman.ts';
 import { type Field, HpackEncoder } from '../support/hpack-encoder.ts';
 import { listsThroughNode } from '../support/http2-lists.ts';
+import { repeated } from '../support/long-form.ts';
 
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 const pairs = (list: readonly string[] | null) =>
@@ -179,7 +180,7 @@ it('gives every list of a connection, whatever its encoder chose', () => {
         expect(pairs(decoder.decode(encoder.encode(fields)))).toEqual(fields);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: repeated(60, 300) },
   );
 });
 
@@ -218,7 +219,7 @@ it('never throws on random bytes, and stays ended once it has ended', () => {
         ended = failed;
       }
     }),
-    { numRuns: 2_000 },
+    { numRuns: repeated(400, 2_000) },
   );
 });
 

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
 import { promptOf } from '../../src/formats/prompt-blocks.ts';
 import { PromptPrefixes, promptTextOf, TOKEN_BYTES } from '../../src/inference/prompt-prefixes.ts';
+import { repeated } from '../support/long-form.ts';
 import { missing, sharedData } from '../support/shared-data.ts';
 
 const MOONCAKE = 'mooncake-synthetic/synthetic_trace.jsonl.gz';
@@ -67,7 +68,7 @@ describe('prefixes of prompts', () => {
           }
         },
       ),
-      { numRuns: 400 },
+      { numRuns: repeated(80, 400) },
     );
   });
 
@@ -81,7 +82,7 @@ describe('prefixes of prompts', () => {
           if (exact === 0) expect(bound).toBe(0);
         }
       }),
-      { numRuns: 200 },
+      { numRuns: repeated(40, 200) },
     );
   });
 

@@ -82,7 +82,7 @@ describe('the walk through JSON', () => {
         }, json);
         expect(accepts(text)).toBe(isJson(text));
       }),
-      { numRuns: repeated(500, 5_000) },
+      { numRuns: repeated(200, 5_000) },
     );
   });
 

@@ -6,6 +6,7 @@ import { messageJson } from '../../src/inference/protobuf/message-json.ts';
 import { bodyRedaction, cover } from '../support/body-redaction.ts';
 import { grpcMessage } from '../support/grpc.ts';
 import { aboutCall, grpcBody, gzippedBody, typesOf } from '../support/grpc-body.ts';
+import { repeated } from '../support/long-form.ts';
 import {
   bytesField,
   double,
@@ -321,7 +322,7 @@ describe('masking messages of gRPC', () => {
           pointer === 'id' || pointer === 'model_name' || pointer === 'inputs' ? pointer : 'parameters';
         expect({ ...json, [named]: null }).toEqual({ ...before, [named]: null });
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(60, 300) },
     );
     const whole = grpcBody(
       joined(
@@ -348,7 +349,7 @@ describe('masking messages of gRPC', () => {
           if (kept !== null) expect(kept).toHaveLength(bytes.length);
         },
       ),
-      { numRuns: 2_000 },
+      { numRuns: repeated(400, 2_000) },
     );
   });
 });

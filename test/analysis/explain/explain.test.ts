@@ -7,6 +7,7 @@ import type { Send } from '../../../src/core/run.ts';
 import { type CauseKind, type Explanation, explanation } from '../../../src/documents/explanation.ts';
 import type { ReplayDocument } from '../../../src/documents/replay.ts';
 import { type Decoding, decoded, paced, streamed } from '../../support/decoding.ts';
+import { repeated } from '../../support/long-form.ts';
 import {
   type PlantedAnswer,
   type PlantedRequest,
@@ -632,6 +633,6 @@ it('shares out what any run lost, and nothing else', () => {
       const shares = found.causes.reduce((sum, { share }) => sum + share, found.unexplained);
       expect(shares).toBeCloseTo(found.requests.broken === 0 ? 0 : 1, 6);
     }),
-    { numRuns: 100 },
+    { numRuns: repeated(20, 100) },
   );
 });

@@ -6,6 +6,7 @@ import { FaultStatistics } from '../../../src/analysis/run/fault-statistics.ts';
 import { readFaultPlan } from '../../../src/app/replay/fault-player.ts';
 import { AppError } from '../../../src/core/errors.ts';
 import { captureOf } from '../../support/captures.ts';
+import { repeated } from '../../support/long-form.ts';
 import { replayHere, requestsOf, serverOf } from '../../support/replaying.ts';
 import { send } from '../../support/sends.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
@@ -180,7 +181,7 @@ test('every recovery within its limit is seen in a plan that is accepted', () =>
         expect(seen.recoveryNs).toBe(goodNs - toNs);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: repeated(60, 300) },
   );
   expect(accepted).toBeGreaterThan(50);
 });

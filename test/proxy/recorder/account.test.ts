@@ -100,7 +100,7 @@ describe('the account of a connection', () => {
         expect(feed.exchanges.map(read)).toEqual(models.map(([model]) => expected(model)));
         expect(feed.settlements.every((settled) => settled.kind === 'recorded')).toBe(true);
       }),
-      { numRuns: repeated(75, 300) },
+      { numRuns: repeated(25, 300) },
     );
   });
 
@@ -119,7 +119,7 @@ describe('the account of a connection', () => {
           expect(feed.exchanges.map(read)).toEqual(models.map(expected));
         },
       ),
-      { numRuns: repeated(50, 200) },
+      { numRuns: repeated(20, 200) },
     );
   });
 
@@ -202,7 +202,7 @@ describe('the account of a connection', () => {
           }
         },
       ),
-      { numRuns: repeated(250, 1_000) },
+      { numRuns: repeated(80, 1_000) },
     );
   });
 
@@ -238,7 +238,7 @@ describe('the account of a connection', () => {
           expect(fates[1]).toEqual(fates[0]);
         },
       ),
-      { numRuns: repeated(50, 200) },
+      { numRuns: repeated(20, 200) },
     );
   });
 
@@ -261,7 +261,7 @@ describe('the account of a connection', () => {
           for (const recorded of feed.exchanges) expect(sent).toContain(JSON.stringify(read(recorded)));
         },
       ),
-      { numRuns: repeated(75, 300) },
+      { numRuns: repeated(25, 300) },
     );
   });
 });

@@ -8,6 +8,7 @@ import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { wholeBody } from '../../support/exchanges.ts';
 import { grpcMessage } from '../../support/grpc.ts';
 import { CALL_PATH, callsOf, STREAM_PATH } from '../../support/grpc-calls.ts';
+import { repeated } from '../../support/long-form.ts';
 import {
   bytesField,
   double,
@@ -186,6 +187,6 @@ test('no bytes of an answer make the comparison fail, and an answer always equal
         );
       },
     ),
-    { numRuns: 300 },
+    { numRuns: repeated(60, 300) },
   );
 });

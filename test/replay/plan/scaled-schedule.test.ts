@@ -105,7 +105,7 @@ describe('any scaling', () => {
           expect(namesOf([...scheduleOf(arrivalsOf(few), make())])).toEqual(namesOf(all));
         }
       }),
-      { numRuns: repeated(15, 40) },
+      { numRuns: repeated(6, 40) },
     );
   });
 

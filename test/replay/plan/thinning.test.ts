@@ -132,7 +132,7 @@ describe('draws', () => {
         expect(Math.abs(planned - wanted)).toBeLessThanOrEqual(largest / 2 + 1e-6);
         expect(drawn.drawn.weighed?.planned).toBeCloseTo(planned, 6);
       }),
-      { numRuns: repeated(40, 150) },
+      { numRuns: repeated(15, 150) },
     );
   });
 
@@ -150,7 +150,7 @@ describe('draws', () => {
         const planned = weights.reduce((total, weight, lot) => total + weight * (picked[lot] ?? 0), 0);
         expect(Math.abs(planned - asked)).toBeLessThanOrEqual(Math.max(...weights) / 2 + 1e-6);
       }),
-      { numRuns: repeated(20, 50) },
+      { numRuns: repeated(8, 50) },
     );
   });
 

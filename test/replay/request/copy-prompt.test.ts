@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { withOwnPrompt } from '../../../src/replay/request/copy-prompt.ts';
+import { repeated } from '../../support/long-form.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 const SYSTEM = 'You answer the questions of customers about their orders, briefly and politely.';
@@ -110,7 +111,7 @@ describe('a prompt of its own', () => {
           expect({ ...parsed, messages: [{ role: 'user', content }] }).toEqual(JSON.parse(plain));
         },
       ),
-      { numRuns: 1_000 },
+      { numRuns: repeated(200, 1_000) },
     );
   });
 

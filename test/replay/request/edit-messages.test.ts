@@ -10,6 +10,7 @@ import { newScalar } from '../../../src/replay/request/new-ids.ts';
 import { wholeBody } from '../../support/exchanges.ts';
 import { callHead, grpcMessage } from '../../support/grpc.ts';
 import { CALL_PATH } from '../../support/grpc-calls.ts';
+import { repeated } from '../../support/long-form.ts';
 import { bytesField, entry, int, joined, message, packed, text } from '../../support/protobuf-writer.ts';
 
 const REQUEST = knownCall(CALL_PATH)?.request ?? null;
@@ -105,7 +106,7 @@ test('only the named values change, whatever their length', () => {
       const expected = messages.map((each) => grpcMessage(request({ ...each, id: value })));
       expect(Buffer.from(edited?.body ?? [])).toEqual(Buffer.concat(expected));
     }),
-    { numRuns: 300 },
+    { numRuns: repeated(60, 300) },
   );
 });
 
@@ -120,6 +121,6 @@ test('no bytes make it fail, and what is no message stays as it is', () => {
       const edited = editMessages(REQUEST, body, [edit]);
       if (edited?.changed.size === 0) expect(Buffer.from(edited.body)).toEqual(body);
     }),
-    { numRuns: 500 },
+    { numRuns: repeated(100, 500) },
   );
 });

@@ -27,6 +27,7 @@ import {
   session,
   verified,
 } from '../../support/forgetting.ts';
+import { repeated } from '../../support/long-form.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
@@ -126,7 +127,7 @@ describe('forgetting', () => {
           expect(verified(directory).ok).toBe(true);
         },
       ),
-      { numRuns: 12 },
+      { numRuns: repeated(6, 12) },
     );
   });
 
