@@ -142,6 +142,7 @@ faults:
 
 test('every recovery within its limit is seen in a plan that is accepted', () => {
   const time = (most: number) => fc.integer({ min: 0, max: most * 10 }).map((tenths) => tenths / 10);
+  const runs = repeated(60, 300);
   let accepted = 0;
   fc.assert(
     fc.property(
@@ -181,7 +182,7 @@ test('every recovery within its limit is seen in a plan that is accepted', () =>
         expect(seen.recoveryNs).toBe(goodNs - toNs);
       },
     ),
-    { numRuns: repeated(60, 300) },
+    { numRuns: runs },
   );
-  expect(accepted).toBeGreaterThan(50);
+  expect(accepted).toBeGreaterThan(runs / 6);
 });
