@@ -36,6 +36,7 @@ const DIALECT: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\bg(?:ave|ives?) first\b/i, 'first objective to fail'],
   [/\b(?:is|are|was) told\b|\b(?:tells?|knows?) of\b/i, 'shows, prints, reports, contains'],
   [/\banew\b/i, 'again'],
+  [/\bsays? nothing (?:of|about)\b/i, 'shows nothing about'],
   [/\bas it came\b|\bto hand on\b/i, 'at the original pace; to share'],
   [/\bbeyond hope\b|\bspoil(?:s|ed)\b/i, 'cannot recover; invalidated'],
 ];

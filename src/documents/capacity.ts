@@ -26,7 +26,7 @@ const stepWindow = z
     result: z
       .enum(['good', 'bad', 'void'])
       .describe(
-        '`void`: the load was not as planned, or nothing was measured. It says nothing of the target.',
+        '`void`: the load was not as planned, or nothing was measured. It shows nothing about the target.',
       ),
     doubts: z.array(z.string()).describe('Codes of what speaks against the window.'),
     goals: z

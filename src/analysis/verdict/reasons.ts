@@ -142,7 +142,7 @@ const CATALOGUE = {
       elsewhere === 0
         ? 'no request was planned, so none was sent'
         : `this shard had nothing to send: other shards replay the whole plan, ${countOf(elsewhere, 'request')}`,
-    means: 'The target was under no load, so the run says nothing of it.',
+    means: 'The target was under no load, so the run shows nothing about it.',
     advice: ({ elsewhere, scaling }) =>
       elsewhere === 0
         ? `See what was left out (skipped, unreplayable, thinned in scalingPlan.counts). ${followsRecordedTimes(scaling) ? 'Ask for a larger --target-share or multiplier, a longer window, or another --seed.' : 'Give a longer --duration, or fewer filters.'}`
@@ -231,7 +231,7 @@ const CATALOGUE = {
     side: SendingSide;
   }>({
     severity: 'doubt',
-    title: 'What was sent is not as bursty as planned',
+    title: 'The bursts were not those of the plan',
     text: ({ off }) =>
       `requests left in other bursts than planned: ${off.map(({ name, planned, sent }) => `${name} ${sent.toFixed(2)}, planned ${planned.toFixed(2)}`).join('; ')}`,
     means: 'Bursts make queues: with other bursts the latency is that of other traffic.',
@@ -267,7 +267,7 @@ const CATALOGUE = {
     title: 'The shards did not start together',
     text: ({ spreadMs }) =>
       `the shards began up to ${formatMs(spreadMs)} apart, so that together they were not the planned arrivals`,
-    means: 'The peaks of the plan were spread out, which makes the test easier than it says.',
+    means: 'The peaks of the plan were spread out, so the load was lighter than its multiplier.',
     advice:
       'Give all of them the same start (--shard I/N,start=TIME), far enough ahead that each is ready, and keep their clocks by NTP.',
   }),
@@ -407,7 +407,7 @@ const CATALOGUE = {
     title: 'Streams could not be read',
     text: ({ share }) =>
       `${percent(share)} of the streams came under a content coding, so their tokens are unknown`,
-    means: 'Objectives of streams say nothing of these answers.',
+    means: 'Objectives on streams do not cover these answers.',
     advice: 'Send no Accept-Encoding: --header "Accept-Encoding:".',
   }),
   answers_unchecked: entry<{
@@ -499,7 +499,7 @@ const CATALOGUE = {
     title: 'The answers are of another kind than recorded',
     about: (facts) => ('violated' in facts ? facts.violated : []),
     text: incomparableText,
-    means: 'Other answers are other work: their latency says nothing of what production served.',
+    means: 'Other answers are other work: their latency is not that of what production served.',
     advice: incomparableAdvice,
   }),
   repeats_cached: entry<RepeatFigures & { readonly scaling?: string | undefined }>({
