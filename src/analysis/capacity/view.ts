@@ -41,7 +41,10 @@ const MOST_DOUBTFUL = 4;
 /** Least lines of the table: titles, note and one load. */
 const LEAST_TABLE = 3;
 
-/** If the interval begins below this share of the load that passed, its few windows do not make the load safe. */
+/**
+ * If the interval begins below this share of the load that passed, its few windows do not make the load safe: only what
+ * is certain at 95 % is.
+ */
 const SAFE_SHARE = 0.8;
 
 /** The exceed ratio of MLRsearch is 0.5, so percentiles of a passing load may be over their limit. */
@@ -314,11 +317,9 @@ function headline(document: CapacityDocument): string {
   if (passes === null)
     return `${what}${isForecast ? 'breaks' : 'Breaks'} by ${multiplierOf(fails)} ${of} ${rateOf(fails)}; no load passed (limited by ${limitedBy})`;
   const certain = interval?.[0] ?? passes.multiplier;
-  if (certain < SAFE_SHARE * passes.multiplier) {
-    const passed = `${isForecast ? 'passes' : 'Passes'} ${multiplierOf(passes)} ${of} ${rateOf(passes)}`;
-    return `${what}${passed}, certain at 95 % only up to ${formatMultiplier(certain)}x; breaks by ${pointText(fails)}`;
-  }
-  const safe = `${what}${isForecast ? 'safe' : 'Safe'} up to ${multiplierOf(passes)} ${of} ${rateOf(passes)}`;
+  const isWide = certain < SAFE_SHARE * passes.multiplier;
+  const most = isWide ? { multiplier: certain, ratePerSecond: certain * load.ratePerSecond } : passes;
+  const safe = `${what}${isForecast ? 'safe' : 'Safe'} up to ${multiplierOf(most)} ${of} ${rateOf(most)}`;
   if (fails === null) return `${safe}; breaking point not found (limited by ${limitedBy})`;
   return `${safe}, breaks by ${pointText(fails)}`;
 }

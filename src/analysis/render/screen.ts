@@ -20,8 +20,28 @@ function wordsOf(text: string): readonly string[] {
   return text.match(WORD) ?? [];
 }
 
-/** Breaks a text into lines of the screen's width, between words. A longer word stays whole. */
+/** The end of a sentence that another follows. */
+const SENTENCE_END = /(?<=[.!?]) (?=[A-Z])/;
+
+/**
+ * Breaks a text into lines of the screen's width, between words. A longer word stays whole. Of a text that needs more
+ * than `most` lines, the first sentences that fit are shown, or else the start of its first one.
+ */
 export function folded(text: string, indent = '', most = Number.POSITIVE_INFINITY): string[] {
+  const lines = broken(text, indent);
+  if (lines.length <= most) return lines;
+  const sentences = text.split(SENTENCE_END);
+  while (sentences.length > 1) {
+    sentences.pop();
+    const fewer = broken(sentences.join(' '), indent);
+    if (fewer.length <= most) return fewer;
+  }
+  const last = [...wordsOf(`${lines[most - 1]}`)];
+  while (last.length > 1 && indent.length + last.join(' ').length + 2 > SCREEN.columns) last.pop();
+  return [...lines.slice(0, most - 1), `${indent}${last.join(' ')} …`];
+}
+
+function broken(text: string, indent: string): string[] {
   const lines: string[] = [];
   let line = '';
   for (const word of wordsOf(text)) {
@@ -32,10 +52,7 @@ export function folded(text: string, indent = '', most = Number.POSITIVE_INFINIT
     } else line = longer;
   }
   if (line !== '') lines.push(line);
-  if (lines.length <= most) return lines.map((each) => `${indent}${each}`);
-  const last = [...wordsOf(`${lines[most - 1]}`)];
-  while (last.length > 1 && indent.length + last.join(' ').length + 2 > SCREEN.columns) last.pop();
-  return [...lines.slice(0, most - 1), `${last.join(' ')} …`].map((each) => `${indent}${each}`);
+  return lines.map((each) => `${indent}${each}`);
 }
 
 /** The verdict in its colour. */

@@ -157,7 +157,8 @@ function sendingTable({ runs, multiplier }: StatementDocument): Table | null {
     title: 'Whether the runs count, and what failed',
     unit: 'ms as written; shares of what was planned',
     source: 'what was sent, and when; and the answers',
-    lookFor: 'a run that is not valid: its figures are of the generator and not of the target',
+    lookFor:
+      'a run that is not valid: no verdict can rest on it, because of its generator, its load or too few requests',
     columns: columnsOf(['load', 'valid', 'failures'], ['sent of planned', 'sent late, p99']),
     rows: played.map((run) => {
       const { part, valid, failures = [] } = run;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { banner, foldedParts, tilesOf } from '../../../src/analysis/render/html.ts';
+import { folded } from '../../../src/analysis/render/screen.ts';
 import { calledHere } from '../../../src/analysis/render/table.ts';
 import type { Tone } from '../../../src/core/text.ts';
 
@@ -70,4 +71,13 @@ describe('what a page begins with', () => {
     ]);
     expect(called('reprise selftest shows the highest rate')).not.toHaveProperty('commands');
   });
+});
+
+test('a text too long for its lines ends with a sentence, or else shows that it goes on', () => {
+  const first = `Run it on cores that nothing else uses${', or on another host'.repeat(4)}.`;
+  expect(folded(`${first} Its sender was behind${' by much'.repeat(9)}.`, '  ', 2).join(' ')).toMatch(
+    /host\.$/,
+  );
+  expect(folded(`${first} ${first}`, '', 1)[0]).toMatch(/ …$/);
+  expect(folded(`${first} ${first}`, '').join(' ')).toBe(`${first} ${first}`);
 });
