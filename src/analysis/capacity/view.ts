@@ -36,10 +36,10 @@ import { isOfGenerator } from './step-windows.ts';
 const MOST_LOADS = 7;
 /** Most lines on tiers. The last one counts the rest. */
 const MOST_TIERS = 4;
-/** Most lines on steps outside the bounds and on windows that were not judged. */
+/** Most lines on steps below and above the bounds and on windows that were not judged. */
 const MOST_DOUBTFUL = 4;
-/** Least lines of the table: titles, note and one load. */
-const LEAST_TABLE = 3;
+/** Least lines of the table: titles, note and the loads that the headline names. */
+const LEAST_TABLE = 4;
 
 /**
  * If the interval begins below this share of the load that passed, its few windows do not make the load safe: only what
@@ -219,10 +219,10 @@ export function capacityScreen(document: CapacityDocument): ScreenLine[] {
   ]);
 }
 
-/** A line about steps outside the bounds. */
+/** A line about steps below and above the bounds. */
 function widenedLines({ steps }: Pick<CapacityDocument, 'steps'>): string[] {
   const widened = steps.filter(({ purpose }) => purpose === 'widen').length;
-  const text = `${countOf(widened, 'step')} outside the bounds, because some windows contradict the bounds`;
+  const text = `${countOf(widened, 'more step')} below and above, because windows near the boundary disagreed`;
   return linesOf(widened > 0 && text);
 }
 
@@ -446,12 +446,15 @@ function loadColumns(): Table['columns'] {
   );
 }
 
-/** Rows of loads; if there are too many, those nearest to the boundary. */
+/** Rows of loads; if there are too many, those that the headline names and those nearest to the boundary. */
 function loadRows(document: CapacityDocument, most = MOST_LOADS): string[][] {
   const { curve, breakingPoint, steps } = document;
+  const named = new Set([breakingPoint.passes?.multiplier, breakingPoint.fails?.multiplier]);
   const centre = breakingPoint.boundary?.multiplier ?? curve.at(-1)?.multiplier ?? 1;
   const distance = ({ multiplier }: LoadPoint) => Math.abs(Math.log(multiplier / centre));
-  const kept = new Set(curve.toSorted((a, b) => distance(a) - distance(b)).slice(0, most));
+  const isNamed = ({ multiplier }: LoadPoint) => Number(named.has(multiplier));
+  const byRank = curve.toSorted((a, b) => isNamed(b) - isNamed(a) || distance(a) - distance(b));
+  const kept = new Set(byRank.slice(0, most));
   return curve
     .filter((point) => kept.has(point))
     .map(({ multiplier, ratePerSecond, completedPerSecond, latencyMs }) => {

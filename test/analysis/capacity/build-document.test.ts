@@ -303,3 +303,11 @@ test('a load that passed far above what is certain is not called safe, on screen
   expect(linesOf(wide).join(' ').replaceAll(/\s+/g, ' ')).toContain('Safe up to 3.1x');
   expect(capacityView(found).headline).toMatch(/^Safe up to 4\.5x/);
 });
+
+test('the load that fails is in the table, however far it is from the boundary', () => {
+  const found = searched(LOADS.map((load) => playedAt(load)));
+  const fails = found.curve.at(-1)!;
+  const far = { ...found, breakingPoint: { ...found.breakingPoint, fails } };
+  const marks = linesOf(far).flatMap((line) => /^ +\S+x .* (passes|fails)$/.exec(line)?.[1] ?? []);
+  expect(marks).toEqual(['passes', 'fails']);
+});
