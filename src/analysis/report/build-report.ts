@@ -135,7 +135,10 @@ export function headlineOf({ verdict, valid, summary, differs }: Judged): string
     (summary.multiplier === 1
       ? 'at the recorded load'
       : `at ${formatMultiplier(summary.multiplier)} times the recorded load`);
-  if (verdict === 'PASS') return `The target met ${objectivesText(summary)} ${load}.`;
+  if (verdict === 'PASS') {
+    const basis = summary.bounds.confidence === null ? ', by observed values alone (--confidence point)' : '';
+    return `The target met ${objectivesText(summary)} ${load}${basis}.`;
+  }
   if (verdict === 'FAIL') return `The target did not meet ${violatedText(summary)} ${load}.`;
   if (verdict === 'INCONCLUSIVE') {
     return `The run cannot say whether the target meets ${objectivesText(summary)} ${load}.`;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { viewMarkdown, viewText } from '../../../src/analysis/render/table.ts';
+import { headlineOf } from '../../../src/analysis/report/build-report.ts';
 import { reportPage } from '../../../src/analysis/report/page.ts';
 import { runScreen } from '../../../src/analysis/report/screen.ts';
 import { reportView } from '../../../src/analysis/report/view.ts';
@@ -98,4 +99,15 @@ describe('percentiles of objectives beside those of completed requests', () => {
     for (const form of [...formsOf(none, SLO), ...screenOf(none, SLO)])
       expect(form).not.toContain('Objectives count');
   });
+});
+
+test('a PASS by observed values alone was headed like one with confidence', () => {
+  const sends = Array.from({ length: 1_000 }, (_, index) => send({ index }));
+  const summary = summaryOf(sends, { slo: ['latency: p(95)<10000'] });
+  const headed = (confidence: number | null) => {
+    const judged = { ...summary, verdict: 'PASS', bounds: { ...summary.bounds, confidence } } as const;
+    return headlineOf({ verdict: 'PASS', valid: true, summary: judged, differs: false });
+  };
+  expect(headed(null)).toContain('--confidence point');
+  expect(headed(0.95)).not.toContain('--confidence point');
 });
