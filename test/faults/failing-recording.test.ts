@@ -18,9 +18,9 @@ const origin = await new NumberedOrigin().listen();
 afterAll(() => origin.close());
 const methods = (await methodsIn(RECORDING_SIDE)).map(({ name }) => name);
 /** Requests of each plane. */
-const REQUESTS = repeated(2_000, 500_000);
-/** In CI each plane has every tenth method, and the planes have others. */
-const EVERY = repeated(10, 1);
+const REQUESTS = repeated(5_000, 500_000);
+/** In CI each plane has every fourth method, and the planes have others. */
+const EVERY = repeated(4, 1);
 
 /** A recording in whose proxy exceptions can be planted. */
 async function planted(flags: readonly string[]) {

@@ -19,7 +19,7 @@ import {
 import { afterwards } from '../support/leftovers.ts';
 import { entry, int, joined, text } from '../support/protobuf-writer.ts';
 import { startRecording } from '../support/recording.ts';
-import { documentOf, replayHere as replay } from '../support/replaying.ts';
+import { documentOf, replay } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
