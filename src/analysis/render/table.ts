@@ -102,8 +102,9 @@ export function calledHere<Each extends Pick<Finding, 'advice'>>(
   });
 }
 
-/** A command of our own in advice: a placeholder for a path, then flags and indices. */
-const COMMAND = /\breprise (\w+) (RUN|A|B|CAPTURE)\b((?: (?:--[a-z][\w-]*(?: (?:[A-Z]\b|\w*\d\w*))?|\d+))*)/g;
+/** A command of our own in advice: a placeholder for a path, then flags with their values, and indices. */
+const COMMAND =
+  /\breprise (\w+) (RUN|A|B|CAPTURE)\b((?: (?:--[a-z][\w-]*(?: (?:[A-Z]\b|\w*\d\w*|(?:'[^']*'|\\')+|"[^"]*"))?|\d+))*)/g;
 
 /** Findings with the same code have the same meaning and advice. Only the first of them keeps these texts. */
 export function withoutRepeats(findings: readonly Finding[]): Finding[] {

@@ -69,6 +69,13 @@ describe('what a page begins with', () => {
     expect(called('reprise replay CAPTURE --target A --target B --repeat 5.')?.commands).toEqual([
       'reprise replay CAPTURE --target A --target B --repeat 5',
     ]);
+    // A copied command ended before the value of its last flag.
+    expect(
+      called("reprise show B --route 'POST /it'\\''s' --slowest 20. What failed: --failed.")?.commands,
+    ).toEqual(["reprise show b --route 'POST /it'\\''s' --slowest 20"]);
+    expect(called('reprise show A --slowest 20 --route "POST /v2". Then')?.commands).toEqual([
+      'reprise show a --slowest 20 --route "POST /v2"',
+    ]);
     expect(called('reprise selftest shows the highest rate')).not.toHaveProperty('commands');
   });
 });
