@@ -37,7 +37,7 @@ import type {
   FactDifference,
 } from '../documents/comparison.ts';
 import type { CacheFigures, TestedDocument } from '../documents/parts.ts';
-import { serverDifferences } from '../documents/server-details.ts';
+import { BUILD_FACTS, serverDifferences } from '../documents/server-details.ts';
 import { COMPARISON_FILE } from '../storage/capture/directory.ts';
 import { inspectCapture } from '../storage/capture/inspect.ts';
 import {
@@ -346,10 +346,11 @@ function cacheNotes({ a, b }: NonNullable<ComparisonDocument['cacheHits']>): Com
   return [comparisonReason('cache_hits_differ', { a, b })];
 }
 
-/** What differs between both servers. A run knows the server that was recorded in its windows. */
+/** What differs between both servers beside the build. A run knows the server that was recorded in its windows. */
 function serverNotes(a: RunSide | CaptureSide, b: RunSide): ComparisonReason[] {
   const { recordedServer = {} } = b.summary;
-  const differences = serverDifferences(a.kind === 'run' ? a.summary : recordedServer, b.summary);
+  const all = serverDifferences(a.kind === 'run' ? a.summary : recordedServer, b.summary);
+  const differences = all.filter(({ fact }) => !BUILD_FACTS.has(fact));
   return differences.length === 0 ? [] : [comparisonReason('server_differs', { differences })];
 }
 

@@ -34,6 +34,11 @@ const NONE = 'none';
 /** Before the name of a label, in a difference. */
 export const LABEL_FACT = 'label ';
 
+/** Facts that name a build. Two builds that are compared differ in them. */
+export const BUILD_FACTS: ReadonlySet<string> = new Set(
+  ['build', 'commit', 'branch'].map((name) => LABEL_FACT + name),
+);
+
 /** What differs between two servers, of what is known of both. */
 export function serverDifferences(a: ServerSide, b: ServerSide): ServerDifference[] {
   return [

@@ -51,6 +51,8 @@ describe('a replay with two targets', () => {
     expect(document.runs?.map(({ side }) => side).join('')).toBe('ABBA');
     expect([document.a, document.b].map(({ target }) => target)).toEqual([a.url, b.url]);
     expect([document.a, document.b].map(({ labels }) => labels?.['build'])).toEqual(['v1', 'v2']);
+    // Builds differ in their names, which is no news.
+    expect(document.notes.map(({ code }) => code)).not.toContain('server_differs');
     expect(document.metrics[0]).toMatchObject({ name: 'latency_p50', noise: expect.any(Number) });
     expect(comparisonIn(readFileSync(join(out, 'comparison.json'), 'utf8'))).toEqual(document);
     // The directory is one argument of compare.
