@@ -7,6 +7,9 @@ export interface CoursePoint {
   readonly levels: Readonly<Record<string, number | null>>;
 }
 
+/** A point of a shorter time is joined to its neighbour, because one request in it would be a high rate. */
+const LEAST_S = 0.25;
+
 /** The most kept points: even, so that all of them have a neighbour. */
 const MOST = 600;
 
@@ -19,9 +22,10 @@ export class Course {
 
   add(point: CoursePoint): void {
     const last = this.#points.at(-1);
-    if (last !== undefined && this.#inLast < this.#each) {
+    const isShort = point.spanS < LEAST_S || (last?.spanS ?? LEAST_S) < LEAST_S;
+    if (last !== undefined && (isShort || this.#inLast < this.#each)) {
       this.#points[this.#points.length - 1] = joined(last, point);
-      this.#inLast += 1;
+      if (!isShort) this.#inLast += 1;
       return;
     }
     if (this.#points.length === MOST) {

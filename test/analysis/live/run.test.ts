@@ -50,6 +50,13 @@ test('before anything is sent the page says that it is made ready', () => {
   });
 });
 
+test('a first reading after an instant is no rate that the plan never had', () => {
+  const { line } = watched(second({ spanS: 0.013, offered: 1, achieved: 0 }), second(), second());
+  expect(line('load', 'offered')).toEqual([101 / 1.013, 100]);
+  const ending = watched(second(), second(), second({ spanS: 0.01, offered: 0, achieved: 9 }));
+  expect(ending.line('load', 'completed')).toEqual([90, 99 / 1.01]);
+});
+
 test('a second is shown as rates, latency and what is left; what is sent is over or in flight', () => {
   const { fact, view, line } = watched(
     second(),
