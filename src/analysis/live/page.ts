@@ -84,6 +84,11 @@ export function absentView(title: string, why: string): LiveView {
   return { title, state: 'GONE', tone: 'bad', word: 'no answer', sentence: why, ...nothing };
 }
 
+/** The page of what ended as it was to. @param summary what it had at its end, and where to look now */
+export function endedView(title: string, summary: string): LiveView {
+  return { ...absentView(title, summary), state: 'ENDED', tone: 'plain', word: 'ended' };
+}
+
 /** The content security policy: only the page's own style and script, and requests to its own origin. */
 export function livePolicy(assets: PageAssets): string {
   return policyOf(assets, ["connect-src 'self'", "frame-ancestors 'none'"]);

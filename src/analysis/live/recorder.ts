@@ -1,6 +1,6 @@
 import type { RecorderStatus, StatusTally } from '../../core/accounting.ts';
 import type { SecondsHistogram } from '../../core/histogram.ts';
-import type { Tone } from '../../core/text.ts';
+import { shellWord, type Tone } from '../../core/text.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
 import { PERCENTS } from '../../documents/percentiles.ts';
 import type { Tile } from '../render/html.ts';
@@ -42,7 +42,7 @@ const CHARTS: readonly LiveChartRow[] = [
   },
   {
     ...{ key: 'latency', title: 'Latency', unit: 'ms', of: 'levels' },
-    note: 'Of the last minute. The recorder counts in classes, so these are upper bounds.',
+    note: 'Of the last minute at most. The recorder counts in classes, so these are upper bounds.',
     lines: PERCENTS.map((percent) => ({ label: `p${percent}`, of: `p${percent}` })),
   },
   {
@@ -132,7 +132,14 @@ function growthIn(now: Record<string, number>, before: Record<string, number>): 
   );
 }
 
-/** How the answers of the last minute are, or since the start where no minute is known. */
+/** The time that statuses and latencies cover: the last minute, less while the page is new, or all if it has one reading. */
+function recentText({ atUs }: RecorderStatus, before: RecorderStatus | null): string {
+  if (before === null) return 'since the start';
+  const seconds = Math.round((atUs - before.atUs) / 1e6);
+  return seconds >= RECENT_S - 1 ? 'last minute' : `last ${seconds} s`;
+}
+
+/** How the answers of that time are. */
 interface TrafficState {
   readonly tone: Tone;
   readonly clientErrors: number | null;
@@ -169,11 +176,19 @@ function sentenceOf({ state, why, seen, lost }: RecorderStatus, trouble: string)
   return [account, flows, why ?? '', trouble].filter((each) => each !== '').join('; ');
 }
 
+/** @param status the last one of a recording that was drained */
+export function endedText({ exchanges, lost, disk, atUs }: RecorderStatus): string {
+  const turns = turnsOf(lost);
+  const account = turns === 0 ? 'nothing lost' : `${numberText(turns)} requests lost`;
+  return `it was drained. At ${timeOf(atUs, 11, 19)} it had ${numberText(exchanges)} exchanges, ${account}. All of it: reprise inspect ${shellWord(disk.directory)}`;
+}
+
 function tilesOf(status: RecorderStatus, before: RecorderStatus | null, traffic: TrafficState): Tile[] {
   const { seen, recorded, pending, disk, exchanges } = status;
   const known = seen.bytes - pending.bytes;
   const share = known <= 0 ? null : recorded.bytes / known;
   const lost = turnsOf(status.lost);
+  const recent = recentText(status, before);
   const filled = disk.bytes === null || disk.maxBytes === null ? null : disk.bytes / disk.maxBytes;
   const state = (isFine: boolean | null, good: string, warn: string) =>
     isFine === null
@@ -190,21 +205,21 @@ function tilesOf(status: RecorderStatus, before: RecorderStatus | null, traffic:
       ...state(lost === 0, 'nothing lost', 'counted by reason'),
     },
     {
-      ...{ label: '4xx', value: shareText(traffic.clientErrors), note: 'of the answers of the last minute' },
+      ...{ label: '4xx', value: shareText(traffic.clientErrors), note: `of the answers, ${recent}` },
       ...state(isBelow(traffic.clientErrors, MANY_CLIENT_ERRORS), 'few', 'many'),
     },
     {
       ...{
         label: '5xx or no answer',
         value: shareText(traffic.failures),
-        note: 'of the answers of the last minute',
+        note: `of the answers, ${recent}`,
       },
       ...state(isBelow(traffic.failures, MANY_FAILURES), 'few', 'many'),
     },
     {
       label: 'latency p95',
       value: latencyTexts(status, before)[1] ?? NONE,
-      note: 'upper bound, last minute',
+      note: `upper bound, ${recent}`,
     },
     {
       ...{ label: 'disk', value: sizeText(disk.bytes), note: `of ${sizeText(disk.maxBytes)}` },
@@ -293,10 +308,7 @@ function statusTable(status: RecorderStatus, before: RecorderStatus | null): Liv
       numberText(Math.max(0, count - (earlier.get(name) ?? 0))),
       numberText(count),
     ]);
-  const columns = columnsOf(
-    ['status'],
-    [before === null ? 'since the start' : 'last minute', 'since the start'],
-  );
+  const columns = columnsOf(['status'], [recentText(status, before), 'since the start']);
   return { key: 'statuses', title: 'Answers by status', columns, rows, toneOf: statusIn(0) };
 }
 

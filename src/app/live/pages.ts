@@ -1,5 +1,5 @@
-import { absentView, livePage, livePolicy } from '../../analysis/live/page.ts';
-import { RECORDER_TITLE, RecorderWatch } from '../../analysis/live/recorder.ts';
+import { absentView, endedView, type LiveView, livePage, livePolicy } from '../../analysis/live/page.ts';
+import { endedText, RECORDER_TITLE, RecorderWatch } from '../../analysis/live/recorder.ts';
 import { RunWatch } from '../../analysis/live/run.ts';
 import type { PageAssets } from '../../analysis/render/html.ts';
 import type { RecorderStatus } from '../../core/accounting.ts';
@@ -71,6 +71,8 @@ export class RecorderPage {
   readonly #policy = livePolicy(this.#assets);
   readonly #watch = new RecorderWatch();
   #latest: RecorderStatus | null = null;
+  /** The latest status of a recording that was draining: if it is gone after that, it ended. */
+  #draining: RecorderStatus | null = null;
   /** Why there is no current status. */
   #absent: { readonly error: string; readonly hint: string | null } = { error: 'not asked yet', hint: null };
   #timer: NodeJS.Timeout | undefined;
@@ -96,6 +98,7 @@ export class RecorderPage {
   async #look(): Promise<void> {
     try {
       this.#latest = await this.#ask();
+      this.#draining = this.#latest.draining ? this.#latest : null;
       this.#watch.add(this.#latest);
     } catch (error) {
       this.#latest = null;
@@ -105,15 +108,19 @@ export class RecorderPage {
   }
 
   #page(): Shown {
-    const { error, hint } = this.#absent;
     const view = this.#latest === null ? null : this.#watch.view();
-    const why = hint === null ? error : `${error}. ${hint}`;
     return {
       status: view === null ? 503 : 200,
       type: 'text/html',
       policy: this.#policy,
-      body: livePage(view ?? absentView(RECORDER_TITLE, why), this.#assets),
+      body: livePage(view ?? this.#goneView(), this.#assets),
     };
+  }
+
+  #goneView(): LiveView {
+    if (this.#draining !== null) return endedView(RECORDER_TITLE, endedText(this.#draining));
+    const { error, hint } = this.#absent;
+    return absentView(RECORDER_TITLE, hint === null ? error : `${error}. ${hint}`);
   }
 
   #document(): Shown {

@@ -55,6 +55,16 @@ test('rates, statuses and percentiles are those of the last minute', () => {
   expect(line('rates', '2xx, 3xx')).toHaveLength(199);
 });
 
+test('the page was served for 24 s, and called its figures those of the last minute', () => {
+  const headings = (last: number) => {
+    const { tile, table } = watched(...Array.from({ length: last + 1 }, (_, second) => after(second)));
+    return [tile('latency p95')?.note, table('statuses')?.columns[1]?.title];
+  };
+  expect(headings(24)).toEqual(['upper bound, last 24 s', 'last 24 s']);
+  expect(headings(0)).toEqual(['upper bound, since the start', 'since the start']);
+  expect(headings(90)).toEqual(['upper bound, last minute', 'last minute']);
+});
+
 test('what took longer than the last bound is not given that bound', () => {
   const counts = traffic.durationSeconds.counts.map((_, at, { length }) => (at === length - 1 ? 1 : 0));
   const slow = { ...traffic, durationSeconds: { ...traffic.durationSeconds, counts } };

@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { RecorderPage } from '../../../src/app/live/pages.ts';
 import { LiveServer } from '../../../src/app/live/server.ts';
 import type { RecorderStatus } from '../../../src/core/accounting.ts';
@@ -38,4 +38,25 @@ test('programs read the status itself beside the page', async () => {
   const url = await served(() => Promise.resolve(someStatus()));
   expect(await (await fetch(`${url}status.json`)).json()).toEqual(someStatus());
   expect((await fetch(url, { method: 'HEAD' })).status).toBe(200);
+});
+
+test('a recording that was drained was shown as one that does not answer', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const absent = new AppError('RECORDER_UNREACHABLE', 'none is running there', { hint: 'Start it.' });
+  const stateAfter = async (last: Partial<RecorderStatus>) => {
+    const answers = [someStatus({ exchanges: 1_179, ...last })];
+    const page = new RecorderPage(() => {
+      const answer = answers.shift();
+      return answer === undefined ? Promise.reject(absent) : Promise.resolve(answer);
+    });
+    await page.start();
+    await vi.advanceTimersByTimeAsync(1_000);
+    page.stop();
+    return page.pages['/']().body;
+  };
+  const ended = await stateAfter({ draining: true });
+  expect(ended).toContain('data-state="ENDED"');
+  expect(ended).toContain('1,179 exchanges');
+  expect(await stateAfter({ draining: false })).toContain('data-state="GONE"');
 });
