@@ -28,6 +28,7 @@ describe.concurrent('an operator', () => {
     const text = await runReprise(['status', '--dir', directory]);
     expect(text.stdout).toMatch(/^state +HEALTHY$/m);
     expect(text.stdout).toMatch(/^recorded .* 1 exchanges$/m);
+    expect(text.stdout).toMatch(/^answers +2xx 1 \(/m);
     const { stdout } = await runReprise(['status', '--dir', directory, '--json']);
     const status = JSON.parse(stdout);
     expect(status).toMatchObject({

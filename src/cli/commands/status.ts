@@ -7,7 +7,7 @@ import { ask } from '../../app/recorder-control.ts';
 import type { MirrorTimes, RecorderStatus, StatusTally } from '../../core/accounting.ts';
 import { value } from '../../core/options.ts';
 import { linesOf } from '../../core/text.ts';
-import { formatBytes, formatInstantUs, formatMs, percent } from '../../core/units.ts';
+import { countOf, formatBytes, formatInstantUs, formatMs, percent } from '../../core/units.ts';
 import { type Endpoint, parseServed } from '../../proxy/net/endpoint.ts';
 import { addOptions, optionsOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
@@ -59,17 +59,18 @@ function statusLines(status: RecorderStatus): string[] {
     ['state', `${status.state}${status.why === null ? '' : ` (${status.why})`}`],
     ['traffic', trafficText(status)],
     ['pairs', status.pairs.map(({ listen, target }) => `${listen} to ${target}`).join(', ')],
-    ['routes', status.routes.map(({ path, target }) => `${path} to ${target}`).join(', ') || 'none'],
+    ...routeRows(status),
     ['since', formatInstantUs(status.startedUs)],
     [
       'connections',
       `${connections.open} open, ${connections.seen} seen, ${connections.turnedAway} turned away`,
     ],
-    ['failed', countsText(connections.failed)],
-    ['refused', countsText(connections.refused)],
+    ['failed connections', countsText(connections.failed)],
+    ['refused connections', countsText(connections.refused)],
     ['probes dropped', String(status.probesDropped)],
     ['seen', tallyText(status.seen)],
     ['recorded', `${tallyText(status.recorded)}, ${status.exchanges} exchanges`],
+    ['answers', answersText(status)],
     ['lost', talliesText(status.lost)],
     ['omitted', talliesText(status.omitted)],
     ['pending', tallyText(status.pending)],
@@ -78,8 +79,8 @@ function statusLines(status: RecorderStatus): string[] {
     ['bodies dropped', countsText(status.traffic.bodiesDropped)],
     ['links missed', countsText(status.traffic.linksMissed)],
     ['protocols', protocolsText(status.traffic.protocols)],
-    ['recorder', sizeText(status.recorderResidentBytes)],
-    ['restarts', `recorder ${restarts.recorder}`],
+    ['recorder memory', sizeText(status.recorderResidentBytes)],
+    ['recorder restarts', String(restarts.recorder)],
     ['recording failed', String(status.recordingFailures)],
     ...mirrorRows(status),
     ['capture', disk.directory],
@@ -119,6 +120,25 @@ function trafficText({ ready, draining, mode }: RecorderStatus): string {
   return `${draining ? 'draining' : accepting} (${mode})`;
 }
 
+/** The routes of a gateway. */
+function routeRows({ routes }: RecorderStatus): [string, string][] {
+  const text = routes.map(({ path, target }) => `${path} to ${target}`).join(', ');
+  return text === '' ? [] : [['routes', text]];
+}
+
+/** Recorded answers since the start, by class of status: `2xx 498, 4xx 265 (34.7 %)`. */
+function answersText({ traffic }: RecorderStatus): string {
+  const counts = new Map<string, number>();
+  for (const { codeClass, count } of traffic.requests)
+    counts.set(codeClass, (counts.get(codeClass) ?? 0) + count);
+  const all = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  const texts = [...counts]
+    .filter(([, count]) => count > 0)
+    .sort(([one], [other]) => one.localeCompare(other))
+    .map(([name, count]) => `${name === 'none' ? 'no answer' : name} ${count} (${percent(count / all)})`);
+  return texts.join(', ') || 'none yet';
+}
+
 function tallyText({ bytes, turns }: StatusTally): string {
   return `${formatBytes(bytes)} in ${turns} turns`;
 }
@@ -130,7 +150,7 @@ function talliesText(tallies: Readonly<Partial<Record<string, StatusTally>>>): s
 
 function protocolsText(protocols: RecorderStatus['traffic']['protocols']): string {
   const texts = Object.entries(protocols).map(([name, count = { connections: 0, bytes: 0 }]) => {
-    return `${name} ${count.connections} (${formatBytes(count.bytes)})`;
+    return `${name} ${countOf(count.connections, 'ended connection')} (${formatBytes(count.bytes)})`;
   });
   return texts.join(', ') || 'none ended';
 }

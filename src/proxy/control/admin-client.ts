@@ -72,7 +72,9 @@ function unreachable(directory: string, error: NodeJS.ErrnoException): AppError 
   const absent = error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTDIR';
   const reason = absent ? 'none is running there' : error.message;
   return new AppError('RECORDER_UNREACHABLE', `no recording of ${directory} answers: ${reason}`, {
-    hint: 'Give the --dir of a running `reprise record`, on the same host and as the same user.',
+    hint: absent
+      ? 'Give the --dir of a running `reprise record`, on the same host and as the same user. One that has ended is read by `reprise inspect`.'
+      : 'Ask on the same host and as the user who started it.',
     cause: error,
   });
 }
