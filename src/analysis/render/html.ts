@@ -320,7 +320,7 @@ function findingItem({ code, text, title, means = '', advice, commands = [] }: F
 
 /** A code as words, for a finding without a title: `void_windows` → `Void windows`. */
 function nameOf(code: string): string {
-  const words = code.replaceAll('_', ' ');
+  const words = code.replaceAll('_', ' ').replaceAll(/\b(?:ttft|itl|tpot)\b/g, (name) => name.toUpperCase());
   return `${words.slice(0, 1).toUpperCase()}${words.slice(1)}`;
 }
 
