@@ -81,9 +81,9 @@ async function playThrough(port: number): Promise<Buffer[]> {
     let wanted = 0;
     for (const { request, answer } of share) {
       wanted += answer.reduce((sum, part) => sum + part.length, 0);
-      // In pieces: at once, the largest body is as much as the queue to the recorder holds.
+      // In pieces, no faster than a busy disk: at once, the largest body is as much as the queue to the recorder holds.
       for (let at = 0; at < request.length; at += PIECE_BYTES) {
-        if (at > 0) await sleep(20);
+        if (at > 0) await sleep(50);
         socket.write(request.subarray(at, at + PIECE_BYTES));
       }
       while (have < wanted) {
