@@ -5,7 +5,7 @@
  *
  * The quota is small and retention short, so that segments are rotated, sealed and deleted all the time. After a
  * warm-up of a quarter of the time (at least 90 s), resident memory must stay within 10 %, and the number of
- * descriptors must not grow. The write-ahead log and the directory must stay within their limits, and the account
+ * descriptors must stay the same. The write-ahead log and the directory must stay within their limits, and the account
  * must be balanced in every scrape. Otherwise the exit status is 1.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -207,7 +207,7 @@ function verdictOf(
     figures[role] = { residentMib: [mib(before), mib(after)], descriptors };
     if (Math.abs(after - before) > before * MEMORY_DRIFT)
       problems.push(`${role}: memory went from ${mib(before)} to ${mib(after)} MiB`);
-    if ((descriptors[1] ?? 0) - (descriptors[0] ?? 0) > DESCRIPTOR_DRIFT)
+    if (Math.abs((descriptors[1] ?? 0) - (descriptors[0] ?? 0)) > DESCRIPTOR_DRIFT)
       problems.push(`${role}: descriptors went from ${descriptors[0]} to ${descriptors[1]}`);
   }
   const most = (of: (sample: Sample) => number) => Math.max(...samples.map(of));

@@ -62,12 +62,8 @@ interface Outcome {
 
 /** Rounds that are played where the first shows harm: both after it must show that it was a neighbour's. */
 const ROUNDS_MAX = 3;
-/**
- * The processor is used nearly to its quota. A slower one reaches it, and the kernel then holds everything in the
- * container to the end of a period of 100 ms.
- */
-const P50_MORE_MS = 25;
-const P99_MORE_MS = 150;
+const P50_MORE_MS = 5;
+const P99_MORE_MS = 100;
 
 /** One request to its end; null when it was answered 200 and whole. */
 function ask(port: number, agent: Agent, path: string, body: string): Promise<string | null> {

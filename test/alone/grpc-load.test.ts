@@ -59,7 +59,7 @@ test('1,000 idle connections and 200 calls a second of 10 KB fit into 256 MiB, a
  * Share and milliseconds by which the p99 of clients may grow, whichever is more. A recorder dies every two seconds
  * here, and its start takes half a second of one of two processors. The figure is that of the long form.
  */
-const GROWTH = { factor: repeated(2, 1.1), ms: repeated(25, 2) };
+const GROWTH = { factor: repeated(1.5, 1.1), ms: repeated(15, 2) };
 /** A neighbour's burst may hold either turn of a pair: on a busy machine the median needs more of them. */
 const PAIRS = { least: repeated(3, 5), most: repeated(7, 9) };
 

@@ -8,7 +8,7 @@ import { leastOf, steady, worstOf } from '../support/readings.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const TOLD_MS = 500;
+const TOLD_MS = 250;
 /**
  * Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed, or by a
  * last resort after ten seconds.

@@ -20,13 +20,11 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 import { servegenArrivalsUs, servegenFile, servegenFlags, servegenPath } from './servegen-trace.ts';
 
 const ARRIVALS = 1_951_861;
-/** The times are those of a quiet machine with the processors of two years ago. Others are up to a quarter slower. */
-const SLOWER = 1.25;
 const IMPORT_MS = 180_000;
-const INSPECT_MS = 1_000 * SLOWER;
-const FIRST_LINE_MS = 1_000 * SLOWER;
-const PROFILE_MS = 8_000 * SLOWER;
-const WINDOWS_MS = 10_000 * SLOWER;
+const INSPECT_MS = 2_000;
+const FIRST_LINE_MS = 1_000;
+const PROFILE_MS = 10_000;
+const WINDOWS_MS = 10_000;
 const PROFILE_RESIDENT_BYTES = 300e6;
 const PAGE_BYTES = 2_000_000;
 const PLAN_RESIDENT_BYTES = 250e6;
@@ -111,7 +109,7 @@ describe('two weeks of a production trace', () => {
     }
   });
 
-  test('are summed up in about a second', async () => {
+  test('are summed up in under two seconds', async () => {
     const runs = await attempts(['inspect', capture, '--json'], ({ totalMs }) => totalMs < INSPECT_MS);
     const { exchanges, days, losses } = JSON.parse(runs[0]?.stdout ?? '') as {
       exchanges: number;
@@ -129,7 +127,7 @@ describe('two weeks of a production trace', () => {
     ['1', capture],
     ['3', paired],
   ])(
-    'are planned at %sx with a first line in about a second and under 250 MB',
+    'are planned at %sx with a first line within a second and under 250 MB',
     async (multiplier, directory) => {
       const plan = ['replay', directory, '--dry-run', '--multiplier', multiplier];
       const runs = await attempts(plan, ({ firstOutputMs }) => firstOutputMs < FIRST_LINE_MS);
@@ -156,7 +154,7 @@ describe('two weeks of a production trace', () => {
     }
   });
 
-  test('are profiled in about eight seconds and under 300 MB, page included, with the figures of the file', async () => {
+  test('are profiled in under ten seconds and under 300 MB, page included, with the figures of the file', async () => {
     const page = join(folder, 'profile.html');
     const profiling = ['profile', capture, '--json', '--html', page];
     const runs = await attempts(profiling, ({ totalMs }) => totalMs < PROFILE_MS);
@@ -168,7 +166,7 @@ describe('two weeks of a production trace', () => {
   });
 });
 
-test('the windows of two weeks are ranked in about ten seconds and under 300 MB', async () => {
+test('the windows of two weeks are ranked in under ten seconds and under 300 MB', async () => {
   const page = join(folder, 'windows.html');
   const ranking = ['windows', capture, '--json', '--html', page];
   const runs = await attempts(ranking, ({ totalMs }) => totalMs < WINDOWS_MS);
