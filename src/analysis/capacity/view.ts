@@ -317,9 +317,12 @@ function headline(document: CapacityDocument): string {
   if (passes === null)
     return `${what}${isForecast ? 'breaks' : 'Breaks'} by ${multiplierOf(fails)} ${of} ${rateOf(fails)}; no load passed (limited by ${limitedBy})`;
   const certain = interval?.[0] ?? passes.multiplier;
-  const isWide = certain < SAFE_SHARE * passes.multiplier;
-  const most = isWide ? { multiplier: certain, ratePerSecond: certain * load.ratePerSecond } : passes;
-  const safe = `${what}${isForecast ? 'safe' : 'Safe'} up to ${multiplierOf(most)} ${of} ${rateOf(most)}`;
+  // What is certain was not replayed, so it has no rate that was sent.
+  const most =
+    certain < SAFE_SHARE * passes.multiplier
+      ? `${formatMultiplier(certain)}x ${of}`
+      : `${multiplierOf(passes)} ${of} ${rateOf(passes)}`;
+  const safe = `${what}${isForecast ? 'safe' : 'Safe'} up to ${most}`;
   if (fails === null) return `${safe}; breaking point not found (limited by ${limitedBy})`;
   return `${safe}, breaks by ${pointText(fails)}`;
 }

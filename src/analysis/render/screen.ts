@@ -25,7 +25,7 @@ const SENTENCE_END = /(?<=[.!?]) (?=[A-Z])/;
 
 /**
  * Breaks a text into lines of the screen's width, between words. A longer word stays whole. Of a text that needs more
- * than `most` lines, the first sentences that fit are shown, or else the start of its first one.
+ * than `most` lines, the first sentences that fit are shown, or else the start of its first one; either ends with an ellipsis.
  */
 export function folded(text: string, indent = '', most = Number.POSITIVE_INFINITY): string[] {
   const lines = broken(text, indent);
@@ -33,7 +33,7 @@ export function folded(text: string, indent = '', most = Number.POSITIVE_INFINIT
   const sentences = text.split(SENTENCE_END);
   while (sentences.length > 1) {
     sentences.pop();
-    const fewer = broken(sentences.join(' '), indent);
+    const fewer = broken(`${sentences.join(' ')} …`, indent);
     if (fewer.length <= most) return fewer;
   }
   const last = [...wordsOf(`${lines[most - 1]}`)];

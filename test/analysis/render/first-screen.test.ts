@@ -83,7 +83,7 @@ describe('what a page begins with', () => {
 test('a text too long for its lines ends with a sentence, or else shows that it goes on', () => {
   const first = `Run it on cores that nothing else uses${', or on another host'.repeat(4)}.`;
   expect(folded(`${first} Its sender was behind${' by much'.repeat(9)}.`, '  ', 2).join(' ')).toMatch(
-    /host\.$/,
+    /host\. …$/,
   );
   expect(folded(`${first} ${first}`, '', 1)[0]).toMatch(/ …$/);
   expect(folded(`${first} ${first}`, '').join(' ')).toBe(`${first} ${first}`);
