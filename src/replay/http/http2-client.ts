@@ -297,7 +297,8 @@ class Connection {
     this.#end();
     for (const call of [...this.calls]) call.fail(end);
     this.#session?.destroy();
-    this.#socket.destroy();
+    // Cancels that were just asked for are written before this turn of the loop ends.
+    setImmediate(() => this.#socket.destroy());
   }
 
   /** The error of a call whose stream was closed with a code. */
