@@ -15,6 +15,7 @@ import {
 } from './parts.ts';
 import { subject } from './reasons.ts';
 import { calibration } from './replay.ts';
+import { plannedObjective } from './replay-plan.ts';
 import { serverDetails } from './server-details.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
@@ -297,6 +298,7 @@ export const capacityPlanSchema = z.object({
   ratePerSecond: z.number().describe('At 1x, on average.'),
   windowS: z.number().describe('Least length of a window.'),
   leastWindowS: z.number().describe('In shorter windows, loads just above the capacity may pass.'),
+  objectives: z.array(plannedObjective),
   largestLimitS: z.number().describe('Of the objectives on times; 0 if there is none.'),
   settlingS: z.number().describe('Of each step, before its first window.'),
   samples: z.number().describe('Requests that the objectives need in a window.'),

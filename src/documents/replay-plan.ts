@@ -57,6 +57,15 @@ const planned = z.object({
 export type PlanFacts = Immutable<z.infer<typeof planned>>;
 
 /** What is played before the judged part, and what judges it. Also known before any exchange is read. */
+/** An objective before anything is sent. */
+export const plannedObjective = objectiveLine.pick({ expression: true, unit: true, limit: true }).extend({
+  origin: z
+    .enum(['stated', 'default', 'recording'])
+    .optional()
+    .describe('Not stated: a default; of `recording`, its limit is above the share that production refused.'),
+});
+export type PlannedObjective = Immutable<z.infer<typeof plannedObjective>>;
+
 const asked = z.object({
   calibration: z
     .object({ ...stretch, durationS: z.number(), precedesWindow: z.boolean(), plannedRequests: count })
@@ -69,16 +78,7 @@ const asked = z.object({
       planned: count,
     })
     .nullable(),
-  slo: z.array(
-    objectiveLine.pick({ expression: true, unit: true, limit: true }).extend({
-      origin: z
-        .enum(['stated', 'default', 'recording'])
-        .optional()
-        .describe(
-          'Not stated: a default; of `recording`, its limit is above the share that production refused.',
-        ),
-    }),
-  ),
+  slo: z.array(plannedObjective),
   needs: untilSure.unwrap().shape.needs,
   untilSure: untilSure
     .unwrap()

@@ -41,6 +41,11 @@ test('the library sent a replay and a search that were to be dry runs', async ()
   expect(planned).toMatchObject({ directory: null, document: { kind: 'replay_plan', planned: 200 } });
   expect(await capacity(capture, { ...asked, multiplier: 6 })).toMatchObject({
     kind: 'capacity_plan',
+    objectives: [
+      { expression: 'latency: p(90)<500', origin: 'stated' },
+      { origin: 'default' },
+      { origin: 'recording' },
+    ],
     multipliers: [1, 2, 4, 6],
   });
   expect(await replay(capture, { dryRun: true })).toMatchObject({ document: { target: null, planned: 200 } });

@@ -13,6 +13,7 @@ import type {
 import { namesBesideOurs, objectiveOf, parseObjectives } from '../../documents/metrics/objectives.ts';
 import type { QueueForecast } from '../../documents/parts.ts';
 import { PERCENTILE_NAMES, percentilesIn } from '../../documents/percentiles.ts';
+import { objectiveText } from '../plan/view.ts';
 import { block, fitted, fixed, folded, SCREEN, type ScreenLine } from '../render/screen.ts';
 import {
   columnsOf,
@@ -648,6 +649,7 @@ export function capacityPlanLines(plan: CapacityPlanDocument): string[] {
       `  windows are shorter than ${leastWindowS / largestLimitS} times the limit of ${seconds(largestLimitS)}: loads just above the capacity may pass`,
     perWindow < samples &&
       `  a window at 1x holds fewer than the ${samples} requests that its objectives need: small multipliers are judged roughly`,
+    plan.objectives.map(objectiveText),
     plan.calibrates &&
       `  first ${loads[0]}x twice: is the target as recorded, and how far does it differ from itself?`,
     `  then, while it passes: ${loads.join('x, ')}x (${plan.ceilingBy === 'max_rate' ? '--max-rate' : '--multiplier'}); then between the last that passed and the first that failed`,

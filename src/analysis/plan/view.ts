@@ -10,6 +10,7 @@ import {
   PAYLOAD_FINDINGS,
   type PayloadFinding,
   type PlanFacts,
+  type PlannedObjective,
   type ReplayPlanDocument,
   stagesText,
 } from '../../documents/replay-plan.ts';
@@ -82,13 +83,15 @@ export function planLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
     shardLines(plan),
     shiftTime.length > 0 &&
       `  times at ${shiftTime.join(', ')} are moved from when they were recorded to when they are sent`,
-    slo.map(
-      (each) =>
-        `  objective ${each.expression}, a limit of ${valueText(each, each.limit)}${ORIGINS[each.origin ?? 'stated']}`,
-    ),
+    slo.map(objectiveText),
     !isClosed && needLines(plan),
     (plan.faults ?? []).map(faultLine),
   );
+}
+
+/** The line of an objective in the plan of a run or of a search. */
+export function objectiveText({ expression, unit, limit, origin = 'stated' }: PlannedObjective): string {
+  return `  objective ${expression}, a limit of ${valueText({ unit }, limit)}${ORIGINS[origin]}`;
 }
 
 /** The line about a replay against two targets. */

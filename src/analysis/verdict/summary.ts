@@ -1,7 +1,8 @@
 import { Histogram } from '../../core/histogram.ts';
+import { picked } from '../../core/picked.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs, NS_PER_S } from '../../core/units.ts';
-import { type Objective, unitOf } from '../../documents/metrics/objectives.ts';
+import { type Objective, originOf, unitOf, withRejected } from '../../documents/metrics/objectives.ts';
 import type { AsRecordedDocument, ThroughputDocument } from '../../documents/parts.ts';
 import {
   type CheckDocument,
@@ -12,6 +13,7 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
+import type { PlannedObjective } from '../../documents/replay-plan.ts';
 import {
   type LatencyFigures,
   lagUs,
@@ -253,6 +255,14 @@ function finite(value: number | null): number | null | 'Infinity' {
 export function objectiveState({ objective, observed, ok }: ObjectiveSoFar) {
   const { expression, limit } = objective;
   return { expression, unit: unitOf(objective), observed: finite(observed), limit, ok };
+}
+
+/** What a run or a search is going to be judged by, defaults among it. */
+export function plannedObjectives(objectives: readonly Objective[]): PlannedObjective[] {
+  return withRejected(objectives, null).map((objective) => ({
+    ...picked(objectiveState({ objective, observed: null, ok: null }), 'expression', 'unit', 'limit'),
+    origin: originOf(objective),
+  }));
 }
 
 function objectiveLine(result: ObjectiveResult, interrupted: boolean): ObjectiveLine {

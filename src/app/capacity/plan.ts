@@ -3,6 +3,7 @@ import { unseenOverload } from '../../analysis/capacity/boundary.ts';
 import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/build-document.ts';
 import { CapacitySearch, type SearchEnd, type SearchOptions } from '../../analysis/capacity/search.ts';
 import { measureOf } from '../../analysis/metrics/index.ts';
+import { plannedObjectives } from '../../analysis/verdict/summary.ts';
 import { AppError } from '../../core/errors.ts';
 import { picked } from '../../core/picked.ts';
 import type { Logger, TimeRange } from '../../core/ports.ts';
@@ -179,6 +180,7 @@ export function capacityPlanDocument(plan: CapacityPlan): CapacityPlanDocument {
     ratePerSecond,
     windowS,
     leastWindowS: LEAST_LIMITS * largestLimitS,
+    objectives: plannedObjectives(options.objectives),
     largestLimitS,
     settlingS,
     samples,

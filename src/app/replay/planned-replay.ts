@@ -2,12 +2,12 @@ import { FidelityStatistics } from '../../analysis/run/fidelity.ts';
 import { StatusMix } from '../../analysis/run/outcomes.ts';
 import { reason } from '../../analysis/verdict/reasons.ts';
 import { JUDGEMENT_BOUNDS, planMultipliers } from '../../analysis/verdict/run-context.ts';
-import { objectiveState } from '../../analysis/verdict/summary.ts';
+import { plannedObjectives } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort, recordingNotes } from '../../analysis/verdict/validity.ts';
 import { picked } from '../../core/picked.ts';
 import { formatInstantUs } from '../../core/units.ts';
-import { type Objective, originOf, withRejected } from '../../documents/metrics/objectives.ts';
+import type { Objective } from '../../documents/metrics/objectives.ts';
 import type { TestedDocument } from '../../documents/parts.ts';
 import { REPLAY_SCHEMA_VERSION } from '../../documents/replay.ts';
 import { type AskedPlan, assumesCoverage, type ReplayPlanDocument } from '../../documents/replay-plan.ts';
@@ -146,10 +146,7 @@ export function askedPlan(planned: PlannedReplay): AskedPlan {
       playedS: warmup.spanNs / 1e9,
       planned: warmup.plannedExchanges,
     },
-    slo: withRejected(objectives, null).map((objective) => ({
-      ...picked(objectiveState({ objective, observed: null, ok: null }), 'expression', 'unit', 'limit'),
-      origin: originOf(objective),
-    })),
+    slo: plannedObjectives(objectives),
     needs: needsOfRun(plan, planned, objectives, looks),
     untilSure: looks && { ...looks.document(null), openToTheEnd: [...looks.plan.openToTheEnd] },
     faults: (faults?.faults ?? []).map(({ name, stated, fromNs, toNs, recoveredNs, during }) => ({
