@@ -30,7 +30,17 @@ export const TARGETS = [
   '4 lines of 4',
   '8 lines of 4',
 ] as const;
-type TargetName = (typeof TARGETS)[number];
+
+/**
+ * Targets that serve several kinds of requests: a pool for most of them, and other routes beside it. The plan decides
+ * the kind of each request. `pool beside fast`: a fifth takes a fifth of the pool's mean work, without a queue. `pool
+ * beside slow`: a fifth takes ten times as long, without a queue. `two pools`: two kinds, each with executors of its
+ * own. `pool in stages`: one in seven comes to the pool four times and waits elsewhere in between; a few are refused
+ * without work.
+ */
+export const MIXED_TARGETS = ['pool beside fast', 'pool beside slow', 'two pools', 'pool in stages'] as const;
+type MixedName = (typeof MIXED_TARGETS)[number];
+type TargetName = (typeof TARGETS)[number] | MixedName;
 
 const MOONCAKE = sharedData('mooncake-synthetic/synthetic_trace.jsonl.gz');
 const SERVEGEN = sharedData('alibaba-servegen/m-large-derived-arrivals.csv.gz');
@@ -85,9 +95,116 @@ function evened(arrivals: Float64Array): Float64Array {
   return arrivals.map((each) => ((each - first) * arrivals.length) / (last - first));
 }
 
+/** The kind of each request: the same in each replay of a plan. All are of one kind if the target is not mixed. */
+export function kindsOf(plan: Float64Array, target: TargetName): Uint8Array {
+  const kinds = new Uint8Array(plan.length);
+  const random = uniform(plan.length);
+  if (!isMixed(target)) return kinds;
+  const shares = target === 'two pools' ? [0.4] : target === 'pool in stages' ? [0.15, 0.04] : [0.2];
+  return kinds.map(() => {
+    const drawn = random();
+    return drawn < shares[0]! ? 1 : drawn < shares[0]! + (shares[1] ?? 0) ? 2 : 0;
+  });
+}
+
+function isMixed(target: TargetName): target is MixedName {
+  return MIXED_TARGETS.some((each) => each === target);
+}
+
+/** A stage of a request: work in the pool, or time elsewhere. */
+interface Stage {
+  readonly isPooled: boolean;
+  readonly time: number;
+}
+
+function mixedLatencies(
+  plan: Float64Array,
+  target: MixedName,
+  load: number,
+  random: () => number,
+): Float64Array {
+  const kinds = kindsOf(plan, target);
+  const pooled = (time: number): Stage => ({ isPooled: true, time });
+  const elsewhere = (time: number): Stage => ({ isPooled: false, time });
+  const { exponential, steady, skewed } = SERVICE_TIMES;
+  if (target === 'two pools') {
+    const latencies = new Float64Array(plan.length);
+    for (const [kind, share, executors] of [
+      [0, 0.6, 4],
+      [1, 0.4, 2],
+    ] as const) {
+      const places = [...plan.keys()].filter((at) => kinds[at] === kind);
+      const work = () => (exponential(random) * executors * load) / share;
+      const own = queueLatencies(
+        Float64Array.from(places, (at) => plan[at]!),
+        executors,
+        work,
+      );
+      for (const [nth, at] of places.entries()) latencies[at] = own[nth]!;
+    }
+    return latencies;
+  }
+  if (target === 'pool in stages') {
+    // A request in stages takes as much of the pool as four others.
+    const work = (2 * load) / (0.81 + 4 * 0.15);
+    const stages = () => [0, 1, 2, 3].flatMap(() => [pooled(steady(random) * work), elsewhere(1.5 * work)]);
+    return stagedLatencies(plan, 2, (at) =>
+      kinds[at] === 0
+        ? [pooled(steady(random) * work)]
+        : kinds[at] === 1
+          ? stages()
+          : [elsewhere(skewed(random) * 0.05 * work)],
+    );
+  }
+  const work = (4 * load) / 0.8;
+  const [factor, draw] = target === 'pool beside fast' ? [0.2, steady] : [10, skewed];
+  return stagedLatencies(plan, 4, (at) =>
+    kinds[at] === 0 ? [pooled(exponential(random) * work)] : [elsewhere(draw(random) * factor * work)],
+  );
+}
+
+/** Requests that go through their stages one after the other; the pool serves in the order in which they come to it. */
+function stagedLatencies(
+  plan: Float64Array,
+  executors: number,
+  stagesOf: (at: number) => readonly Stage[],
+): Float64Array {
+  const freeAt = new Float64Array(executors);
+  const latencies = new Float64Array(plan.length);
+  const due: { now: number; at: number; left: readonly Stage[] }[] = [];
+  const insert = (event: (typeof due)[number]) => {
+    let place = due.length;
+    while (place > 0 && due[place - 1]!.now < event.now) place -= 1;
+    due.splice(place, 0, event);
+  };
+  let arrived = 0;
+  while (arrived < plan.length || due.length > 0) {
+    if (arrived < plan.length && (due.length === 0 || plan[arrived]! <= due.at(-1)!.now)) {
+      insert({ now: plan[arrived]!, at: arrived, left: stagesOf(arrived) });
+      arrived += 1;
+      continue;
+    }
+    const { now, at, left } = due.pop()!;
+    const [stage, ...rest] = left;
+    if (stage === undefined) {
+      latencies[at] = now - plan[at]!;
+      continue;
+    }
+    let end = now + stage.time;
+    if (stage.isPooled) {
+      const first = freeAt.indexOf(Math.min(...freeAt));
+      end = Math.max(now, freeAt[first]!) + stage.time;
+      freeAt[first] = end;
+    }
+    insert({ now: end, at, left: rest });
+  }
+  return latencies;
+}
+
 /** One replay of a plan: the latency of each request at an idle server. The seed decides the server. */
 export function replayOf(plan: Float64Array, target: TargetName, load: number, seed: number): Float64Array {
   const random = uniform(seed);
+  if (isMixed(target)) return mixedLatencies(plan, target, load, random);
   if (target === 'batches of 8') {
     return batchLatencies(plan, 8, (size) => 8 * load * (0.6 + 0.05 * size) * SERVICE_TIMES.steady(random));
   }
@@ -193,7 +310,8 @@ export function boundCounts(
     const truths = truthOf(plan, target, load, replays, percents);
     const observed = percents.map((): number[] => []);
     for (let run = 1; run <= runs; run++) {
-      const { whole, times } = measured(plan, replayOf(plan, target, load, seedOf(parts, at, run)));
+      const latencies = replayOf(plan, target, load, seedOf(parts, at, run));
+      const { whole, times } = measured(plan, latencies, kindsOf(plan, target));
       for (const [nth, count] of counts.entries()) {
         const truth = truths[nth]!;
         const bound = times.upper(count.percent, 0.95, whole.count, whole) / UNIT_NS;
@@ -253,15 +371,16 @@ const UNIT_NS = 1e8;
 
 /** Another one for each case, so that an unlucky draw counts once. */
 function seedOf({ target, load, plans }: BoundParts, plan: number, run: number): number {
-  const ofCase = TARGETS.indexOf(target) + 20 * Math.round(100 * load);
+  const ofCase =
+    ([...TARGETS, ...MIXED_TARGETS] as TargetName[]).indexOf(target) + 20 * Math.round(100 * load);
   return plan * 5_000 + run + 100_003 * ofCase + 7_919 * plans[0]!.length;
 }
 
-function measured(plan: Float64Array, latencies: Float64Array) {
+function measured(plan: Float64Array, latencies: Float64Array, kinds: Uint8Array) {
   const [whole, times] = [new Histogram(), new WindowPercentiles()];
   for (const [at, latency] of latencies.entries()) {
     whole.record(Math.round(latency * UNIT_NS));
-    times.record(plan[at]! * UNIT_NS, Math.round(latency * UNIT_NS));
+    times.record(plan[at]! * UNIT_NS, Math.round(latency * UNIT_NS), 1, String(kinds[at]));
   }
   return { whole, times };
 }

@@ -66,11 +66,12 @@ export class LatencyStatistics {
     if (this.#ofRun === null) this.#addOurs(send);
     const latency = latencyOf(send, served || send.cancelled);
     if (latency === null) return;
+    const kind = this.#ofRun === null ? kindOf(send) : '';
     for (const time of ANSWER_TIMES) {
       if (send.cancelled) figures.censored[time].record(latency[time]);
       else {
         figures[time].record(latency[time]);
-        figures.byWindow[time].record(send.intendedOffsetNs, latency[time]);
+        figures.byWindow[time].record(send.intendedOffsetNs, latency[time], 1, kind);
       }
     }
   }
@@ -83,6 +84,11 @@ export class LatencyStatistics {
     if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
     if (send.pausedNs !== null) paused.record(send.pausedNs);
   }
+}
+
+/** What may decide how a target serves a request, and is the same in each replay of a plan */
+export function kindOf({ route, model, streamed, status }: Send): string {
+  return `${route} ${model} ${streamed} ${status}`;
 }
 
 /** The times of a request, nanoseconds; null if it did not end normally. */

@@ -129,6 +129,8 @@ export interface Margin {
   readonly holds: boolean;
   /** By this factor more requests would probably prove the objective; null if no number would. */
   readonly timesNeeded: number | null;
+  /** The slowest answer that was seen, if the bound is beyond it. */
+  readonly slowest?: number;
 }
 
 /** Above this factor no advice is given, because the percentile is at its limit and a longer run would not decide. */

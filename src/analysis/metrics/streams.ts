@@ -6,7 +6,7 @@ import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts'
 import { isRefusal, type SendCategory } from '../run/outcomes.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
-import { leftOffsetNs } from './answer-times.ts';
+import { kindOf, leftOffsetNs } from './answer-times.ts';
 
 /** Counts of streams, and distributions in nanoseconds. A cancelled stream counts as far as it was received. */
 export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
@@ -72,6 +72,7 @@ export class StreamStatistics {
   };
   readonly #byWindow;
   readonly #tokens = { answers: 0, prompt: 0, output: 0 };
+  readonly #isRun: boolean;
   readonly #finishes = new Tally<FinishReason>();
 
   /**
@@ -79,6 +80,7 @@ export class StreamStatistics {
    * @param ofRun figures of the complete run, if this is a part of it
    */
   constructor(originNs = 0, ofRun: Pick<StreamFigures, 'byWindow'> | null = null) {
+    this.#isRun = ofRun === null;
     const ttft = new WindowPercentiles(originNs, true, ofRun?.byWindow.ttft);
     // Gaps of one stream are not independent samples, and a time per token is not a time in a queue.
     const [itl, tpot] = [new WindowPercentiles(originNs, false), new WindowPercentiles(originNs, false)];
@@ -152,7 +154,8 @@ export class StreamStatistics {
     if (firstNs === null || lastNs === null) return null;
     ttft.record(Math.max(0, firstNs - intendedOffsetNs));
     ttftService.record(Math.max(0, firstNs - (actualOffsetNs ?? intendedOffsetNs)));
-    this.#byWindow.ttft.record(intendedOffsetNs, Math.max(0, firstNs - intendedOffsetNs));
+    const ttftNs = Math.max(0, firstNs - intendedOffsetNs);
+    this.#byWindow.ttft.record(intendedOffsetNs, ttftNs, 1, this.#isRun ? kindOf(send) : '');
     this.#addUnpaused(send, firstNs);
     if (gaps !== null) {
       const windows = this.#byWindow.itl;

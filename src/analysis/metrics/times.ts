@@ -113,9 +113,11 @@ function timeMeasure(source: TimeSource, { tightened, ...extra }: Extra = {}): T
       if (aggregation.kind !== 'percentile') return null;
       const { percent } = aggregation;
       const { upper, samples } = bound(percent, confidence, figures);
+      const slowest = (histogram.percentile(100, infinite) ?? 0) / NS_PER_MS;
       const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / (histogram.count + infinite);
       const needed = samplesNeeded(percent, confidence, over);
-      return marginOf(objective, confidence, upper, { samples: needed, known: samples });
+      const margin = marginOf(objective, confidence, upper, { samples: needed, known: samples });
+      return upper > slowest ? { ...margin, slowest } : margin;
     },
     best: ({ aggregation, operator }, figures, confidence) => {
       if (aggregation.kind !== 'percentile' || !operator.startsWith('<')) return null;

@@ -1,6 +1,6 @@
 import { type Histogram, nearestRank } from '../../core/histogram.ts';
+import type { ServedKinds } from './mixed-queues.ts';
 import { QueueSeries, type SeenQueue } from './queueing.ts';
-import type { Served } from './queues.ts';
 import { PlanReplays } from './replays.ts';
 
 /** Confidence of the floor, as in MLPerf's early stopping. */
@@ -84,14 +84,17 @@ export class WindowPercentiles {
     this.#queue = perRequest ? new QueueSeries(ofRun === null) : null;
   }
 
-  /** Adds a value with its instant. Instants may come in any order. */
-  record(offsetNs: number, value: number, times = 1): void {
+  /**
+   * Adds a value with its instant. Instants may come in any order.
+   * @param kind what may decide how its request is served, and is the same in each replay of a plan
+   */
+  record(offsetNs: number, value: number, times = 1, kind = ''): void {
     const sinceNs = Math.max(0, offsetNs - this.#originNs);
     while (sinceNs >= this.#slotNs * MAX_SLOTS) this.#double();
     const at = Math.floor(sinceNs / this.#slotNs);
     while (this.#slots.length <= at) this.#slots.push(new SlotCounts());
     this.#slots[at]!.add(binOf(value), times);
-    this.#queue?.record(sinceNs, value);
+    this.#queue?.record(sinceNs, value, kind);
   }
 
   /**
@@ -236,7 +239,7 @@ export class WindowPercentiles {
 
 /** Replays of the plan of a run. */
 interface Planned {
-  readonly served: Served;
+  readonly served: ServedKinds;
   readonly replays: PlanReplays | null;
   /** Whether they decide without the windows. */
   readonly decides: boolean;

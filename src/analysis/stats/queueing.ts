@@ -1,4 +1,5 @@
-import { correlation, foundInFlight, ranksOf, type Served } from './queues.ts';
+import type { ServedKinds } from './mixed-queues.ts';
+import { correlation, foundInFlight, ranksOf } from './queues.ts';
 
 /** Only this many first requests of a run are kept. */
 const MOST_KEPT = 16_384;
@@ -19,6 +20,9 @@ const MOST_LAGS = 32;
  */
 const CHANCE_OF_ANY = 3.4;
 const CHANCE_OF_MEAN = 2.33;
+
+/** Further kinds of requests count as one. */
+const MOST_KINDS = 32;
 
 const ALWAYS_ALIKE = 1 - 1e-9;
 /**
@@ -50,10 +54,12 @@ const NO_QUEUE: SeenQueue = { states: Number.POSITIVE_INFINITY, samples: Number.
 export class QueueSeries {
   /** Pairs of an instant after the start of the run and a time, nanoseconds. Exact to 0.3 ms within the first hour. */
   #pairs = new Float32Array(64);
+  #kinds = new Uint8Array(32);
+  readonly #kindNumbers = new Map<string, number>();
   #kept = 0;
   #count = 0;
   #cached: Found | null = null;
-  #whole: Served | null = null;
+  #whole: ServedKinds | null = null;
   readonly #most: number;
 
   /** @param isRun whether these may be all requests of a run, and not a part of them */
@@ -61,14 +67,18 @@ export class QueueSeries {
     this.#most = isRun ? MOST_KEPT : MOST_COMPARED;
   }
 
-  record(offsetNs: number, durationNs: number): void {
+  record(offsetNs: number, durationNs: number, kind = ''): void {
     this.#count += 1;
     if (this.#kept === this.#most) return;
     if (2 * this.#kept === this.#pairs.length) {
       const pairs = new Float32Array(2 * this.#pairs.length);
       pairs.set(this.#pairs);
       this.#pairs = pairs;
+      const kinds = new Uint8Array(this.#pairs.length / 2);
+      kinds.set(this.#kinds);
+      this.#kinds = kinds;
     }
+    this.#kinds[this.#kept] = this.#numberOf(kind);
     this.#pairs[2 * this.#kept] = offsetNs;
     this.#pairs[2 * this.#kept + 1] = durationNs;
     this.#kept += 1;
@@ -117,22 +127,32 @@ export class QueueSeries {
     return { instants: served.arrivals, durations: served.latencies, inFlight, likeness };
   }
 
+  #numberOf(kind: string): number {
+    const known = this.#kindNumbers.get(kind);
+    if (known !== undefined) return known;
+    const next = this.#kindNumbers.size;
+    if (next === MOST_KINDS) return MOST_KINDS;
+    this.#kindNumbers.set(kind, next);
+    return next;
+  }
+
   get #compared(): number {
     return Math.min(this.#kept, MOST_COMPARED);
   }
 
   /** All requests of the run in the order of their instants; null if it had more than are kept. */
-  get whole(): Served | null {
+  get whole(): ServedKinds | null {
     if (this.#count > this.#kept) return null;
     this.#whole ??= this.#served(this.#kept);
     return this.#whole;
   }
 
-  #served(first: number): Served {
+  #served(first: number): ServedKinds {
     const order = [...Array(first).keys()].sort((a, b) => this.#pairs[2 * a]! - this.#pairs[2 * b]!);
     return {
       arrivals: Float64Array.from(order, (at) => this.#pairs[2 * at]!),
       latencies: Float64Array.from(order, (at) => this.#pairs[2 * at + 1]!),
+      kinds: Uint8Array.from(order, (at) => this.#kinds[at]!),
     };
   }
 }

@@ -1,6 +1,7 @@
 import { nearestRank } from '../../core/histogram.ts';
 import { SeededRandom } from '../../core/random.ts';
-import { countBelow, type Served, type Server, serve, serverOf } from './queues.ts';
+import { type Part, queuesOf, type RunQueues, type ServedKinds, servePart } from './mixed-queues.ts';
+import { countBelow } from './queues.ts';
 
 /** How often the plan is served again: with more requests less often, because this takes time. */
 const [MOST_REPLAYS, LEAST_REPLAYS] = [24, 8];
@@ -9,8 +10,6 @@ const MOST_SERVED = MOST_REPLAYS * 8_192;
 const BLOCK = 20;
 /** Factors of all works, slower and (inverted) faster. Bounds between them are interpolated. */
 const FACTORS = [1, 1.04, 1.08, 1.15, 1.25, 1.4, 1.7, 2.2, 3, 5, 10] as const;
-/** If the works depend more than this on the number in flight, the server does not explain the run. */
-const UNEXPLAINED = 0.1;
 /** Works beyond this share are at least as long as those of a lognormal distribution. */
 const BODY = 0.95;
 /** 95 % of a normal distribution are below this. */
@@ -28,33 +27,31 @@ const SIGMA_ERROR = 2 * 1.48;
  * the percentile of all replays together at that speed. The run's own percentile decides, and not the model's.
  */
 export class PlanReplays {
-  readonly #arrivals: Float64Array;
   readonly #observed: Float64Array;
-  readonly #server: Server;
-  readonly #works: Float64Array;
-  readonly #starts: readonly (readonly number[])[];
+  readonly #queues: RunQueues;
+  /** For each replay: the works of the requests of each part. */
+  readonly #draws: readonly (readonly Float64Array[])[];
   readonly #served = new Map<number, ServedAgain>();
 
-  constructor(run: Served) {
-    this.#arrivals = run.arrivals;
+  constructor(run: ServedKinds) {
     this.#observed = run.latencies.toSorted();
-    this.#server = serverOf(run);
-    this.#works = withTail(this.#server.works);
+    this.#queues = queuesOf(run);
     const random = new SeededRandom(1);
-    const requests = this.#works.length;
+    const requests = run.latencies.length;
     const replays = Math.max(LEAST_REPLAYS, Math.min(MOST_REPLAYS, Math.floor(MOST_SERVED / requests)));
-    this.#starts = Array.from({ length: replays }, () =>
-      Array.from({ length: Math.ceil(requests / BLOCK) }, () => random.below(requests)),
+    const parts = this.#queues.parts.map((part) => ({ part, works: worksByGroup(part) }));
+    this.#draws = Array.from({ length: replays }, () =>
+      parts.map(({ part, works }) => drawn(part, works, random)),
     );
   }
 
   get count(): number {
-    return this.#starts.length;
+    return this.#draws.length;
   }
 
   /** Whether the works of the requests depend on nothing but chance. Otherwise the bounds are too narrow. */
   get explainRun(): boolean {
-    return Math.abs(this.#server.dependence) <= UNEXPLAINED;
+    return this.#queues.explainRun;
   }
 
   /**
@@ -88,17 +85,48 @@ export class PlanReplays {
   #at(factor: number): ServedAgain {
     const known = this.#served.get(factor);
     if (known !== undefined) return known;
-    const works = this.#works;
-    const replays = this.#starts.map((starts) =>
-      serve(this.#server, this.#arrivals, (at) => {
-        const from = starts[Math.floor(at / BLOCK)]! + (at % BLOCK);
-        return works[from % works.length]! * factor;
-      }).sort(),
+    const { parts } = this.#queues;
+    const replays = this.#draws.map((draws) =>
+      together(parts.map((part, nth) => servePart(part, draws[nth]!, factor))).sort(),
     );
     const served = new ServedAgain(replays);
     this.#served.set(factor, served);
     return served;
   }
+}
+
+/** The works of each group of a part, with a tail. */
+function worksByGroup({ works, groups }: Part): Float64Array[] {
+  return groups.map((places) => withTail(Float64Array.from(places, (at) => works[at]!)));
+}
+
+/** Draws a work for each request of a part from those of its group, in blocks. */
+function drawn(
+  { arrivals, groups }: Part,
+  works: readonly Float64Array[],
+  random: SeededRandom,
+): Float64Array {
+  const draws = new Float64Array(arrivals.length);
+  for (const [nth, places] of groups.entries()) {
+    const count = places.length;
+    let from = 0;
+    for (const [within, at] of places.entries()) {
+      if (within % BLOCK === 0) from = random.below(count);
+      draws[at] = works[nth]![(from + (within % BLOCK)) % count]!;
+    }
+  }
+  return draws;
+}
+
+function together(parts: readonly Float64Array[]): Float64Array {
+  if (parts.length === 1) return parts[0]!;
+  const all = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let from = 0;
+  for (const part of parts) {
+    all.set(part, from);
+    from += part.length;
+  }
+  return all;
 }
 
 /** The latencies of replays, each in ascending order. */

@@ -234,14 +234,19 @@ export interface Undecided {
   readonly late?: SendingSide | null;
   /** The share of answers that may have waited for a paused generator, if they are a cause. */
   readonly paused?: number | null;
+  /** Whether what was seen meets the limit, and only slower answers than any of them could violate it. */
+  readonly isBeyondSeen?: boolean;
 }
 
-export function undecidedAdvice({ more, late, paused }: Undecided): string {
+export function undecidedAdvice({ more, late, paused, isBeyondSeen = false }: Undecided): string {
   const what =
     paused == null ? 'Requests left late' : `${percent(paused)} of the answers may have waited for us`;
   if (late != null) return `${what}: mend that first. ${latenessAdvice(late)}`;
   if (more === 'longer')
     return 'Replay with a longer --duration, or without --confidence until-sure, which judges what was observed.';
+  // How many more requests decide does not follow from the few that could be told apart.
+  if (isBeyondSeen)
+    return 'The answers seen meet the limit, but they depend on each other too much to be certain. A longer window, --loop or --duration narrows it. Or give --confidence point, which judges what was observed.';
   return more === null
     ? 'The percentile lies at its limit: no longer run decides. Change the limit, or give --confidence point.'
     : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), by a longer window, --loop or --duration. Or give --confidence point, which judges what was observed.`;

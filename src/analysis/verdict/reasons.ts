@@ -304,15 +304,17 @@ const CATALOGUE = {
       confidence: number;
       /** A possible true value on the other side of the limit. */
       otherwise: number;
+      /** The slowest answer that was seen, if `otherwise` is beyond it. */
+      slowest?: number | undefined;
     } & Undecided
   >({
     severity: 'doubt',
     title: 'An objective is too close to its limit',
     about: ofObserved,
-    text: ({ objective, observed, confidence, otherwise }) =>
-      `${objective.expression}: observed ${observedText({ objective, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ objective, observed: otherwise })}`,
+    text: ({ objective, observed, confidence, otherwise, slowest }) =>
+      `${objective.expression}: observed ${observedText({ objective, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ objective, observed: otherwise })}${slowest === undefined ? '' : `, longer than the slowest answer seen (${observedText({ objective, observed: slowest })})`}`,
     means: 'Another run of the same length may well be on the other side of the limit.',
-    advice: undecidedAdvice,
+    advice: ({ slowest, ...facts }) => undecidedAdvice({ ...facts, isBeyondSeen: slowest !== undefined }),
   }),
   until_sure: entry<LooksTaken>({
     severity: 'note',

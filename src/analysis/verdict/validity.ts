@@ -458,6 +458,7 @@ function tooClose(
     ...late,
     confidence: margin.confidence,
     otherwise: margin.upperBound,
+    slowest: margin.slowest,
     more:
       more === null ? null : { requests: Math.ceil(more * planned), ms: (more * plannedSpanNs) / NS_PER_MS },
   });

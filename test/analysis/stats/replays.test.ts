@@ -5,7 +5,14 @@ import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { Histogram } from '../../../src/core/histogram.ts';
 import { parseObjectives } from '../../../src/documents/metrics/objectives.ts';
-import { boundCounts, planOf, replayOf, type TARGETS } from '../../support/planned-runs.ts';
+import {
+  boundCounts,
+  kindsOf,
+  type MIXED_TARGETS,
+  planOf,
+  replayOf,
+  type TARGETS,
+} from '../../support/planned-runs.ts';
 import { poissonArrivals, uniform } from '../../support/queue-simulator.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';
@@ -54,10 +61,40 @@ describe('a burst that is planned', () => {
   });
 });
 
+describe('traffic of which only a part queues', () => {
+  // One queue for all explains few of these runs, and windows let at most 6 of 32 pass.
+  test.each<[(typeof MIXED_TARGETS)[number], number, number]>([
+    ['pool beside fast', 0.95, 20],
+    ['pool beside slow', 0.95, 20],
+    ['two pools', 0.95, 16],
+    ['pool in stages', 0.5, 16],
+  ])('passes at half of its limit, and does not pass over it: %s, load %d', (target, load, least) => {
+    const plans = [1, 2].map((seed) => plan(700, seed));
+    const counts = boundCounts({ target, load, plans }, [50, 95], 8, 20);
+    const sum = (key: 'runs' | 'wrong' | 'half' | 'printed' | 'holding') =>
+      counts.reduce((all, each) => all + each[key], 0);
+    expect(sum('wrong')).toBeLessThanOrEqual(2);
+    expect(sum('holding')).toBeGreaterThanOrEqual(0.9 * sum('printed'));
+    expect(sum('half')).toBeGreaterThanOrEqual(least);
+  });
+
+  test('has a queue for its pool and none for the route beside it', () => {
+    const arrivals = plan(2_000);
+    const kinds = kindsOf(arrivals, 'pool beside slow');
+    const latencies = replayOf(arrivals, 'pool beside slow', 0.95, 1);
+    expect(new PlanReplays({ arrivals, latencies, kinds }).explainRun).toBe(true);
+    expect(new PlanReplays({ arrivals, latencies, kinds: new Uint8Array(2_000) }).explainRun).toBe(false);
+  });
+});
+
 describe('replays of a plan', () => {
   const explained = (target: (typeof TARGETS)[number]) => {
     const arrivals = plan(2_000);
-    return new PlanReplays({ arrivals, latencies: replayOf(arrivals, target, 0.8, 1) });
+    return new PlanReplays({
+      arrivals,
+      latencies: replayOf(arrivals, target, 0.8, 1),
+      kinds: kindsOf(arrivals, target),
+    });
   };
 
   test('know queues that serve in turn and that share, and no server whose answers grow without a queue', () => {
@@ -67,7 +104,7 @@ describe('replays of a plan', () => {
     const random = uniform(4);
     // Later answers are later, whatever is in flight: neither executors nor shares make them so.
     const latencies = arrivals.map((_, at) => (at % 400 < 200 ? 400 : 1) * (0.5 + random()));
-    expect(new PlanReplays({ arrivals, latencies }).explainRun).toBe(false);
+    expect(new PlanReplays({ arrivals, latencies, kinds: new Uint8Array(2_000) }).explainRun).toBe(false);
   });
 
   test('bound a percentile on both sides, the further the less sure', () => {

@@ -56,6 +56,18 @@ describe('a percentile that may be over its limit is no pass', () => {
     expect(judgement.reasons[0]?.advice).toMatch(/about 78\d requests more \(78\.\d s/);
   });
 
+  test('is not said to need a number of requests if only slower answers than any seen could violate it', () => {
+    // All answers of two seconds are slow, and nothing explains it: too few moments are known.
+    const latencies = Array.from({ length: 400 }, (_, at) => (at % 200 < 100 ? 10 : 80) + (at % 7));
+    const judgement = judged(latencies, 'latency: p(95)<100');
+    expect(codesOf(judgement)).toEqual(['too_close']);
+    const margin = judgement.results[0]?.margin;
+    expect(margin?.slowest).toBe(86);
+    expect(margin?.upperBound).toBeGreaterThan(100);
+    expect(judgement.reasons[0]?.text).toContain('86.0 ms');
+    expect(judgement.reasons[0]?.advice).not.toMatch(/\d requests? more/);
+  });
+
   test('advised --confidence point where it was our own lateness that made the times uneven', () => {
     const sends = Array.from({ length: 500 }, (_, index) => {
       const { intendedOffsetNs } = send({ index });
