@@ -14,6 +14,9 @@ import {
 /** Most points that Prometheus returns for one series of a range. */
 const MOST_POINTS = 11_000;
 
+/** The label of the elements that are times of scrapes, in an answer that has values too. */
+const STAMP = 'reprise_scraped_at';
+
 /** One element of an answer: labels, and a value (instant) or values (range), each after its epoch seconds. */
 interface Element {
   readonly metric: Readonly<Record<string, string>>;
@@ -104,14 +107,14 @@ export class PrometheusSource implements MonitorSource {
       const elements = await this.#ask('query', { query: promql }, signal);
       return { readings: elements.flatMap((each) => readingIn(each, facts, null)), ageMs: null };
     }
-    // The API has scrape times only for selectors. They are queried first, so that no value is older than its time.
-    const stamps = await this.#ask('query', { query: `timestamp(${promql})` }, signal);
-    const [now] = stamps.flatMap(({ value }) => (value === undefined ? [] : [value[0]]));
-    if (now === undefined) return { readings: [], ageMs: null };
-    const scrapes = new Map(stamps.map((each) => [labelsKey(each), scrapeIn(each)]));
-    const elements = await this.#ask('query', { query: promql, time: String(now) }, signal);
+    // The API has scrape times only for selectors. One query reads both: a scrape may end between two.
+    const both = `${promql} or label_replace(timestamp(${promql}), "${STAMP}", "1", "", "")`;
+    const elements = await this.#ask('query', { query: both }, signal);
+    const isStamp = ({ metric }: Element) => metric[STAMP] !== undefined;
+    const scrapes = new Map(elements.filter(isStamp).map((each) => [labelsKey(each), scrapeIn(each)]));
+    if (scrapes.size === 0) return { readings: [], ageMs: null };
     const readings = elements.flatMap((each) => {
-      const scrape = scrapes.get(labelsKey(each));
+      const scrape = isStamp(each) ? undefined : scrapes.get(labelsKey(each));
       return scrape === undefined ? [] : readingIn(each, facts, scrape);
     });
     return { readings, ageMs: [...scrapes.values()].reduce((most, { ageMs }) => Math.max(most, ageMs), 0) };
@@ -146,7 +149,7 @@ function elementsOf(text: string, statusCode: number, query: string): readonly E
   return Array.isArray(result) ? (result as Element[]) : [];
 }
 
-function labelsOf({ metric: { __name__: _, ...labels } }: Element): Element['metric'] {
+function labelsOf({ metric: { __name__: _, [STAMP]: __, ...labels } }: Element): Element['metric'] {
   return labels;
 }
 
@@ -154,7 +157,7 @@ function labelsKey(element: Element): string {
   return JSON.stringify(Object.entries(labelsOf(element)).sort());
 }
 
-/** @param element an element of an answer to `timestamp(…)` */
+/** @param element one that is the time of a scrape */
 function scrapeIn({ value: [now, second] = [Number.NaN, ''] }: Element): Scrape {
   return { atMs: Math.round(Number(second) * 1e3), ageMs: Math.max(0, (now - Number(second)) * 1e3) };
 }

@@ -11,8 +11,8 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 const RATE = 60;
 const RECORDED_S = repeated(30, 120);
 const SLO = ['--slo', 'latency: p(90)<150', '--step', '3s'];
-/** A search ends as soon as its case is decided, in half of this on a quiet machine. */
-const BUDGET = repeated('90s', '4m');
+/** A search ends as soon as its case is decided, in a quarter of this on a quiet machine. */
+const BUDGET = repeated('3m', '4m');
 const MOST_ERROR = 0.25;
 
 interface Server {
