@@ -2,14 +2,17 @@ import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { COMPARISON_BOUNDS } from '../../src/analysis/compare/judge.ts';
 import { PairTable } from '../../src/analysis/compare/pairs.ts';
+import { shareMetric } from '../../src/analysis/compare/shares.ts';
 import { repeatedVerdictsOf, streamVerdictsOf, verdictsOf } from '../support/compared-pairs.ts';
 import { repeated } from '../support/long-form.ts';
+import { uniform } from '../support/queue-simulator.ts';
 
 /** The long form shows the rates themselves; the short one that they have not changed grossly. */
 const DRAWS = repeated(50, 1_000);
 /** Runs that are repeated, and short ones: they cost little, and more of them are wrong by chance. */
 const REPEATED_DRAWS = repeated(100, 1_000);
 const SHORT_DRAWS = repeated(300, 1_000);
+const SHARE_DRAWS = repeated(300, 4_000);
 /** Pairs that are drawn by seed: the counts are the same on every machine. */
 const CASES = [
   { requests: 8_000, load: 0.5, service: 'steady' },
@@ -122,6 +125,36 @@ describe('verdicts over several runs on a machine that varies by 5 % between the
     writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, noise, slower })}\n`);
     expect(slower.WORSE / draws).toBeGreaterThanOrEqual(0.8);
     expect(slower.BETTER).toBe(0);
+  });
+});
+
+describe('a share of failures that is greater by exactly the floor', () => {
+  const { failureFloor } = COMPARISON_BOUNDS;
+
+  test.each([
+    { share: 0, requests: 300, looks: [2, 4, 8] },
+    { share: 0, requests: 300, looks: [3, 6, 12] },
+    { share: 0, requests: 450, looks: [2, 4] },
+    { share: 0, requests: 100, looks: [8, 16] },
+    { share: 0.001, requests: 300, looks: [4, 8, 16] },
+    { share: 0.005, requests: 300, looks: [2, 4, 8, 16] },
+  ])('is called the same by any of several looks in 5 of 100 gates at most: $share, $looks', (parts) => {
+    const random = uniform(11);
+    let same = 0;
+    for (let draw = 0; draw < SHARE_DRAWS; draw++) {
+      const runs = Math.max(...parts.looks);
+      const failed = (share: number) => Array.from({ length: runs * parts.requests }, () => random() < share);
+      const [a, b] = [failed(parts.share), failed(parts.share + failureFloor)];
+      const isSame = parts.looks.some((look) => {
+        const ends = Array.from({ length: look }, (_, at) => (at + 1) * parts.requests);
+        const bounds = { ...COMPARISON_BOUNDS, looks: parts.looks.length };
+        const counted = { name: 'failed', a: (at: number) => a[at]!, b: (at: number) => b[at]! } as const;
+        return shareMetric(counted, ends, bounds, 3).verdict === 'same';
+      });
+      if (isSame) same += 1;
+    }
+    writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, same, of: SHARE_DRAWS })}\n`);
+    expect(same / SHARE_DRAWS).toBeLessThanOrEqual(0.05);
   });
 });
 

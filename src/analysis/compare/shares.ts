@@ -1,4 +1,5 @@
 import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
+import { lowerShare } from '../stats/percentiles.ts';
 import { normalQuantile } from '../stats/replays.ts';
 import {
   type Cut,
@@ -75,7 +76,7 @@ export function shareMetric(
     noise: spreads[0]!.noise,
     windows: cut.ends.length,
     verdict,
-    pairsNeeded: verdict === 'undecided' ? neededFor(pairs, most - difference, bounds) : null,
+    pairsNeeded: verdict === 'undecided' ? neededFor(shares, pairs, most - difference, bounds) : null,
   };
 }
 
@@ -93,32 +94,36 @@ function verdictOf(
 
 /**
  * The largest possible excess of one side, at 95 %. It cannot exceed the share of requests that count on that side
- * alone. If that share is near zero, failures and bursts of the other side do not matter.
+ * alone. If that share is near zero, failures and bursts of the other side do not matter. The bound of this share is
+ * exact (Clopper and Pearson). If no request counts it is 3 requests at 95 %, and 4.4 if four looks share the error.
  */
 function mostBeyond(one: Counts, other: Counts, pairs: number, cut: Cut, bounds: ComparisonBounds): number {
   const never = () => false;
   const alone = (at: number) => one(at) && !other(at);
-  const mostOf = (less: Counts) => {
-    const spreads = spreadsOver(cut, sharePoints(alone, less));
-    const ofWindows = spreads[0]!.mean + halfWidth(cut, spreads, sameQuantile(bounds));
-    return Math.max(
-      ofWindows,
-      mostDifference(
-        { pairs, more: numberOf(alone, 0, pairs), less: numberOf(less, 0, pairs) },
-        sameQuantile(bounds),
-      ),
-    );
+  const otherAlone = (at: number) => other(at) && !one(at);
+  const confidence = sameQuantile(bounds);
+  const [more, less] = [numberOf(alone, 0, pairs), numberOf(otherAlone, 0, pairs)];
+  const overWindows = (others: Counts) => {
+    const spreads = spreadsOver(cut, sharePoints(alone, others));
+    return spreads[0]!.mean + halfWidth(cut, spreads, confidence);
   };
-  return Math.min(
-    mostOf((at) => other(at) && !one(at)),
-    mostOf(never),
-  );
+  const ofAlone = 1 - lowerShare(1 - more / pairs, confidence, pairs);
+  const ofBoth = more + less === 0 ? ofAlone : mostDifference({ pairs, more, less }, confidence);
+  return Math.min(Math.max(overWindows(otherAlone), ofBoth), Math.max(overWindows(never), ofAlone));
 }
 
 /**
  * The pairs needed: the width falls with the square root of the number. Two thirds of the floor leave room for chance.
+ * If nothing counts on either side, it falls with the number itself.
  */
-function neededFor(pairs: number, width: number, { failureFloor }: ComparisonBounds): number {
+function neededFor(
+  { a, b }: { readonly a: number; readonly b: number },
+  pairs: number,
+  width: number,
+  bounds: ComparisonBounds,
+): number {
+  const { failureFloor } = bounds;
+  if (a + b === 0) return Math.ceil(Math.log(1 - sameQuantile(bounds)) / Math.log1p(-failureFloor));
   return Math.ceil(pairs * Math.max(1.5, (width / ((2 / 3) * failureFloor)) ** 2));
 }
 
@@ -151,8 +156,8 @@ interface Discordant {
 
 /**
  * The largest possible excess of one share, at 95 %, for independent pairs: the score interval of Tango (Statistics in
- * Medicine 17, 1998). Pairs that count on both sides or on neither add no uncertainty. If no pair differs, the result
- * is 2.7 pairs.
+ * Medicine 17, 1998). Pairs that count on both sides or on neither add no uncertainty. If no pair differs, it is too
+ * narrow: 2.7 pairs, where three are needed.
  */
 export function mostDifference(discordant: Discordant, quantile = 0.95): number {
   const { pairs, more, less } = discordant;

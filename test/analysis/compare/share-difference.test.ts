@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { mostDifference } from '../../../src/analysis/compare/shares.ts';
+import { mostDifference, shareMetric } from '../../../src/analysis/compare/shares.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 
 describe('the most that a share of paired requests may be greater by', () => {
@@ -36,5 +36,38 @@ describe('the most that a share of paired requests may be greater by', () => {
       }
       expect(misses / 400).toBeLessThanOrEqual(0.08);
     }
+  });
+});
+
+describe('shares without a failure on either side', () => {
+  const never = () => false;
+  const runs = (count: number, pairs: number) => Array.from({ length: count }, (_, at) => (at + 1) * pairs);
+  const failed = (ends: readonly number[], looks: number) =>
+    shareMetric(
+      { name: 'failed', a: never, b: never },
+      ends,
+      { floor: 0.05, detect: 0.1, failureFloor: 0.005, looks },
+      3,
+    );
+
+  test.each([
+    [1, 598],
+    [2, 736],
+    [3, 817],
+    [4, 875],
+  ])('are the same from as many pairs on as the guide says: %i looks', (looks, least) => {
+    expect(failed([100, 200, least - 1], looks).verdict).toBe('undecided');
+    expect(failed([100, 200, least], looks).verdict).toBe('same');
+  });
+
+  test('are decided by three runs of each side, of 300 requests', () => {
+    expect(failed(runs(3, 295), 4).verdict).toBe('same');
+  });
+
+  test('need as many pairs as are then enough', () => {
+    const { verdict, pairsNeeded } = failed(runs(2, 300), 4);
+    expect(verdict).toBe('undecided');
+    expect(failed([100, 200, pairsNeeded ?? 0], 4).verdict).toBe('same');
+    expect(pairsNeeded).toBeLessThan(900);
   });
 });
