@@ -32,7 +32,7 @@ import type { Target } from '../../replay/target.ts';
 import { removeOlderRuns } from '../../storage/runs/retention.ts';
 import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
-import { RunTelemetry } from '../../telemetry/exporter.ts';
+import type { RunTelemetry } from '../../telemetry/exporter.ts';
 import { describeTelemetry } from '../../telemetry/options.ts';
 import { exceptionsOf } from '../history.ts';
 import { VERSION } from '../package.ts';
@@ -98,7 +98,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const { plan, reporter, warmup } = parts;
   const runId = newRunId();
   const replayOf = replayMaker(runId, parts);
-  const telemetry = telemetryOf(runId, parts, () => replay);
+  const telemetry = await telemetryOf(runId, parts, () => replay);
   const replay: Replay = replayOf(plan, parts.source, warmup, telemetry?.traced);
   await replay.check();
   const player = parts.faults && new FaultPlayer(parts.faults, runId, systemClock, parts.logger);
@@ -200,12 +200,13 @@ export function replayMaker(
 }
 
 /** The telemetry of a run; null without receivers. */
-function telemetryOf(
+async function telemetryOf(
   id: string,
   { telemetry: options, target, verdict, tested }: ReplayRunParts,
   replay: () => Replay,
-): RunTelemetry | null {
+): Promise<RunTelemetry | null> {
   if (options.receivers.length === 0) return null;
+  const { RunTelemetry } = await import('../../telemetry/exporter.ts');
   return new RunTelemetry({
     options,
     run: {

@@ -1,4 +1,5 @@
-import { type Metric, Registry } from 'prom-client';
+import { createRequire } from 'node:module';
+import type { Metric, Registry } from 'prom-client';
 import {
   LINK_LIMITS,
   LOSS_REASONS,
@@ -15,7 +16,10 @@ import { CONNECTION_FAILURES } from '../data-plane.ts';
 import { REFUSALS } from '../http/headers.ts';
 import { CODE_CLASSES, METHODS, PROTOCOLS } from '../recorder/exchange-monitor.ts';
 
-export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
+/** The index of the library would load OpenTelemetry for exemplars, which a recording has none of. */
+const MetricRegistry: typeof Registry = createRequire(import.meta.url)('prom-client/lib/registry.js');
+
+export const METRICS_TYPE = MetricRegistry.PROMETHEUS_CONTENT_TYPE;
 
 interface Sample {
   readonly value: number;
@@ -37,7 +41,7 @@ interface Family {
  * start.
  */
 export async function metricsOf(status: RecorderStatus): Promise<string> {
-  const registry = new Registry();
+  const registry = new MetricRegistry();
   for (const family of familiesOf(status)) {
     // The library asks a metric for its values and formats them. It need not count, because our values are already
     // counted.

@@ -1,5 +1,6 @@
+import { createRequire } from 'node:module';
 import { isIP, type Socket } from 'node:net';
-import { buildConnector, Client, type Dispatcher } from 'undici';
+import type { buildConnector, Client, Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AnswerFields, AnswerHead } from '../answers/read-answer.ts';
@@ -10,6 +11,11 @@ import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
 import type { AddressBook } from './addresses.ts';
 import { brokenErrorOf, connectErrorOf, type SendEnd } from './errors.ts';
 import { Use } from './use.ts';
+
+/** Each sender loads these. The index of undici would load fetch, caches and WebSocket with them. */
+const load = createRequire(import.meta.url);
+const UndiciClient: typeof Client = load('undici/lib/dispatcher/client.js');
+const connectorOf: typeof buildConnector = load('undici/lib/core/connect.js');
 
 /** Model servers close idle connections after 2 to 5 s. We close them earlier, so that no request meets this close. */
 const IDLE_NS = 1_500_000_000;
@@ -290,7 +296,7 @@ class Connection {
     this.address = address;
     this.lane = lane;
     this.#host = host;
-    this.#client = new Client(host.origin, {
+    this.#client = new UndiciClient(host.origin, {
       allowH2: false,
       pipelining: 1,
       // We use our own time-outs, which count only the time in which this event loop could read.
@@ -593,7 +599,7 @@ function dialer(options: ConnectionOptions): Dial {
   const { hostname } = new URL(options.origin);
   // TLS requests and verifies the name, for all of its addresses. An IP address is not a server name.
   const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
-  const connect = buildConnector({
+  const connect = connectorOf({
     allowH2: false,
     // undici's own time-out is up to half a second early or late.
     timeout: 0,
