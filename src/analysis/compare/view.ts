@@ -311,6 +311,14 @@ function metricCells(metric: ComparedMetric): string[] {
   ];
 }
 
+/** `20 % slower (90 % interval +15 % to +25 %), over 900 pairs` */
+export function metricLine(metric: ComparedMetric | ShiftedFigure): string {
+  if (isShift(metric))
+    return `a shift of ${shareText(metric.shift)}, the bound is ${shareText(metric.bound)}`;
+  const [, change, range] = metricCells(metric);
+  return `${change} (${INTERVAL_SHOWN} ${range}), over ${countOf(metric.pairs, 'pair')}`;
+}
+
 function shiftCells({ name, group, a, b, ratio, shift, bound, verdict }: ShiftedFigure): string[] {
   return [
     name,

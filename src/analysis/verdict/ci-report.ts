@@ -9,17 +9,9 @@ import type { ReportDocument } from '../../documents/report.ts';
 import { runFigures } from '../../documents/run-values.ts';
 import type { StatementDocument, StatementFacts } from '../../documents/statement.ts';
 import { isFound } from '../capacity/view.ts';
-import { isShift } from '../compare/view.ts';
+import { metricLine } from '../compare/view.ts';
 import { escaped } from '../render/html.ts';
-import {
-  type Finding,
-  inert,
-  numberText,
-  ratioText,
-  shareText,
-  type View,
-  viewMarkdown,
-} from '../render/table.ts';
+import { type Finding, inert, numberText, type View, viewMarkdown } from '../render/table.ts';
 import { stateOf, valueText } from '../report/requests.ts';
 import { statementFigures } from '../statement/figures.ts';
 
@@ -181,18 +173,18 @@ function testedProperties({ labels = {}, captureDigest }: TestedDocument): [stri
 export function ciReportOfComparison(document: ComparisonDocument, view: View): CiReport {
   const { verdict, metrics, a, b } = document;
   const isOpen = verdict === 'INCONCLUSIVE';
-  const cases: CiCase[] = metrics.map((metric) => ({
-    kind: 'metric',
-    name: metric.name,
-    result: metricResult(metric.verdict, isOpen),
-    message: isShift(metric)
-      ? `a shift of ${shareText(metric.shift)}, the bound is ${shareText(metric.bound)}`
-      : `B ÷ A ${ratioText(metric.ratio)}, difference ${shareText(metric.difference)}, over ${metric.pairs} pairs`,
-    advice: '',
-  }));
-  // If B is worse, each metric has a case already, but routes do not.
-  const told = view.reasons.filter(({ code }) => isOpen || code === 'routes_worse');
-  const ofReasons = told.map((each) => reasonCase(each, isOpen ? 'undecided' : 'failed'));
+  const findings = [...view.reasons, ...view.notes];
+  const abouts = [...document.reasons, ...document.notes].map(({ about = [] }) => about);
+  const findingOf = (name: string) => findings[abouts.findIndex((about) => about.includes(name))];
+  const cases: CiCase[] = metrics.map((metric) => {
+    const { text, advice } = findingOf(metric.name) ?? { text: metricLine(metric), advice: '' };
+    const result = metricResult(metric.verdict, isOpen);
+    return { kind: 'metric', name: metric.name, result, message: text, advice };
+  });
+  const named = new Set(metrics.map(({ name }) => name));
+  const ofReasons = view.reasons
+    .filter((_, at) => !abouts[at]?.some((name) => named.has(name)))
+    .map((each) => reasonCase(each, isOpen ? 'undecided' : 'failed'));
   return {
     command: 'compare',
     test: comparisonName(document),

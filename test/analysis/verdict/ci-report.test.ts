@@ -114,6 +114,12 @@ test('the outcome of a comparison has a case for each metric', async () => {
   // The directories of runs are others each time, and a suite of another name has no history.
   const again = await compareNamed(comparedRun(a), comparedRun(b), options);
   expect(ciReportOfComparison(again, comparisonView(again)).test).toBe(outcome.test);
+  // A metric says what its reason says, and that reason has no second case.
+  const told = document.reasons.filter(({ about }) => about?.includes('latency_p95'));
+  expect(told.map(({ text }) => text)).toEqual([
+    outcome.cases.find(({ name }) => name === 'latency_p95')?.message,
+  ]);
+  expect(outcome.cases.filter(({ kind }) => kind === 'reason')).toEqual([]);
   const open = ciReportOfComparison({ ...document, verdict: 'INCONCLUSIVE' }, comparisonView(document));
   expect(open.cases.filter(({ result }) => result === 'failed')).toEqual([]);
 });
