@@ -92,19 +92,31 @@ export function spreadOf(differences: readonly number[]): Spread {
 
 /**
  * The difference of the means of two sides, each with its own variance between runs: Welch (Biometrika 34, 1947), with
- * the degrees of freedom of Satterthwaite.
+ * the degrees of freedom of Satterthwaite. From as many runs on as the narrower of two intervals counts, they are
+ * rounded down, which widens this one a little.
  */
 export function spreadOfRuns({ a, b }: Points): Spread {
   const [one, other] = [momentsOf(a), momentsOf(b)];
   const runs = a.length;
   const [sum, squares] = [one.variance + other.variance, one.variance ** 2 + other.variance ** 2];
+  const freedom = (runs - 1) * (squares > 0 ? sum ** 2 / squares : 1);
   return {
     mean: other.mean - one.mean,
     error: Math.sqrt(sum / runs),
-    // Rounded down, which widens the interval a little.
-    freedom: Math.floor((runs - 1) * (squares > 0 ? sum ** 2 / squares : 1)),
+    freedom: runs < LEAST_PAIRED_RUNS ? freedom : Math.floor(freedom),
     noise: Math.sqrt(sum / 2),
   };
+}
+
+/**
+ * Student's t between two whole degrees of freedom, in proportion to their reciprocals. The quantile is convex in the
+ * reciprocal, so the result is not below the true one.
+ */
+export function studentTBetween(probability: number, freedom: number): number {
+  const [below, above] = [Math.floor(freedom), Math.ceil(freedom)];
+  if (below === above) return studentT(probability, below);
+  const share = (1 / freedom - 1 / above) / (1 / below - 1 / above);
+  return share * studentT(probability, below) + (1 - share) * studentT(probability, above);
 }
 
 function momentsOf(values: readonly number[]): { readonly mean: number; readonly variance: number } {
@@ -120,7 +132,7 @@ function momentsOf(values: readonly number[]): { readonly mean: number; readonly
  * depends on the machine, and in simulations no more than 1 % of the comparisons of one build are wrong.
  */
 export function halfWidth({ isByRun }: Cut, spreads: readonly Spread[], probability: number): number {
-  const widths = spreads.map(({ error, freedom }) => studentT(probability, freedom) * error);
+  const widths = spreads.map(({ error, freedom }) => studentTBetween(probability, freedom) * error);
   return isByRun ? Math.min(...widths) : Math.max(...widths);
 }
 

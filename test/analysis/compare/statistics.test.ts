@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import {
   dependenceLength,
   spreadOf,
+  studentTBetween,
   windowCount,
   windowEdges,
 } from '../../../src/analysis/compare/intervals.ts';
@@ -20,6 +21,19 @@ describe('Student’s t', () => {
     [0.995, 19, 2.861],
   ])('of %f with %i degrees of freedom is %f', (probability, freedom, value) => {
     expect(studentT(probability, freedom)).toBeCloseTo(value, 3);
+  });
+
+  // Integrated numerically.
+  test.each([
+    [0.95, 2.5, 2.5582],
+    [0.95, 5.5, 1.9753],
+    [0.9833, 3.5, 3.4054],
+    [0.9992, 1.5, 60.5577],
+    [0.9992, 2.5, 15.1252],
+  ])('of %f between whole degrees of freedom, at %f, is not below %f', (probability, freedom, value) => {
+    const between = studentTBetween(probability, freedom);
+    expect(between).toBeGreaterThanOrEqual(value);
+    expect(between).toBeLessThan(studentT(probability, Math.floor(freedom)));
   });
 });
 
