@@ -101,15 +101,28 @@ function orderOf(runs: number): Letter[] {
   return Array.from({ length: runs }, (_, at) => BALANCED[at % BALANCED.length]!);
 }
 
-/** Numbers of runs after which both targets are compared. Each has twice as many as the one before it, as the budget allows. */
+/** Looks without the last, shorter step. With more, each would get too small a part of the error. */
+const FEW_LOOKS = 2;
+
+/**
+ * Numbers of runs after which both targets are compared. Each has twice as many as the one before it, as the budget
+ * allows. If it allows only two looks, a third one may have half as many runs more.
+ */
 export function looksOf(
   { order, budgetMs }: Pick<Alternation, 'order' | 'budgetMs'>,
   runS: number,
 ): number[] {
+  const isWithin = (runs: number) => (runs - order.length) * runS * 1e3 <= budgetMs;
   const looks = [order.length];
   for (let runs = Math.max(8, 2 * order.length); runs <= 4 * MOST_REPEATS; runs *= 2) {
-    if ((runs - order.length) * runS * 1e3 > budgetMs) break;
-    looks.push(runs);
+    if (isWithin(runs)) {
+      looks.push(runs);
+      continue;
+    }
+    const fewer = (3 / 4) * runs;
+    const isWhole = fewer % BALANCED.length === 0;
+    if (looks.length === FEW_LOOKS && isWhole && isWithin(fewer)) looks.push(fewer);
+    break;
   }
   return looks;
 }

@@ -11,6 +11,10 @@ test('two targets are compared after the first runs, and then after each doublin
   expect(looks(2, 360_000)).toEqual([2, 8]);
   expect(looks(4, 30 * 60_000)).toEqual([4, 8, 16, 32]);
   expect(looks(8, 30 * 60_000)).toEqual([8, 16, 32]);
+  // Eight runs more do not fit, but four do.
+  expect(looks(4, 179_000, 22)).toEqual([4, 8, 12]);
+  expect(looks(4, 180_000, 23)).toEqual([4, 8]);
+  expect(looks(4, 180_000, 8.5)).toEqual([4, 8, 16]);
   // However long the budget, and however short the window.
   expect(looks(4, 1e12, 0)).toEqual([4, 8, 16, 32, 64, 128, 256, 512]);
 });
