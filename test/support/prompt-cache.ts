@@ -100,10 +100,20 @@ export class PromptCacheServer {
   }
 }
 
-/** Sends the turns of a conversation, each with all before it: `chat` names it, `system` is its common prompt. */
+export interface Conversation {
+  /** Its name. */
+  readonly chat: string;
+  readonly turns: number;
+  /** The prompt that all have in common. */
+  readonly system: string;
+  /** Milliseconds from an answer to the next turn. */
+  readonly thinkMs?: number;
+}
+
+/** Sends the turns of a conversation, each with all before it. */
 export async function converse(
   port: number,
-  { chat, turns, system }: { readonly chat: string; readonly turns: number; readonly system: string },
+  { chat, turns, system, thinkMs = 20 }: Conversation,
 ): Promise<void> {
   const messages = [{ role: 'system', content: system }];
   for (let turn = 0; turn < turns; turn += 1) {
@@ -123,6 +133,6 @@ export async function converse(
     });
     await answer.text();
     messages.push({ role: 'assistant', content: 'yes sir' });
-    await sleep(20);
+    await sleep(thinkMs);
   }
 }

@@ -12,11 +12,10 @@ import xllamacpp
 from gguf import GGUFWriter, TokenType
 
 CONTEXT = 4_096
-SLOTS = 4
-LAYERS = 2
+LAYERS = 1
 WIDTH = 64
 HEADS = 4
-INNER = 128
+INNER = 64
 # One token for each byte, after "unknown", "begin" and "end".
 VOCABULARY = [b"<unk>", b"<s>", b"</s>"] + [f"<0x{byte:02X}>".encode() for byte in range(256)]
 CHAT = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}<assistant>"
@@ -74,8 +73,10 @@ def main() -> None:
     params.model.path = str(model)
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.n_ctx = SLOTS * CONTEXT
-    params.n_parallel = SLOTS
+    params.n_ctx = CONTEXT
+    # One request at a time, in the order of their arrival: with several slots, which one the server chooses, and so what
+    # it finds there, depends on how fast it is.
+    params.n_parallel = 1
     params.n_predict = 8
     params.cpuparams.n_threads = 1
     params.cache_prompt = cache == "cache"
